@@ -1,0 +1,45 @@
+# bayesmv: every target sets up what it needs. `make help` lists them.
+VENV := .venv
+PY := $(VENV)/bin/python
+# Small linear algebra runs faster on one thread; chains use the other cores.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all bench lint types format docs clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+$(VENV)/.installed: pyproject.toml .ci/find-python.sh
+	@python=$$(sh .ci/find-python.sh) && echo "using $$($$python --version) at $$python" && $$python -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv with bayesmv and all it needs
+
+demo: install  ## the main job on the shipped data: REML beside the posterior
+	$(VENV)/bin/bayesmv compare models/canty_us.toml
+
+test: install  ## the fast tests (a few minutes)
+	$(PY) -m pytest
+
+test-all: install  ## every test, also the statistical ones
+	$(PY) -m pytest -m "slow or not slow"
+
+bench: install  ## the benchmarks behind README's "How fast"
+	$(PY) -m pytest tests/benchmarks --benchmark-enable --benchmark-only
+
+lint: install  ## ruff, lint and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: install  ## mypy, strict
+	$(VENV)/bin/mypy
+
+format: install  ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
