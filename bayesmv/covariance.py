@@ -1,0 +1,332 @@
+"""Covariance structures: one class each, the map θ → Σ with its derivatives, in NumPy only.
+
+Every structure is parametrised so that Σ(θ) is positive semi-definite for **any** real θ: Cholesky entries or standard
+deviations, never variances. A singular Σ is then an ordinary point (some θ is 0), which is what lets REML
+finish on the boundary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bayesmv.errors import SpecError
+
+Array = npt.NDArray[np.float64]
+
+#: Eigenvalues of a covariance in phenotypic-variance units below which it counts as singular.
+SINGULAR = 1e-6
+
+
+@dataclass(frozen=True)
+class CovarianceStructure(ABC):
+    """Covariance Σ(θ) among the `size` effects of one level.
+
+    Parameters
+    ----------
+    size
+        Number m of effects (traits, or traits × covariates).
+    """
+
+    size: int
+
+    word: ClassVar[str]
+    #: Off-diagonal rows are reported as correlations instead of covariances.
+    reports_correlations: ClassVar[bool] = False
+    #: The structure equates variances of different traits, so these traits must be measured in one unit.
+    ties_scales: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number of parameters in θ."""
+
+    @property
+    @abstractmethod
+    def positive(self) -> npt.NDArray[np.bool_]:
+        """Which θ are scales, (n_parameters,): sampled on the log scale and made positive in a canonical θ."""
+
+    @property
+    @abstractmethod
+    def support(self) -> tuple[tuple[int, int], ...]:
+        """Positions (i, j), i ≥ j, of Σ that are not identically zero and are reported."""
+
+    @abstractmethod
+    def matrix(self, theta: Array) -> Array:
+        """Σ(θ): (…, n_parameters) → (…, m, m)."""
+
+    @abstractmethod
+    def jacobian(self, theta: Array) -> Array:
+        """dΣ/dθ, (n_parameters, m, m)."""
+
+    @abstractmethod
+    def curvature(self, theta: Array, gradient: Array) -> Array:
+        """Σ_ab G_ab d²Σ_ab/dθdθ', (n_parameters, n_parameters), for symmetric G of shape (m, m)."""
+
+    @abstractmethod
+    def from_matrix(self, sigma: Array) -> Array:
+        """Return θ whose Σ(θ) is `sigma`, or the member of the structure nearest to it."""
+
+    def canonical(self, theta: Array) -> Array:
+        """Return the θ with the same Σ whose scales are not negative."""
+        return self.from_matrix(self.matrix(theta))
+
+
+def packed_rows(m: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Row and column of each entry of a lower triangle packed by rows (PyMC's order)."""
+    return np.tril_indices(m)
+
+
+def psd_cholesky(sigma: Array) -> Array:
+    """Lower L with LL' = Σ for a positive semi-definite Σ (m, m); columns of null pivots are 0.
+
+    Raises
+    ------
+    ValueError
+        If Σ has an eigenvalue that is negative beyond rounding.
+    """
+    m = sigma.shape[0]
+    L = np.zeros_like(sigma)
+    rest = np.array(sigma, dtype=float)
+    tolerance = 1e-12 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300)
+    for j in range(m):
+        if rest[j, j] > tolerance:
+            L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
+            rest[j:, j:] -= np.outer(L[j:, j], L[j:, j])
+    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300):
+        raise ValueError("not a positive semi-definite covariance matrix")
+    return L
+
+
+@dataclass(frozen=True)
+class Unstructured(CovarianceStructure):
+    """Unstructured covariance Σ = LL', θ the lower triangle of L packed by rows (log-Cholesky when sampled)."""
+
+    word: ClassVar[str] = "us"
+
+    @property
+    def n_parameters(self) -> int:
+        return self.size * (self.size + 1) // 2
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        rows, cols = packed_rows(self.size)
+        return np.asarray(rows == cols)
+
+    @property
+    def support(self) -> tuple[tuple[int, int], ...]:
+        return tuple((int(i), int(j)) for i, j in zip(*packed_rows(self.size), strict=True))
+
+    def factor(self, theta: Array) -> Array:
+        """L(θ): (…, n_parameters) → (…, m, m)."""
+        L = np.zeros((*theta.shape[:-1], self.size, self.size))
+        rows, cols = packed_rows(self.size)
+        L[..., rows, cols] = theta
+        return L
+
+    def matrix(self, theta: Array) -> Array:
+        L = self.factor(theta)
+        return np.asarray(L @ np.swapaxes(L, -1, -2))
+
+    def jacobian(self, theta: Array) -> Array:
+        L = self.factor(theta)
+        rows, cols = packed_rows(self.size)
+        J = np.zeros((self.n_parameters, self.size, self.size))
+        for k, (i, j) in enumerate(zip(rows, cols, strict=True)):
+            J[k, i, :] += L[:, j]
+            J[k, :, i] += L[:, j]
+        return J
+
+    def curvature(self, theta: Array, gradient: Array) -> Array:
+        rows, cols = packed_rows(self.size)
+        return np.asarray(2.0 * gradient[np.ix_(rows, rows)] * (cols[:, None] == cols[None, :]))
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.asarray(psd_cholesky(sigma)[packed_rows(self.size)])
+
+
+@dataclass(frozen=True)
+class GeneralCorrelation(Unstructured):
+    """The same covariances as `us`, reported as correlations and variances (ASReml's ``corgh``)."""
+
+    word: ClassVar[str] = "corgh"
+    reports_correlations: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Diagonal(CovarianceStructure):
+    """Independent effects with variances of their own: Σ = diag(θ²), θ the standard deviations."""
+
+    word: ClassVar[str] = "diag"
+
+    @property
+    def n_parameters(self) -> int:
+        return self.size
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        return np.ones(self.size, dtype=bool)
+
+    @property
+    def support(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, i) for i in range(self.size))
+
+    def matrix(self, theta: Array) -> Array:
+        return np.asarray(theta[..., :, None] ** 2 * np.eye(self.size))
+
+    def jacobian(self, theta: Array) -> Array:
+        J = np.zeros((self.size, self.size, self.size))
+        index = np.arange(self.size)
+        J[index, index, index] = 2.0 * theta
+        return J
+
+    def curvature(self, theta: Array, gradient: Array) -> Array:
+        return np.asarray(np.diag(2.0 * np.diag(gradient)))
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum(np.diag(sigma), 0.0)))
+
+
+@dataclass(frozen=True)
+class ScaledIdentity(CovarianceStructure):
+    """Independent effects with one variance: Σ = θ² I."""
+
+    word: ClassVar[str] = "idv"
+    ties_scales: ClassVar[bool] = True
+
+    @property
+    def n_parameters(self) -> int:
+        return 1
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        return np.ones(1, dtype=bool)
+
+    @property
+    def support(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, i) for i in range(self.size))
+
+    def matrix(self, theta: Array) -> Array:
+        return np.asarray(theta[..., :, None] ** 2 * np.eye(self.size))
+
+    def jacobian(self, theta: Array) -> Array:
+        return np.asarray(2.0 * theta[0] * np.eye(self.size))[None]
+
+    def curvature(self, theta: Array, gradient: Array) -> Array:
+        return np.array([[2.0 * np.trace(gradient)]])
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.array([np.sqrt(max(float(np.mean(np.diag(sigma))), 0.0))])
+
+
+STRUCTURES: dict[str, type[CovarianceStructure]] = {
+    cls.word: cls for cls in (Unstructured, GeneralCorrelation, Diagonal, ScaledIdentity)
+}
+ALIASES = {"idh": "diag"}
+
+
+def structure(word: str, size: int) -> CovarianceStructure:
+    """Return the covariance structure that ASReml calls `word`, for `size` effects.
+
+    Raises
+    ------
+    SpecError
+        If there is no such structure.
+
+    Examples
+    --------
+    >>> structure("us", 2).n_parameters
+    3
+    """
+    try:
+        return STRUCTURES[ALIASES.get(word, word)](size)
+    except KeyError:
+        known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
+        raise SpecError(f"unknown covariance structure '{word}'; known structures: {known}") from None
+
+
+@dataclass(frozen=True)
+class CovarianceBlocks:
+    """Several covariance matrices seen as one parameter vector: the random terms, then the residuals.
+
+    Shapes: θ is (…, n_parameters); the matrices Σ_1 … Σ_K are a list of (…, m_k, m_k) arrays; σ is the stacked lower
+    triangles (by rows) of all matrices, (n_components,).
+    """
+
+    structures: tuple[CovarianceStructure, ...]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of θ."""
+        return sum(s.n_parameters for s in self.structures)
+
+    @property
+    def slices(self) -> list[slice]:
+        """Where each structure's parameters stand in θ."""
+        ends = np.cumsum([0, *(s.n_parameters for s in self.structures)])
+        return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        """Which θ are scales, (n_parameters,)."""
+        return np.concatenate([s.positive for s in self.structures])
+
+    def matrices(self, theta: Array) -> list[Array]:
+        """Σ_k(θ) of every structure."""
+        return [s.matrix(theta[..., at]) for s, at in zip(self.structures, self.slices, strict=True)]
+
+    def from_matrices(self, sigmas: Sequence[Array]) -> Array:
+        """Return θ at the given matrices."""
+        return np.concatenate([s.from_matrix(m) for s, m in zip(self.structures, sigmas, strict=True)])
+
+    def pullback(self, theta: Array, gradients: Sequence[Array]) -> Array:
+        """dl/dθ from dl/dΣ_k: (n_parameters,)."""
+        parts = [
+            np.einsum("kab,ab->k", s.jacobian(theta[at]), G)
+            for s, at, G in zip(self.structures, self.slices, gradients, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def jacobian(self, theta: Array) -> Array:
+        """dσ/dθ, (n_components, n_parameters)."""
+        blocks = []
+        for s, at in zip(self.structures, self.slices, strict=True):
+            rows, cols = packed_rows(s.size)
+            blocks.append(s.jacobian(theta[at])[:, rows, cols].T)
+        return block_diagonal(blocks)
+
+    def curvature(self, theta: Array, gradients: Sequence[Array]) -> Array:
+        """Second-derivative term of the map θ → Σ in the Hessian of l(θ), (n_parameters, n_parameters)."""
+        return block_diagonal(
+            [
+                s.curvature(theta[at], G)
+                for s, at, G in zip(self.structures, self.slices, gradients, strict=True)
+            ]
+        )
+
+
+def block_diagonal(blocks: Sequence[Array]) -> Array:
+    """Block-diagonal matrix of possibly rectangular blocks."""
+    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)))
+    i = j = 0
+    for b in blocks:
+        out[i : i + b.shape[0], j : j + b.shape[1]] = b
+        i, j = i + b.shape[0], j + b.shape[1]
+    return out
+
+
+def vech(sigmas: Sequence[Array]) -> Array:
+    """Stack the lower triangles (by rows) of symmetric matrices."""
+    return np.concatenate([S[packed_rows(S.shape[0])] for S in sigmas])
+
+
+def correlation(sigma: Array) -> Array:
+    """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0."""
+    sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))

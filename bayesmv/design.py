@@ -1,0 +1,379 @@
+"""From a table and a specification to the arrays of the mixed model, with every check made once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure, structure
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.fixed import FixedDesign, build_fixed
+from bayesmv.formula import RandomTerm
+from bayesmv.relationship import Relationship
+from bayesmv.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermDesign:
+    """One random term: ``vec(U) ~ N(0, Σ ⊗ K)``, U of shape (levels, effects).
+
+    Parameters
+    ----------
+    name
+        Name of the term.
+    structure
+        Covariance structure among the effects of one level.
+    effects
+        Labels of the effects (m,).
+    trait_of, load_of
+        For each effect, the trait that it acts on and the incidence that carries it, (m,).
+    levels
+        Labels of the levels (q,).
+    incidences
+        Matrices (units, q) that link units to levels; one, unless a unit bears on several levels or covariates.
+    relationship
+        Relationship among levels; None for independent levels.
+    """
+
+    name: str
+    structure: CovarianceStructure
+    effects: tuple[str, ...]
+    trait_of: npt.NDArray[np.intp]
+    load_of: npt.NDArray[np.intp]
+    levels: pd.Index
+    incidences: tuple[sparse.csr_array, ...]
+    relationship: Relationship | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Everything that the likelihood needs, and what was done to the data to get there.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    traits
+        Names of the traits (t,).
+    units
+        Labels of the units kept (n,).
+    response
+        Records (n, t), NaN where a trait was not recorded, in the units of the data.
+    scale
+        Phenotypic standard deviations after fixed effects (t,): covariances are estimated and sampled in these units.
+    fixed
+        Fixed-effect design.
+    terms
+        Random terms.
+    residual
+        Covariance structure of the residuals.
+    notes
+        What was left out or changed, in words; shown with every report.
+    """
+
+    spec: ModelSpec
+    traits: tuple[str, ...]
+    units: pd.Index
+    response: Array
+    scale: Array
+    fixed: FixedDesign
+    terms: tuple[TermDesign, ...]
+    residual: CovarianceStructure
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observed(self) -> npt.NDArray[np.bool_]:
+        """Which traits of which units were recorded, (n, t)."""
+        return np.asarray(~np.isnan(self.response))
+
+    @property
+    def n_records(self) -> int:
+        """Number N of observed (unit, trait) records."""
+        return int(self.observed.sum())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trait was recorded on every unit."""
+        return bool(self.observed.all())
+
+    @property
+    def blocks(self) -> CovarianceBlocks:
+        """The covariance structures: random terms in order, then the residual."""
+        return CovarianceBlocks((*(term.structure for term in self.terms), self.residual))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the covariance matrices, in the order of `blocks`."""
+        return (*(term.name for term in self.terms), RESIDUAL)
+
+    def effects_of(self, name: str) -> tuple[str, ...]:
+        """Labels of the effects of a term, or of the residual."""
+        return self.traits if name == RESIDUAL else self.term(name).effects
+
+    def term(self, name: str) -> TermDesign:
+        """Return the random term called `name`.
+
+        Raises
+        ------
+        SpecError
+            If there is none.
+        """
+        for term in self.terms:
+            if term.name == name:
+                return term
+        raise SpecError(f"no random term '{name}'; random terms: {listing(t.name for t in self.terms)}")
+
+    def effect_scale(self, name: str) -> Array:
+        """Unit (phenotypic sd) of each effect of a term or of the residual, (m,)."""
+        return self.scale if name == RESIDUAL else self.scale[self.term(name).trait_of]
+
+    @property
+    def working_response(self) -> Array:
+        """Records minus the ordinary-least-squares fit, in phenotypic sd, 0 where not recorded, (n, t)."""
+        return np.asarray(np.where(self.observed, (self.response - self.fixed.fitted) / self.scale, 0.0))
+
+    @property
+    def log_jacobian(self) -> float:
+        """What to add to a restricted log-likelihood of scaled records to get that of the data."""
+        per_trait = self.observed.sum(axis=0) - self.fixed.present.sum(axis=0)
+        return float(-(per_trait @ np.log(self.scale)))
+
+
+def build_design(
+    spec: ModelSpec,
+    data: pd.DataFrame,
+    relationships: Mapping[str, Relationship] | None = None,
+) -> Design:
+    """Check the data against the model and build its arrays.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    data
+        One row a unit: traits (numeric, NaN where not recorded), factors and covariates. Never modified.
+    relationships
+        Relationships among levels by the name that the model gives them (``vm(animal, A)`` → ``"A"``), or by factor.
+
+    Returns
+    -------
+    Design
+        Units without any record are left out, and a note says so.
+
+    Raises
+    ------
+    SpecError
+        If the model names columns, relationships or traits that do not exist.
+    DataError
+        If the data cannot support the model.
+    """
+    relationships = dict(relationships or {})
+    _check_columns(spec, data)
+    units = _unit_labels(spec, data)
+    response = _read_traits(spec, data)
+    notes: list[str] = []
+    keep = _recorded(response, units, notes)
+    data, units, response = data[keep], units[keep], response[keep]
+    fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
+    terms = tuple(_build_term(term, spec, data, relationships, notes) for term in spec.random)
+    residual = structure(spec.residual, len(spec.traits))
+    scale = _scales(response, fixed, terms, residual)
+    design = Design(
+        spec=spec,
+        traits=spec.traits,
+        units=units,
+        response=response,
+        scale=scale,
+        fixed=fixed,
+        terms=terms,
+        residual=residual,
+        notes=tuple(notes),
+    )
+    _check_size(design)
+    return design
+
+
+def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
+    if not isinstance(data, pd.DataFrame):
+        raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}")
+    twice = list(dict.fromkeys(c for c in data.columns if list(data.columns).count(c) > 1))
+    if twice:
+        raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
+    wanted = {"trait": spec.traits, "random factor": tuple(t.factor for t in spec.random)}
+    wanted["unit"] = () if spec.unit is None else (spec.unit,)
+    for role, names in wanted.items():
+        absent = [name for name in names if name not in data.columns]
+        if absent:
+            raise SpecError(
+                f"the {role} {listing(absent)} is not a column of the data; columns: {listing(data.columns, 12)}"
+            )
+    if not len(data):
+        raise DataError("the data have no rows")
+
+
+def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:
+    units = data.index if spec.unit is None else pd.Index(data[spec.unit], name=spec.unit)
+    where = "the index of the data" if spec.unit is None else f"the unit column '{spec.unit}'"
+    if units.hasnans:
+        raise DataError(f"{where} has missing values in rows {listing(np.flatnonzero(units.isna()) + 1)}")
+    twice = units[units.duplicated()].unique()
+    if len(twice):
+        raise DataError(
+            f"{where} names {listing(twice)} more than once; each row must be a unit of its own "
+            f"(for repeated records, leave the unit out of the model file, or reset_index() the data)"
+        )
+    return units
+
+
+def _read_traits(spec: ModelSpec, data: pd.DataFrame) -> Array:
+    columns = [_numeric(data[trait], trait) for trait in spec.traits]
+    return np.column_stack(columns)
+
+
+def _numeric(column: pd.Series[Any], trait: str) -> Array:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    bad = column[np.isnan(values) & column.notna().to_numpy()]
+    if len(bad):
+        raise DataError(
+            f"the trait '{trait}' is not numeric: {listing(bad.unique())} in {len(bad)} rows; "
+            f"leave a record that is missing empty"
+        )
+    if np.isinf(values).any():
+        raise DataError(f"the trait '{trait}' is infinite in rows {listing(column.index[np.isinf(values)])}")
+    seen = values[~np.isnan(values)]
+    if not len(seen):
+        raise DataError(f"the trait '{trait}' was not recorded on any unit")
+    if np.ptp(seen) == 0:
+        raise DataError(f"the trait '{trait}' is constant ({seen[0]:g} on all {len(seen)} units); it has no variance to estimate")
+    return np.asarray(values)
+
+
+def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
+    keep = np.asarray(~np.isnan(response).all(axis=1))
+    if not keep.all():
+        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
+    return keep
+
+
+def _build_term(
+    term: RandomTerm,
+    spec: ModelSpec,
+    data: pd.DataFrame,
+    relationships: Mapping[str, Relationship],
+    notes: list[str],
+) -> TermDesign:
+    column = data[term.factor]
+    if column.isna().any():
+        rows = column.index[column.isna()]
+        raise DataError(
+            f"the random factor '{term.factor}' is missing in {len(rows)} rows: {listing(rows)}; "
+            f"give these units a level or take them out"
+        )
+    relationship = _find_relationship(term, relationships)
+    levels, codes = _levels(term, column, relationship, notes)
+    effects = term.traits or spec.traits
+    incidence = sparse.csr_array(
+        (np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels))
+    )
+    return TermDesign(
+        name=term.name,
+        structure=structure(term.structure, len(effects)),
+        effects=effects,
+        trait_of=np.array([spec.traits.index(t) for t in effects]),
+        load_of=np.zeros(len(effects), dtype=np.intp),
+        levels=levels,
+        incidences=(incidence,),
+        relationship=relationship,
+    )
+
+
+def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationship]) -> Relationship | None:
+    if term.relationship == "ide":
+        return None
+    if term.relationship is None:
+        return relationships.get(term.factor)
+    if term.relationship not in relationships:
+        raise SpecError(
+            f"the term '{term}' names the relationship '{term.relationship}', which was not given; "
+            f"relationships: {listing(relationships) or 'none'}"
+        )
+    return relationships[term.relationship]
+
+
+def _levels(
+    term: RandomTerm, column: pd.Series[Any], relationship: Relationship | None, notes: list[str]
+) -> tuple[pd.Index, npt.NDArray[np.intp]]:
+    if relationship is not None:
+        return relationship.ids, relationship.locate(column, term.factor)
+    codes, levels = pd.factorize(column, sort=True)
+    if len(levels) < 2:
+        raise DataError(
+            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: its variance cannot be told from the "
+            f"mean; take the term out"
+        )
+    if isinstance(column.dtype, pd.CategoricalDtype) and len(column.cat.categories) > len(levels):
+        empty = column.cat.categories.difference(pd.Index(levels))
+        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
+    return pd.Index(levels, name=term.factor), np.asarray(codes, dtype=np.intp)
+
+
+def _scales(
+    response: Array, fixed: FixedDesign, terms: tuple[TermDesign, ...], residual: CovarianceStructure
+) -> Array:
+    """Residual sd of each trait after ordinary least squares; one common unit for traits whose variances a structure ties."""
+    residuals = response - fixed.fitted
+    free = (~np.isnan(response)).sum(axis=0) - fixed.present.sum(axis=0)
+    scale = np.sqrt(np.nansum(residuals**2, axis=0) / np.maximum(free, 1))
+    tied = [np.unique(term.trait_of) for term in terms if term.structure.ties_scales]
+    if residual.ties_scales:
+        tied.append(np.arange(len(scale)))
+    for group in _merge(tied):
+        scale[group] = np.exp(np.mean(np.log(scale[group])))
+    return np.asarray(scale)
+
+
+def _merge(groups: list[npt.NDArray[np.intp]]) -> list[list[int]]:
+    merged: list[set[int]] = []
+    for group in groups:
+        joined = set(group.tolist()).union(*(m for m in merged if m & set(group.tolist())))
+        merged = [m for m in merged if not m & joined] + [joined]
+    return [sorted(m) for m in merged]
+
+
+def _check_size(design: Design) -> None:
+    free = design.observed.sum(axis=0) - design.fixed.present.sum(axis=0)
+    if (free <= 0).any():
+        trait = design.traits[int(np.argmin(free))]
+        raise DataError(
+            f"the trait '{trait}' has {int(design.observed[:, int(np.argmin(free))].sum())} records for "
+            f"{int(design.fixed.present[:, int(np.argmin(free))].sum())} fixed effects: nothing is left for variances"
+        )
+    if (design.scale <= 1e-10 * np.nanmax(np.abs(design.response), axis=0)).any():
+        trait = design.traits[int(np.argmin(design.scale))]
+        raise DataError(f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate")
+    n_parameters = design.blocks.n_parameters
+    if free.sum() < n_parameters:
+        raise DataError(
+            f"{free.sum()} records after fixed effects are fewer than the {n_parameters} (co)variance parameters; "
+            f"use fewer traits, fewer terms or simpler structures"
+        )
+    _check_duplicated_traits(design)
+
+
+def _check_duplicated_traits(design: Design) -> None:
+    y, seen = design.working_response, design.observed
+    for i, j in zip(*np.tril_indices(len(design.traits), -1), strict=True):
+        both = seen[:, i] & seen[:, j]
+        a, b = y[both, i], y[both, j]
+        if both.sum() > 2 and abs(a @ b) > (1 - 1e-12) * np.sqrt((a @ a) * (b @ b)) > 0:
+            raise DataError(
+                f"the traits '{design.traits[j]}' and '{design.traits[i]}' are the same up to a factor (residual correlation ±1); "
+                f"take one of them out"
+            )

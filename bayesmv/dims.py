@@ -1,0 +1,54 @@
+"""Names of dimensions and variables, and the one stacking rule.
+
+Effects of a term are arrays ``(level, effect)``; an effect is a trait, or a trait with a covariate. With ``vec`` stacking
+columns, ``vec(U) ~ N(0, Sigma ⊗ K)``: Sigma is the covariance among the effects of one level, K the relationship
+among levels. The rows of the data are units (trees, animals, plots), responses are arrays ``(unit, trait)`` with NaN
+where a trait was not recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+CHAIN, DRAW = "chain", "draw"
+TRAIT, TRAIT_OTHER = "trait", "trait_other"
+COEFFICIENT = "coefficient"
+UNIT = "unit"
+FIXED = "fixed"
+RESIDUAL = "Residual"
+
+
+def covariance_name(term: str) -> str:
+    """Variable that holds a term's covariance matrix."""
+    return f"{term}_cov"
+
+
+def correlation_name(term: str) -> str:
+    """Variable that holds a term's correlation matrix."""
+    return f"{term}_corr"
+
+
+def sd_name(term: str) -> str:
+    """Variable that holds a term's standard deviations."""
+    return f"{term}_sd"
+
+
+def effect_name(term: str) -> str:
+    """Variable that holds a term's effects (block effects, breeding values)."""
+    return f"{term}_effect"
+
+
+def level_dim(term: str) -> str:
+    """Dimension of a term's levels."""
+    return f"{term}_level"
+
+
+def effect_dims(term: str, effects: Sequence[str], traits: Sequence[str]) -> tuple[str, str]:
+    """Return the two dimensions of a term's covariance matrix.
+
+    They are shared by all terms whose effects are just the traits; other terms (a subset of traits, traits ×
+    covariates) have dimensions of their own, because their coordinates differ.
+    """
+    if tuple(effects) == tuple(traits):
+        return TRAIT, TRAIT_OTHER
+    return f"{term}_{TRAIT}", f"{term}_{TRAIT_OTHER}"

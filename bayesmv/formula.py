@@ -1,0 +1,218 @@
+"""Parsing of model formulas in ASReml's words: ``us(trait):Block + at(trait, bden):vm(animal, A)``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bayesmv.covariance import ALIASES, STRUCTURES
+from bayesmv.errors import SpecError
+
+_NAME = r"[A-Za-z_.][\w.]*"
+_CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTerm:
+    """One random term: a covariance structure among traits for every level of a factor.
+
+    Parameters
+    ----------
+    structure
+        ASReml's word for the covariance structure among traits.
+    factor
+        Column of the data whose values are the levels.
+    traits
+        Traits that the term acts on; None means all.
+    relationship
+        Name of the relationship matrix among levels, stated as ``vm(factor, name)``; None means the one called like the
+        factor, if there is one, else independent levels.
+    """
+
+    structure: str
+    factor: str
+    traits: tuple[str, ...] | None = None
+    relationship: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the term in results: the factor, with the traits where the term is for some of them only."""
+        return self.factor if self.traits is None else "_".join((self.factor, *self.traits))
+
+    def __str__(self) -> str:
+        factor = self.factor if self.relationship is None else f"vm({self.factor}, {self.relationship})"
+        return f"{trait_prefix(self.structure, self.traits)}:{factor}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedTerm:
+    """Fixed effects as a Wilkinson formula, fitted for every trait or for the traits named."""
+
+    formula: str
+    traits: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.formula if self.traits is None else f"at(trait, {', '.join(self.traits)}):{self.formula}"
+
+
+def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
+    """Write the trait part of a term.
+
+    >>> trait_prefix("us", None), trait_prefix("idv", ("bden",)), trait_prefix("us", ("bden", "veloc"))
+    ('us(trait)', 'at(trait, bden)', 'at(trait, bden, veloc):us(trait)')
+    """
+    if traits is None:
+        return f"{structure}(trait)"
+    at = f"at(trait, {', '.join(traits)})"
+    return at if structure == "idv" and len(traits) == 1 else f"{at}:{structure}(trait)"
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Split at a one-character separator outside brackets.
+
+    >>> split_top("us(trait):A + at(trait, x):B", "+")
+    ['us(trait):A', 'at(trait, x):B']
+    """
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth < 0:
+            raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' too many")
+        if char == separator and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth:
+        raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' is missing")
+    parts.append(text[start:])
+    return [part.strip() for part in parts]
+
+
+def _call(text: str) -> tuple[str, list[str]] | None:
+    match = _CALL.match(text)
+    return (match[1], split_top(match[2], ",")) if match else None
+
+
+def _require_name(text: str, term: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise SpecError(f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block")
+    return text
+
+
+def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
+    call = _call(text)
+    if call is None:
+        return _require_name(text, term), None
+    word, arguments = call
+    if word not in ("vm", "ide") or len(arguments) != (2 if word == "vm" else 1):
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not understood; "
+            f"write a column, vm(column, relationship), or ide(column) for levels without relationship"
+        )
+    name = _require_name(arguments[0], term)
+    return name, (_require_name(arguments[1], term) if word == "vm" else "ide")
+
+
+def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...] | None]:
+    structure: str | None = None
+    traits: tuple[str, ...] | None = None
+    for part in parts:
+        word, arguments = _call(part) or (part, [])
+        if word == "at" and len(arguments) >= 2 and arguments[0] == "trait" and traits is None:
+            traits = tuple(_require_name(a, term) for a in arguments[1:])
+        elif arguments == ["trait"] and structure is None:
+            structure = _known_structure(word, term)
+        else:
+            raise SpecError(
+                f"'{part}' in the term '{term}' is not understood; "
+                f"write structure(trait), for example us(trait), or at(trait, name)"
+            )
+    if structure is None and traits is not None and len(traits) > 1:
+        raise SpecError(f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}")
+    return structure or "idv", traits
+
+
+def _known_structure(word: str, term: str) -> str:
+    if word not in STRUCTURES and word not in ALIASES:
+        known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
+        raise SpecError(f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}")
+    return ALIASES.get(word, word)
+
+
+def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
+    """Read the random part of a model.
+
+    Parameters
+    ----------
+    text
+        Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``, ``…:vm(factor, relationship)``; with
+        one trait also just ``factor``. Empty for none.
+    n_traits
+        Number of traits, which decides whether a bare ``factor`` is clear.
+
+    Raises
+    ------
+    SpecError
+        If a term is not understood, or two terms have the same name.
+
+    Examples
+    --------
+    >>> [str(t) for t in parse_random("us(trait):Block + us(trait):vm(animal, A)", 2)]
+    ['us(trait):Block', 'us(trait):vm(animal, A)']
+    """
+    if not text.strip():
+        return ()
+    terms = tuple(_parse_random_term(part, n_traits) for part in split_top(text, "+"))
+    names = [term.name for term in terms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SpecError(f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits")
+    return terms
+
+
+def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
+    if not text:
+        raise SpecError("an empty random term: check for a '+' too many")
+    *prefix, last = split_top(text, ":")
+    if not prefix and n_traits > 1:
+        raise SpecError(f"the random term '{text}' does not say how it acts on the traits; write us(trait):{text} or diag(trait):{text}")
+    factor, relationship = _parse_factor(last, text)
+    structure, traits = _parse_trait_part(prefix, text)
+    return RandomTerm(structure=structure, factor=factor, traits=traits, relationship=relationship)
+
+
+def parse_residual(text: str) -> str:
+    """Read the residual, ``structure(trait):units`` (or ``units:structure(trait)``), and return the structure.
+
+    >>> parse_residual("us(trait):units")
+    'us'
+    """
+    parts = split_top(text, ":")
+    if parts.count("units") != 1 or len(parts) > 2:
+        raise SpecError(f"the residual '{text}' is not understood; write for example us(trait):units or diag(trait):units")
+    parts.remove("units")
+    structure, traits = _parse_trait_part(parts, text)
+    if traits is not None:
+        raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
+    return structure
+
+
+def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
+    """Split fixed effects into the formula common to all traits and those restricted by ``at(trait, …):``.
+
+    >>> [str(t) for t in parse_fixed("1 + sex + at(trait, bden):age")]
+    ['1 + sex', 'at(trait, bden):age']
+    """
+    common, restricted = [], []
+    for part in split_top(text, "+"):
+        if not part:
+            raise SpecError(f"an empty fixed term in '{text}': check for a '+' too many")
+        if re.match(r"at\s*\(", part):
+            head, *rest = split_top(part, ":")
+            _, traits = _parse_trait_part([head], part)
+            if not rest:
+                raise SpecError(f"'{part}' restricts nothing; write at(trait, name):effect")
+            restricted.append(FixedTerm(formula=":".join(rest), traits=traits))
+        else:
+            common.append(part)
+    formula = " + ".join(common) if common else "0"
+    return (FixedTerm(formula=formula), *restricted)

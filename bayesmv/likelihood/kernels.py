@@ -1,0 +1,158 @@
+"""Compiled kernels of the mixed-model equations: assemble, evaluate, and pull the gradient back to loads and residuals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from bayesmv.likelihood.cholesky import FAST, factorize, selected_inverse
+
+
+@njit(cache=True, fastmath=FAST)
+def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def]
+    """Φ_κ' Q_p Φ_λ of every slot, (slots, m, m); the identity for slot 0."""
+    t, m = loads.shape[1], loads.shape[2]
+    half = np.empty((t, m))
+    for s in range(len(slots.pattern)):
+        if slots.pattern[s] < 0:
+            out[s] = np.eye(m)
+            continue
+        left, right, Q = loads[slots.left[s]], loads[slots.right[s]], precisions[slots.pattern[s]]
+        _multiply(Q, right, half)
+        for a in range(m):
+            for b in range(m):
+                total = 0.0
+                for i in range(t):
+                    total += left[i, a] * half[i, b]
+                out[s, a, b] = total
+
+
+@njit(cache=True, fastmath=FAST)
+def _multiply(A, B, out):  # type: ignore[no-untyped-def]
+    for i in range(A.shape[0]):
+        for b in range(B.shape[1]):
+            total = 0.0
+            for k in range(A.shape[1]):
+                total += A[i, k] * B[k, b]
+            out[i, b] = total
+
+
+@njit(cache=True, fastmath=FAST)
+def assemble(blocks, matrices, values):  # type: ignore[no-untyped-def]
+    """Write the lower triangle of M into the panels."""
+    values[:] = 0.0
+    for b in range(len(blocks.position)):
+        height, width, stride = blocks.height[b], blocks.width[b], blocks.stride[b]
+        for e in range(blocks.begin[b], blocks.begin[b + 1]):
+            matrix, g, at = matrices[blocks.slot[e]], blocks.weight[e], blocks.position[b]
+            for i in range(height):
+                for j in range(width):
+                    values[at + j] += g * matrix[i, j]
+                at += stride
+
+
+@njit(cache=True, fastmath=FAST)
+def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
+    """log|C| and the last pivot squared, which is y'Py."""
+    count = len(symbolic.start) - 1
+    total = 0.0
+    last = 1.0
+    for s in range(count):
+        width = symbolic.start[s + 1] - symbolic.start[s]
+        for j in range(width):
+            last = factor[symbolic.panel_start[s] + j * (width + 1)]
+            total += np.log(last)
+    return 2.0 * (total - np.log(last)), last * last
+
+
+@njit(cache=True, fastmath=FAST)
+def solve_augmented(symbolic, factor, v):  # type: ignore[no-untyped-def]
+    """v = (-θ, 1): the solution of the equations, negated, by back-substitution through the augmented factor."""
+    count = len(symbolic.start) - 1
+    v[-1] = 1.0
+    for s in range(count - 2, -1, -1):
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
+        width = end - begin
+        at = symbolic.panel_start[s]
+        for j in range(begin, end):
+            v[j] = 0.0
+        for p in range(symbolic.row_start[s], symbolic.row_start[s + 1]):
+            row = at + (width + p - symbolic.row_start[s]) * width
+            x = v[symbolic.rows[p]]
+            for j in range(width):
+                v[begin + j] -= factor[row + j] * x
+        for j in range(width - 1, -1, -1):
+            for i in range(j + 1, width):
+                v[begin + j] -= factor[at + i * width + j] * v[begin + i]
+            v[begin + j] /= factor[at + j * width + j]
+
+
+@njit(cache=True, fastmath=FAST)
+def slot_gradients(blocks, inverse, v, last, out):  # type: ignore[no-untyped-def]
+    """Derivative of log|C| + y'Py by every slot matrix, (slots, m, m); `last` is the position of y's own block."""
+    out[:] = 0.0
+    for b in range(len(blocks.position)):
+        row, col = blocks.rows[b], blocks.cols[b]
+        times = 1.0 if row == col else 2.0
+        for e in range(blocks.begin[b], blocks.begin[b + 1]):
+            s = blocks.slot[e]
+            if s == 0:
+                continue
+            g, at = times * blocks.weight[e], blocks.position[b]
+            for i in range(blocks.height[b]):
+                x = v[row + i]
+                for j in range(blocks.width[b]):
+                    S = 0.0 if row >= last else inverse[at + j]
+                    out[s, i, j] += g * (S + x * v[col + j])
+                at += blocks.stride[b]
+
+
+@njit(cache=True, fastmath=FAST)
+def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # type: ignore[no-untyped-def]
+    """Derivatives by loads (loads, t, m) and by residual precisions (P, t, t), from those by slot matrices."""
+    t, m = loads.shape[1], loads.shape[2]
+    half = np.empty((t, m))
+    d_loads[:] = 0.0
+    d_precisions[:] = 0.0
+    for s in range(1, len(slots.pattern)):
+        p, left, right, G = slots.pattern[s], slots.left[s], slots.right[s], gradients[s]
+        for i in range(t):  # half = Φ_κ G
+            for b in range(m):
+                total = 0.0
+                for a in range(m):
+                    total += loads[left, i, a] * G[a, b]
+                half[i, b] = total
+        for i in range(t):
+            for j in range(t):
+                total = 0.0
+                for b in range(m):
+                    total += half[i, b] * loads[right, j, b]
+                    d_loads[right, j, b] += precisions[p, j, i] * half[i, b]
+                d_precisions[p, i, j] += total
+        for i in range(t):  # half = Q Φ_λ
+            for b in range(m):
+                total = 0.0
+                for j in range(t):
+                    total += precisions[p, i, j] * loads[right, j, b]
+                half[i, b] = total
+        for i in range(t):
+            for a in range(m):
+                for b in range(m):
+                    d_loads[left, i, a] += half[i, b] * G[a, b]
+
+
+@njit(cache=True, nogil=True)
+def evaluate(symbolic, blocks, slots, work, small, gradient):  # type: ignore[no-untyped-def]
+    """log|C| and y'Py at the loads and precisions in `small`, with derivatives left in `small`; ok is False if M is not PD."""
+    slot_matrices(slots, small.loads, small.precisions, small.matrices)
+    assemble(blocks, small.matrices, work.factor)
+    if not factorize(symbolic, work):
+        return False, 0.0, 0.0
+    log_det, ypy = log_determinant(symbolic, work.factor)
+    if gradient:
+        count = len(symbolic.start) - 2
+        solve_augmented(symbolic, work.factor, small.solution)
+        selected_inverse(symbolic, work, count)
+        slot_gradients(blocks, work.inverse, small.solution, len(small.solution) - 1, small.gradients)
+        pull_back(slots, small.loads, small.precisions, small.gradients, small.d_loads, small.d_precisions)
+    return True, log_det, ypy

@@ -1,0 +1,306 @@
+"""The sparse engine: restricted likelihood by the mixed-model equations, for any model and any missing records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from bayesmv.covariance import Array, packed_rows
+from bayesmv.design import Design, TermDesign
+from bayesmv.likelihood.cholesky import Ints, locate, solve_lower, solve_upper, workspace
+from bayesmv.likelihood.equations import Equations, Load, build_equations
+from bayesmv.likelihood.kernels import evaluate, solve_augmented
+from bayesmv.likelihood.protocol import clipped_factor, symmetric
+
+
+class Solution(NamedTuple):
+    """Effects in phenotypic-sd units of the traits.
+
+    Parameters
+    ----------
+    fixed
+        Coefficients (v, t), to be added to the ordinary-least-squares fit.
+    random
+        Effects of every random term, (q_k, m_k).
+    """
+
+    fixed: Array
+    random: list[Array]
+
+
+class Small(NamedTuple):
+    """Small matrices of one evaluation: loads, residual precisions, slots, and the derivatives by them."""
+
+    loads: Array
+    precisions: Array
+    matrices: Array
+    gradients: Array
+    d_loads: Array
+    d_precisions: Array
+    solution: Array
+
+
+class MixedModelLikelihood:
+    """Restricted likelihood by sparse mixed-model equations.
+
+    With W = [X Z_1F_1 …], ``-2l = (N-p) log 2π + log|R| + Σ_k m_k log|K_k| + log|C| + y'Py``, where C are the equations in
+    v = F⁻¹u, so that no term needs log|Σ_k|. One evaluation costs one numerical factorisation, and one selected inverse for
+    the gradient.
+
+    Parameters
+    ----------
+    design
+        The design.
+    equations
+        Its analysed equations, to share them between engines.
+    """
+
+    name = "sparse"
+
+    def __init__(self, design: Design, equations: Equations | None = None) -> None:
+        self.design = design
+        self.equations = equations or build_equations(design)
+        self._work = workspace(self.equations.symbolic)
+        self._small = _allocate(design, self.equations)
+        self._pattern_units = np.bincount(self.equations.pattern_of, minlength=len(self.equations.patterns))
+        self._constant = _constant(design, self.equations)
+
+    def fork(self) -> Self:
+        """Return an engine that shares the analysis but not the scratch memory."""
+        return type(self)(self.design, self.equations)
+
+    def loglik(self, sigmas: Sequence[Array]) -> float:
+        """Restricted log-likelihood; -inf where R is singular."""
+        return self._evaluate(sigmas, gradient=False)
+
+    def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
+        """Restricted log-likelihood and its derivative by every matrix."""
+        value = self._evaluate(sigmas, gradient=True)
+        factors = [clipped_factor(S) for S in sigmas[:-1]]
+        gradients = [self._random_gradient(k, F) for k, F in enumerate(factors)]
+        return value, [*gradients, self._residual_gradient()]
+
+    def average_information(self, sigmas: Sequence[Array]) -> Array:
+        """Average information of the stacked lower triangles of the matrices.
+
+        A working variate f_i = V_i P y is made for every component; then ``AI_ij = ½ f_i'P f_j`` with
+        ``f'Pf = f'R⁻¹f - |L⁻¹W'R⁻¹f|²``, L the Cholesky factor of C.
+        """
+        solution = self.solve(sigmas)
+        F = self._working_variates(sigmas, solution)
+        weighted = self._weight(F)
+        z = np.zeros((len(self._small.solution), F.shape[-1]))
+        for load, phi in self._unit_loads():
+            inside = load.incidence.T @ weighted.reshape(len(F), -1)
+            self._scatter(load, np.einsum("qtf,tm->qmf", inside.reshape(-1, *F.shape[1:]), phi), z)
+        solve_lower(self.equations.symbolic, self._work.factor, z)
+        z = z[:-1]
+        return np.asarray(0.5 * (np.einsum("utf,utg->fg", F, weighted) - z.T @ z))
+
+    def solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Solve the mixed-model equations.
+
+        Raises
+        ------
+        np.linalg.LinAlgError
+            If R is singular.
+        """
+        self._require(sigmas)
+        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
+        return self._unpack(-self._small.solution, sigmas)
+
+    def draw(self, sigmas: Sequence[Array], rng: np.random.Generator) -> Solution:
+        """Draw fixed and random effects from N(θ̂, C⁻¹), their exact distribution given the covariances."""
+        self._require(sigmas)
+        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
+        noise = rng.standard_normal((len(self._small.solution), 1))
+        noise[-1] = 0.0
+        solve_upper(self.equations.symbolic, self._work.factor, noise)
+        return self._unpack(noise[:, 0] - self._small.solution, sigmas)
+
+    def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
+        """Prediction error covariance of the effects of every level, (q_k, m_k, m_k) for each random term."""
+        self.value_and_gradient(sigmas)
+        out = []
+        for k, sigma in enumerate(sigmas[:-1]):
+            F = clipped_factor(sigma)
+            scalar = self._scalars(k)
+            inverse = self._work.inverse[locate(self.equations.symbolic, *_lower_pairs(scalar))]
+            out.append(np.einsum("ab,qbc,dc->qad", F, _unpack_lower(inverse, *scalar.shape), F))
+        return out
+
+    def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
+        """Covariance matrix of the fixed-effect estimates, in scaled units, (coefficients, coefficients)."""
+        self._require(sigmas)
+        at, size = self._fixed_scalars()
+        unit = np.zeros((len(self._small.solution), len(at)))
+        unit[at, np.arange(len(at))] = 1.0 / size
+        solve_lower(self.equations.symbolic, self._work.factor, unit)
+        return np.asarray(unit[:-1].T @ unit[:-1])
+
+    def _require(self, sigmas: Sequence[Array]) -> None:
+        if not np.isfinite(self._evaluate(sigmas, gradient=False)):
+            raise np.linalg.LinAlgError("the mixed-model equations are singular at these covariances")
+
+    def _scalars(self, k: int) -> Ints:
+        """Position of every effect of random term k in the permuted equations, (q, m)."""
+        first = self.equations.node_first[k]
+        term = self.design.terms[k]
+        return self.equations.scalar_of[first : first + len(term.levels), None] + np.arange(len(term.effects))
+
+    def _fixed_scalars(self) -> tuple[Ints, Array]:
+        """Position of every fixed coefficient in the permuted equations, and the size of its covariate."""
+        present = self.design.fixed.present
+        rank = np.cumsum(present, axis=1) - 1
+        variables, traits = np.nonzero(present)
+        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[variables]
+
+    def _unpack(self, theta: Array, sigmas: Sequence[Array]) -> Solution:
+        at, size = self._fixed_scalars()
+        fixed = np.zeros(self.design.fixed.present.shape)
+        fixed[self.design.fixed.present] = theta[at] / size
+        random = [theta[self._scalars(k)] @ clipped_factor(S).T for k, S in enumerate(sigmas[:-1])]
+        return Solution(fixed, random)
+
+    def _unit_loads(self) -> list[tuple[Load, Array]]:
+        """Return the loads of fixed and random effects (not y's) with their current matrices, trimmed to their size."""
+        loads = zip(self.equations.loads, self._small.loads, strict=True)
+        n_y = len(self.design.traits)
+        return [
+            (load, phi[:, : load.constant.shape[1] if load.term < 0 else len(self.design.terms[load.term].effects)])
+            for load, phi in list(loads)[:-n_y]
+        ]
+
+    def _scatter(self, load: Load, values: Array, out: Array) -> None:
+        """Add (nodes, m, f) values of the nodes of a load to the rows of permuted scalars."""
+        nodes = np.unique(load.incidence.indices)
+        rows = self.equations.scalar_of[nodes, None] + np.arange(values.shape[1])
+        out[rows] += values[nodes]
+
+    def _residuals(self, solution: Solution) -> Array:
+        """ê of the scaled records, 0 where not recorded, (n, t)."""
+        fitted = self.design.fixed.X @ solution.fixed
+        for term, U in zip(self.design.terms, solution.random, strict=True):
+            fitted += spread(term, U, len(self.design.traits))
+        return np.asarray(np.where(self.design.observed, self.design.working_response - fitted, 0.0))
+
+    def _weight(self, F: Array) -> Array:
+        """R⁻¹ f for unit-wise arrays (n, t, …)."""
+        out = np.empty_like(F)
+        for p, Q in enumerate(self._small.precisions):
+            rows = self.equations.pattern_of == p
+            out[rows] = np.einsum("ab,ub...->ua...", Q, F[rows])
+        return out
+
+    def _working_variates(self, sigmas: Sequence[Array], solution: Solution) -> Array:
+        """V_i P y of every component, (n, t, components)."""
+        parts = []
+        for term, U, sigma in zip(self.design.terms, solution.random, sigmas[:-1], strict=True):
+            F = clipped_factor(sigma)
+            KZPy = np.linalg.solve(F @ F.T, U.T).T
+            parts += [spread(term, KZPy @ E, len(sigmas[-1])) for E in unit_matrices(len(sigma))]
+        weighted = self._weight(self._residuals(solution))
+        parts += [weighted @ E for E in unit_matrices(len(sigmas[-1]))]
+        return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
+
+    def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
+        log_R = self._fill(sigmas)
+        eq = self.equations
+        ok, log_C, ypy = evaluate(eq.symbolic, eq.blocks, eq.slots, self._work, self._small, gradient)
+        return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
+
+    def _fill(self, sigmas: Sequence[Array]) -> float:
+        """Compute loads and residual precisions; return log|R| over all units."""
+        *random, R = sigmas
+        factors = [clipped_factor(S) for S in random]
+        for load, out in zip(self.equations.loads, self._small.loads, strict=True):
+            if load.term >= 0:
+                out[load.traits, : factors[load.term].shape[1]] = factors[load.term][load.effects]
+        log_R = 0.0
+        for p, seen in enumerate(self.equations.patterns):
+            values, vectors = np.linalg.eigh(R[np.ix_(seen, seen)])
+            values = np.maximum(values, 1e-12)
+            self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
+            log_R += float(self._pattern_units[p] * np.sum(np.log(values)))
+        return log_R
+
+    def _random_gradient(self, k: int, F: Array) -> Array:
+        """dl/dΣ = ½ dl/dF F⁻¹, dl/dF = -½ d(log|C| + y'Py)/dF."""
+        d_factor = np.zeros_like(F)
+        for load, d_load in zip(self.equations.loads, self._small.d_loads, strict=True):
+            if load.term == k:
+                d_factor[load.effects] += d_load[load.traits, : F.shape[1]]
+        return symmetric(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
+
+    def _residual_gradient(self) -> Array:
+        """dl/dR = -½ Σ_p (n_p Q_p - Q_p D_p Q_p), D_p the derivative by Q_p."""
+        Q, D = self._small.precisions, self._small.d_precisions
+        total = np.einsum("p,pab->ab", self._pattern_units, Q) - np.einsum("pab,pbc,pcd->ad", Q, D, Q)
+        return symmetric(-0.5 * total)
+
+
+def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
+    """Carry effects (q, m) of a term to the units, ZU, (n, traits)."""
+    out = np.zeros((term.incidences[0].shape[0], n_traits))
+    for c, incidence in enumerate(term.incidences):
+        mine = term.load_of == c
+        out[:, term.trait_of[mine]] += incidence @ U[:, mine]
+    return out
+
+
+def unit_matrices(m: int) -> list[Array]:
+    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
+    out = []
+    for i, j in zip(*packed_rows(m), strict=True):
+        E = np.zeros((m, m))
+        E[i, j] = E[j, i] = 1.0
+        out.append(E)
+    return out
+
+
+def _lower_pairs(scalar: Ints) -> tuple[Ints, Ints]:
+    """Scalar (row, column) of the lower triangle of every level's block."""
+    rows, cols = packed_rows(scalar.shape[1])
+    return scalar[:, rows].reshape(-1), scalar[:, cols].reshape(-1)
+
+
+def _unpack_lower(values: Array, q: int, m: int) -> Array:
+    """(q·m(m+1)/2,) packed lower triangles to symmetric (q, m, m)."""
+    out = np.zeros((q, m, m))
+    rows, cols = packed_rows(m)
+    out[:, rows, cols] = out[:, cols, rows] = values.reshape(q, -1)
+    return out
+
+
+def _allocate(design: Design, equations: Equations) -> Small:
+    t = len(design.traits)
+    m = max([t, *(len(term.effects) for term in design.terms)])
+    n_loads, n_slots = len(equations.loads), len(equations.slots.pattern)
+    loads = np.zeros((n_loads, t, m))
+    for load, out in zip(equations.loads, loads, strict=True):
+        if load.term < 0:
+            out[:, : load.constant.shape[1]] = load.constant
+    precisions = np.zeros((len(equations.patterns), t, t))
+    return Small(
+        loads=loads,
+        precisions=precisions,
+        matrices=np.zeros((n_slots, m, m)),
+        gradients=np.zeros((n_slots, m, m)),
+        d_loads=np.zeros_like(loads),
+        d_precisions=np.zeros_like(precisions),
+        solution=np.zeros(int(equations.symbolic.start[-1])),
+    )
+
+
+def _constant(design: Design, equations: Equations) -> float:
+    """Terms of l that no covariance changes, with the scaling of traits and fixed covariates undone."""
+    n_free = design.n_records - design.fixed.present.sum()
+    log_K = sum(
+        len(term.effects) * term.relationship.log_determinant
+        for term in design.terms
+        if term.relationship is not None
+    )
+    log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
+    return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X) + design.log_jacobian)

@@ -1,0 +1,330 @@
+"""The model as frozen data: what is measured, what varies, what the covariances look like."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from bayesmv.covariance import structure
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import SpecError, listing
+from bayesmv.formula import FixedTerm, RandomTerm, parse_fixed, parse_random, parse_residual, split_top, trait_prefix
+from bayesmv.priors import CovariancePrior
+
+#: How the levels of a genetic term are related, and the factor k in V_A = k σ² of the term.
+ADDITIVE_FACTOR: dict[str, float] = {
+    "animal": 1.0,
+    "half-sib": 4.0,
+    "full-sib": 2.0,
+    "sire": 4.0,
+    "dam": 4.0,
+    "line": 1.0,
+    "family-mean": 1.0,
+}
+
+_KEYS = {
+    "name": str,
+    "title": str,
+    "data": str,
+    "unit": str,
+    "traits": list,
+    "fixed": str,
+    "random": str,
+    "residual": str,
+    "genetic": dict,
+    "relationships": dict,
+    "priors": dict,
+}
+_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genetic:
+    """Which term is genetic, and how its levels are related.
+
+    Parameters
+    ----------
+    term
+        Name of the random term.
+    relationship
+        ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A = 2σ²), ``line``
+        (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means of the families).
+    """
+
+    term: str
+    relationship: str = "animal"
+
+    def __post_init__(self) -> None:
+        if self.relationship not in ADDITIVE_FACTOR:
+            raise SpecError(
+                f"unknown relationship '{self.relationship}' among the levels of {self.term}; "
+                f"allowed: {', '.join(ADDITIVE_FACTOR)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A multi-trait mixed model: ``Y = XB + Σ_k Z_k U_k + E``, ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)``.
+
+    Build it with :meth:`from_formula` or :meth:`from_file`.
+
+    Parameters
+    ----------
+    traits
+        Columns of the data that are the traits.
+    fixed
+        Fixed effects, fitted for every trait unless restricted.
+    random
+        Random terms.
+    residual
+        Covariance structure of the residuals among the traits of a unit.
+    unit
+        Column that identifies the units; None takes each row as a unit.
+    genetic
+        The genetic term, for heritabilities and genetic correlations.
+    priors
+        Priors by name of the term, where they are not the default.
+    relationships
+        Files of relationships by name, as read from a model file: ``{"animal": {"pedigree": "ped.csv"}}``.
+    data
+        File of the data (``dataset:<name>`` for a shipped data set), as read from a model file.
+    name, title
+        For reports.
+    base
+        Folder that relative file names start from.
+    """
+
+    traits: tuple[str, ...]
+    fixed: tuple[FixedTerm, ...] = (FixedTerm(formula="1"),)
+    random: tuple[RandomTerm, ...] = ()
+    residual: str = "us"
+    unit: str | None = None
+    genetic: Genetic | None = None
+    priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
+    relationships: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data: str | None = None
+    name: str = "model"
+    title: str = ""
+    base: Path = field(default=Path(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_traits(self)
+        _check_terms(self)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: str,
+        *,
+        random: str = "",
+        residual: str | None = None,
+        unit: str | None = None,
+        genetic: Genetic | None = None,
+        priors: Mapping[str, CovariancePrior] | None = None,
+    ) -> Self:
+        """Read a model in ASReml's words.
+
+        Parameters
+        ----------
+        formula
+            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, as formulaic reads it).
+        random
+            Random terms, ``us(trait):Block + us(trait):Family``.
+        residual
+            ``us(trait):units`` (the default) or another structure.
+        unit, genetic, priors
+            See :class:`ModelSpec`.
+
+        Raises
+        ------
+        SpecError
+            If a part of the model is not understood.
+
+        Examples
+        --------
+        >>> spec = ModelSpec.from_formula("bden + veloc ~ 1", random="us(trait):Block + us(trait):Family")
+        >>> print(spec)
+        bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units
+        """
+        if formula.count("~") != 1:
+            raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
+        left, right = formula.split("~")
+        traits = tuple(split_top(left, "+"))
+        return cls(
+            traits=traits,
+            fixed=parse_fixed(right),
+            random=parse_random(random, len(traits)),
+            residual="us" if residual is None else parse_residual(residual),
+            unit=unit,
+            genetic=genetic,
+            priors=dict(priors or {}),
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a model file (TOML).
+
+        Raises
+        ------
+        SpecError
+            If the file is absent, is not TOML, or has unknown or ill-typed entries.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SpecError(f"no model file '{path}'") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"cannot read the model file '{path}': {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"'{path}' is not valid TOML: {error}") from None
+        return cls._from_values(values, path)
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any], path: Path) -> Self:
+        _check_values(values, path)
+        n_traits = len(values["traits"])
+        genetic = values.get("genetic")
+        priors = {
+            term: CovariancePrior.from_mapping(_table(prior, f"priors.{term}"), term)
+            for term, prior in values.get("priors", {}).items()
+        }
+        return cls(
+            traits=tuple(values["traits"]),
+            fixed=parse_fixed(values.get("fixed", "1")),
+            random=parse_random(values.get("random", ""), n_traits),
+            residual=parse_residual(values.get("residual", "us(trait):units")),
+            unit=values.get("unit"),
+            genetic=None if genetic is None else _read_genetic(genetic),
+            priors=priors,
+            relationships=_read_relationships(values.get("relationships", {})),
+            data=values.get("data"),
+            name=values.get("name", path.stem),
+            title=values.get("title", ""),
+            base=path.parent,
+        )
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the model as a file that :meth:`from_file` reads back to an equal specification."""
+        Path(path).write_text(self.to_toml(), encoding="utf-8")
+
+    def to_toml(self) -> str:
+        """Return the text of the model file."""
+        entries: dict[str, Any] = {
+            "name": self.name,
+            "title": self.title,
+            "data": self.data,
+            "unit": self.unit,
+            "traits": list(self.traits),
+            "fixed": self.fixed_formula,
+            "random": self.random_formula,
+            "residual": self.residual_formula,
+        }
+        lines = [f"{key} = {_toml(value)}" for key, value in entries.items() if value not in (None, "")]
+        tables: dict[str, Mapping[str, Any]] = {}
+        if self.genetic is not None:
+            tables["genetic"] = {"term": self.genetic.term, "relationship": self.genetic.relationship}
+        tables |= {f"relationships.{_toml(k)}": v for k, v in self.relationships.items()}
+        tables |= {f"priors.{_toml(k)}": v.to_mapping() for k, v in self.priors.items()}
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def fixed_formula(self) -> str:
+        """The fixed effects as written in a formula."""
+        return " + ".join(str(term) for term in self.fixed)
+
+    @property
+    def random_formula(self) -> str:
+        """The random terms as written in a formula."""
+        return " + ".join(str(term) for term in self.random)
+
+    @property
+    def residual_formula(self) -> str:
+        """The residual as written in a formula."""
+        return f"{trait_prefix(self.residual, None)}:units"
+
+    def prior(self, term: str) -> CovariancePrior:
+        """Return the prior of a term's covariance matrix."""
+        return self.priors.get(term, CovariancePrior())
+
+    def __str__(self) -> str:
+        traits = " + ".join(self.traits)
+        random = f", random = {self.random_formula}" if self.random else ""
+        return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return repr(value)
+
+
+def _table(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"[{where}] must be a table of the model file, not {value!r}")
+    return value
+
+
+def _check_values(values: Mapping[str, Any], path: Path) -> None:
+    unknown = sorted(set(values) - set(_KEYS))
+    if unknown:
+        raise SpecError(f"unknown entry '{unknown[0]}' in '{path}'; allowed: {', '.join(_KEYS)}")
+    for key, value in values.items():
+        if not isinstance(value, _KEYS[key]):
+            raise SpecError(f"'{key}' in '{path}' must be a {_KEYS[key].__name__}, not {value!r}")
+    if "traits" not in values:
+        raise SpecError(f"'{path}' names no traits; add for example traits = [\"bden\", \"veloc\"]")
+    if not all(isinstance(t, str) for t in values["traits"]):
+        raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
+
+
+def _read_genetic(values: Mapping[str, Any]) -> Genetic:
+    unknown = sorted(set(values) - {"term", "relationship"})
+    if unknown or "term" not in values:
+        raise SpecError("[genetic] needs 'term' and may have 'relationship'; nothing else")
+    return Genetic(term=str(values["term"]), relationship=str(values.get("relationship", "animal")))
+
+
+def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    out = {}
+    for name, entry in values.items():
+        table = _table(entry, f"relationships.{name}")
+        unknown = sorted(set(table) - _RELATIONSHIP_KEYS)
+        if unknown or "pedigree" not in table or not all(isinstance(v, str) for v in table.values()):
+            raise SpecError(
+                f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
+                f"'id', 'sire', 'dam'"
+            )
+        out[name] = dict(table)
+    return out
+
+
+def _check_traits(spec: ModelSpec) -> None:
+    if not spec.traits:
+        raise SpecError("a model needs at least one trait")
+    twice = [t for t in dict.fromkeys(spec.traits) if spec.traits.count(t) > 1]
+    if twice:
+        raise SpecError(f"the trait {listing(twice)} is named twice")
+    if any(not t for t in spec.traits):
+        raise SpecError("an empty trait name: check the left side of the formula for a '+' too many")
+
+
+def _check_terms(spec: ModelSpec) -> None:
+    structure(spec.residual, len(spec.traits))
+    names = [term.name for term in spec.random]
+    for term in (*spec.random, *spec.fixed):
+        strangers = [t for t in term.traits or () if t not in spec.traits]
+        if strangers:
+            raise SpecError(f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}")
+    if spec.genetic is not None and spec.genetic.term not in names:
+        raise SpecError(f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}")
+    strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
