@@ -11,17 +11,21 @@ A = T D T' (Henderson 1976). T is never formed: T v and T'v are one sweep throug
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 from scipy.sparse import coo_array, csc_array
 
+from bayesmv.errors import PedigreeError, listing
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 OPEN, DONE = 1, 2
+EXACT_FLOATS = 2**53  # above it a floating number is not one whole number
 BLOCK_ENTRIES = 2**23  # numbers held at once while columns of A are made: 64 MB
 
 
@@ -53,10 +57,9 @@ class PedigreeSummary:
 
 @njit(cache=True)
 def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
-    if sire[x] >= 0 and state[sire[x]] != DONE:
-        return sire[x]
-    if dam[x] >= 0 and state[dam[x]] != DONE:
-        return dam[x]
+    for parent in (sire[x], dam[x]):
+        if parent >= 0 and state[parent] != DONE:
+            return parent
     return -1
 
 
@@ -64,12 +67,8 @@ def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
 def parents_first(sire: IntArray, dam: IntArray) -> tuple[IntArray, IntArray]:
     """Order a pedigree by depth-first search, each animal right after its not yet listed ancestors.
 
-    An order that has parents first already comes back unchanged. Linear in the number of animals.
-
-    Returns
-    -------
-    order : (n,) positions, parents first; meaningless if there is a loop.
-    loop : positions each of which is an offspring of the next and the last of the first; empty if none.
+    An order that has parents first already comes back unchanged. Linear in the number of animals. Second
+    comes a loop, each position in it an offspring of the next and the last of the first; empty if none.
     """
     n = sire.size
     order, stack, state = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.int8)
@@ -107,10 +106,9 @@ def mark_ancestors(sire: IntArray, dam: IntArray, marked: BoolArray) -> None:
     """Mark, in place, the ancestors of every marked animal."""
     for i in range(sire.size - 1, -1, -1):
         if marked[i]:
-            if sire[i] >= 0:
-                marked[sire[i]] = True
-            if dam[i] >= 0:
-                marked[dam[i]] = True
+            for parent in (sire[i], dam[i]):
+                if parent >= 0:
+                    marked[parent] = True
 
 
 @njit(cache=True)
@@ -186,10 +184,9 @@ def _list_ancestors(root, sire, dam, seen, stack, listed, count):  # type: ignor
 @njit(cache=True)
 def _parent_mean(x, sire, dam, u):  # type: ignore[no-untyped-def]
     total = 0.0
-    if sire[x] >= 0:
-        total += u[sire[x]]
-    if dam[x] >= 0:
-        total += u[dam[x]]
+    for parent in (sire[x], dam[x]):
+        if parent >= 0:
+            total += u[parent]
     return 0.5 * total
 
 
@@ -354,9 +351,8 @@ def sibship_sizes(parent: IntArray, mate: IntArray) -> tuple[IntArray, IntArray]
 
 
 def _sizes(sizes: IntArray) -> FamilySizes:
-    if not sizes.size:
-        return FamilySizes(count=0, mean=0.0, largest=0)
-    return FamilySizes(count=sizes.size, mean=float(sizes.mean()), largest=int(sizes.max()))
+    mean = float(sizes.sum() / max(sizes.size, 1))
+    return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
 
 
 def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray) -> PedigreeSummary:
@@ -376,3 +372,22 @@ def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray
         half_sibs_by_sire=_sizes(sibship_sizes(sire, dam)[1]),
         half_sibs_by_dam=_sizes(sibship_sizes(dam, sire)[1]),
     )
+
+
+def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number[Any]]:
+    """Ids as int64, or as they are if some are not whole.
+
+    Raises
+    ------
+    PedigreeError
+        If floating ids are so large that whole numbers were rounded.
+    """
+    if numbers.dtype.kind != "f":
+        return numbers.astype(np.int64)
+    large = numbers[np.abs(numbers) >= EXACT_FLOATS]
+    if large.size:
+        raise PedigreeError(
+            f"ids {listing(large)} are too large for a floating column, which rounds them; "
+            "read the columns as text or as Int64"
+        )
+    return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers

@@ -98,7 +98,9 @@ def psd_cholesky(sigma: Array) -> Array:
         if rest[j, j] > tolerance:
             L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
             rest[j:, j:] -= np.outer(L[j:, j], L[j:, j])
-    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300):
+    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(
+        float(np.max(np.diag(sigma), initial=0.0)), 1e-300
+    ):
         raise ValueError("not a positive semi-definite covariance matrix")
     return L
 
@@ -317,6 +319,16 @@ def block_diagonal(blocks: Sequence[Array]) -> Array:
     for b in blocks:
         out[i : i + b.shape[0], j : j + b.shape[1]] = b
         i, j = i + b.shape[0], j + b.shape[1]
+    return out
+
+
+def unit_components(m: int) -> list[Array]:
+    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
+    out = []
+    for i, j in zip(*packed_rows(m), strict=True):
+        E = np.zeros((m, m))
+        E[i, j] = E[j, i] = 1.0
+        out.append(E)
     return out
 
 

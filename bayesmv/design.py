@@ -51,6 +51,11 @@ class TermDesign:
     incidences: tuple[sparse.csr_array, ...]
     relationship: Relationship | None = None
 
+    @property
+    def level_variance(self) -> Array:
+        """K_ii of every level, (q,): 1 for independent levels, 1 + F with a pedigree."""
+        return np.ones(len(self.levels)) if self.relationship is None else self.relationship.diagonal
+
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
@@ -251,14 +256,18 @@ def _numeric(column: pd.Series[Any], trait: str) -> Array:
     if not len(seen):
         raise DataError(f"the trait '{trait}' was not recorded on any unit")
     if np.ptp(seen) == 0:
-        raise DataError(f"the trait '{trait}' is constant ({seen[0]:g} on all {len(seen)} units); it has no variance to estimate")
+        raise DataError(
+            f"the trait '{trait}' is constant ({seen[0]:g} on all {len(seen)} units); it has no variance to estimate"
+        )
     return np.asarray(values)
 
 
 def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
     keep = np.asarray(~np.isnan(response).all(axis=1))
     if not keep.all():
-        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
+        notes.append(
+            f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}"
+        )
     return keep
 
 
@@ -320,7 +329,9 @@ def _levels(
         )
     if isinstance(column.dtype, pd.CategoricalDtype) and len(column.cat.categories) > len(levels):
         empty = column.cat.categories.difference(pd.Index(levels))
-        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
+        notes.append(
+            f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}"
+        )
     return pd.Index(levels, name=term.factor), np.asarray(codes, dtype=np.intp)
 
 
@@ -357,7 +368,9 @@ def _check_size(design: Design) -> None:
         )
     if (design.scale <= 1e-10 * np.nanmax(np.abs(design.response), axis=0)).any():
         trait = design.traits[int(np.argmin(design.scale))]
-        raise DataError(f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate")
+        raise DataError(
+            f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate"
+        )
     n_parameters = design.blocks.n_parameters
     if free.sum() < n_parameters:
         raise DataError(

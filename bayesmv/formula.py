@@ -94,7 +94,9 @@ def _call(text: str) -> tuple[str, list[str]] | None:
 
 def _require_name(text: str, term: str) -> str:
     if not re.fullmatch(_NAME, text):
-        raise SpecError(f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block")
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block"
+        )
     return text
 
 
@@ -127,14 +129,18 @@ def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...]
                 f"write structure(trait), for example us(trait), or at(trait, name)"
             )
     if structure is None and traits is not None and len(traits) > 1:
-        raise SpecError(f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}")
+        raise SpecError(
+            f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}"
+        )
     return structure or "idv", traits
 
 
 def _known_structure(word: str, term: str) -> str:
     if word not in STRUCTURES and word not in ALIASES:
         known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
-        raise SpecError(f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}")
+        raise SpecError(
+            f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}"
+        )
     return ALIASES.get(word, word)
 
 
@@ -165,7 +171,9 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SpecError(f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits")
+        raise SpecError(
+            f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits"
+        )
     return terms
 
 
@@ -174,7 +182,9 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
         raise SpecError("an empty random term: check for a '+' too many")
     *prefix, last = split_top(text, ":")
     if not prefix and n_traits > 1:
-        raise SpecError(f"the random term '{text}' does not say how it acts on the traits; write us(trait):{text} or diag(trait):{text}")
+        raise SpecError(
+            f"the random term '{text}' does not say how it acts on the traits; write us(trait):{text} or diag(trait):{text}"
+        )
     factor, relationship = _parse_factor(last, text)
     structure, traits = _parse_trait_part(prefix, text)
     return RandomTerm(structure=structure, factor=factor, traits=traits, relationship=relationship)
@@ -188,7 +198,9 @@ def parse_residual(text: str) -> str:
     """
     parts = split_top(text, ":")
     if parts.count("units") != 1 or len(parts) > 2:
-        raise SpecError(f"the residual '{text}' is not understood; write for example us(trait):units or diag(trait):units")
+        raise SpecError(
+            f"the residual '{text}' is not understood; write for example us(trait):units or diag(trait):units"
+        )
     parts.remove("units")
     structure, traits = _parse_trait_part(parts, text)
     if traits is not None:

@@ -20,7 +20,6 @@ from bayesmv.errors import DataError, PedigreeError, listing
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
 DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
-EXACT_FLOATS = 2**53  # above it a floating number is not one whole number
 WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 LOOP_SHOWN = 20
@@ -97,9 +96,10 @@ class Pedigree:
             Absent columns; missing ids; one id with different parents; an animal that is its own
             ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent.
         """
-        codes, labels, notes = _encode(frame, (id, sire, dam))
+        named = list(groups or ())
+        codes, labels, notes = _encode(frame, (id, sire, dam), {_text(group) for group in named})
         parents, dropped = _one_row_each(codes, labels)
-        group_labels, group_of = _find_groups(groups, labels, parents)
+        group_labels, group_of = _find_groups(named, labels, parents)
         _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
         arrays, arranged = _arrange(parents, labels, group_of)
         if not len(group_labels):
@@ -309,7 +309,9 @@ def _find(labels: pd.Index[Any], wanted: pd.Index[Any]) -> IntArray:
     return labels.get_indexer(pd.Index([_text(value) for value in wanted]))
 
 
-def _encode(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[IntArray, pd.Index[Any], tuple[str, ...]]:
+def _encode(
+    frame: pd.DataFrame, names: tuple[str, ...], groups: set[str]
+) -> tuple[IntArray, pd.Index[Any], tuple[str, ...]]:
     """Codes (3, rows) of ids, sires and dams, -1 if unknown, into labels in order of appearance."""
     absent = [name for name in names if name not in frame.columns]
     if absent or frame.empty:
@@ -317,40 +319,32 @@ def _encode(frame: pd.DataFrame, names: tuple[str, ...]) -> tuple[IntArray, pd.I
             f"the pedigree has no rows or lacks columns {listing(absent)}; its columns are "
             f"{listing(frame.columns)}: name them by from_frame(frame, id=..., sire=..., dam=...)"
         )
-    stacked = pd.concat([frame[name] for name in names], ignore_index=True)
-    raw, values = pd.factorize(stacked)
-    id_kind = pd.api.types.infer_dtype(frame[names[0]], skipna=True)
-    known, spelled, notes = _spell(pd.Index(values), numbers=id_kind in NUMBER_KINDS)
+    raw, values = pd.factorize(pd.concat([frame[name] for name in names], ignore_index=True))
+    known, spelled, notes = _spell(pd.Index(values), groups, frame[names[0]])
     code_of = np.full(len(values) + 1, -1)  # the last for missing
     code_of[:-1][known], labels = pd.factorize(spelled)
     return code_of[raw].reshape(3, -1), labels.rename(names[0]), notes
 
 
-def _spell(values: pd.Index[Any], *, numbers: bool) -> tuple[Any, pd.Index[Any], tuple[str, ...]]:
-    """Which values are ids, those ids as all whole numbers or all text, and a note if types were mixed."""
+def _spell(
+    values: pd.Index[Any], groups: set[str], own: pd.Series[Any]
+) -> tuple[npt.NDArray[np.bool_], pd.Index[Any], tuple[str, ...]]:
+    """Which values are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
     if pd.api.types.is_numeric_dtype(values.dtype):
-        return _spell_numbers(values)
+        floating = pd.api.types.is_float_dtype(values.dtype)
+        numbers = kernels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
+        return numbers != 0, pd.Index(numbers[numbers != 0]), ()
     texts = np.array([_text(value) for value in values], dtype=object)
     known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts])
-    mixed = len({isinstance(value, str) for value in values[known]}) > 1
-    whole = numbers and all(WHOLE_NUMBER.fullmatch(text) for text in texts[known])
-    spelled = pd.Index([int(text) for text in texts[known]] if whole else list(texts[known]))
-    kind = "whole numbers" if whole else "text"
-    return known, spelled, (f"ids of mixed types were read as {kind}",) if mixed else ()
-
-
-def _spell_numbers(values: pd.Index[Any]) -> tuple[Any, pd.Index[Any], tuple[str, ...]]:
-    floating = pd.api.types.is_float_dtype(values.dtype)
-    numbers = values.to_numpy(dtype=np.float64 if floating else np.int64)
-    large = floating & (np.abs(numbers) >= EXACT_FLOATS)
-    if large.any():
-        raise PedigreeError(
-            f"ids {listing(values[large])} are too large for a floating column, which rounds them; "
-            "read the columns as text or as Int64"
-        )
-    known = numbers != 0
-    whole = (numbers == np.floor(numbers)).all()
-    return known, pd.Index(numbers[known].astype(np.int64) if whole else numbers[known]), ()
+    animals = known & ~np.isin(texts, list(groups))
+    whole = pd.api.types.infer_dtype(own, skipna=True) in NUMBER_KINDS and all(
+        WHOLE_NUMBER.fullmatch(text) for text in texts[animals]
+    )
+    if whole:
+        texts[animals] = texts[animals].astype(np.int64)
+    mixed = len({isinstance(value, str) for value in values[animals]}) > 1
+    note = f"ids of mixed types were read as {'whole numbers' if whole else 'text'}"
+    return known, pd.Index(texts[known]), (note,) if mixed else ()
 
 
 def _one_row_each(codes: IntArray, labels: pd.Index[Any]) -> tuple[IntArray, tuple[str, ...]]:
@@ -375,12 +369,12 @@ def _one_row_each(codes: IntArray, labels: pd.Index[Any]) -> tuple[IntArray, tup
 
 
 def _find_groups(
-    groups: Iterable[object] | None, labels: pd.Index[Any], parents: IntArray
+    groups: list[object], labels: pd.Index[Any], parents: IntArray
 ) -> tuple[pd.Index[Any], IntArray]:
     """Labels of the groups, and the number of the group each label (and, last, no label) stands for."""
-    wanted = pd.Index(list(groups or ()), dtype=object).unique()
+    wanted = pd.Index(groups, dtype=object).unique()
     codes = _find(labels, wanted)
-    wrong = wanted[(codes < 0) | (codes < parents.shape[1])]
+    wrong = wanted[codes < parents.shape[1]]
     if len(wrong):
         raise PedigreeError(
             f"groups are nobody's parent or have rows of their own: {listing(wrong)}; put each group's label "
@@ -419,7 +413,7 @@ def _arrange(
         path[LOOP_SHOWN:-1] = ["..."] if len(path) > LOOP_SHOWN else []
         raise PedigreeError(f"an animal is its own ancestor: {' -> '.join(path)}; mend one of these parents")
     slots = group_of[of_node[:, order]].T
-    fields = {"ids": labels[nodes[order]], "sire": sire, "dam": dam, "group_slots": slots}
+    fields = {"ids": labels[nodes[order]].infer_objects(), "sire": sire, "dam": dam, "group_slots": slots}
     moved = int((order != np.arange(order.size)).sum())
     ungrouped = int((np.stack([sire, dam], axis=1) + slots == -2).sum()) if group_of.max() >= 0 else 0
     notes = {

@@ -35,7 +35,9 @@ class HalfStudentT:
 
     def __post_init__(self) -> None:
         if not (self.nu > 0 and self.scale > 0):
-            raise SpecError(f"a half-Student-t prior needs nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}")
+            raise SpecError(
+                f"a half-Student-t prior needs nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}"
+            )
 
     def log_density(self, s: Array) -> Array:
         """Unnormalised log p(s)."""

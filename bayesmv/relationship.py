@@ -23,11 +23,14 @@ class Relationship:
         K⁻¹ (q, q), symmetric.
     log_determinant
         log|K|.
+    diagonal
+        K_ii (q,).
     """
 
     ids: pd.Index
     precision: sparse.csc_array
     log_determinant: float
+    diagonal: npt.NDArray[np.float64]
 
     def locate(self, column: pd.Series[Any], factor: str) -> npt.NDArray[np.intp]:
         """Return the position of each value among `ids`."""

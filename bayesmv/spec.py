@@ -11,7 +11,15 @@ from typing import Any, Self
 from bayesmv.covariance import structure
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
-from bayesmv.formula import FixedTerm, RandomTerm, parse_fixed, parse_random, parse_residual, split_top, trait_prefix
+from bayesmv.formula import (
+    FixedTerm,
+    RandomTerm,
+    parse_fixed,
+    parse_random,
+    parse_residual,
+    split_top,
+    trait_prefix,
+)
 from bayesmv.priors import CovariancePrior
 
 #: How the levels of a genetic term are related, and the factor k in V_A = k σ² of the term.
@@ -280,7 +288,7 @@ def _check_values(values: Mapping[str, Any], path: Path) -> None:
         if not isinstance(value, _KEYS[key]):
             raise SpecError(f"'{key}' in '{path}' must be a {_KEYS[key].__name__}, not {value!r}")
     if "traits" not in values:
-        raise SpecError(f"'{path}' names no traits; add for example traits = [\"bden\", \"veloc\"]")
+        raise SpecError(f'\'{path}\' names no traits; add for example traits = ["bden", "veloc"]')
     if not all(isinstance(t, str) for t in values["traits"]):
         raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
 
@@ -322,9 +330,13 @@ def _check_terms(spec: ModelSpec) -> None:
     for term in (*spec.random, *spec.fixed):
         strangers = [t for t in term.traits or () if t not in spec.traits]
         if strangers:
-            raise SpecError(f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}")
+            raise SpecError(
+                f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}"
+            )
     if spec.genetic is not None and spec.genetic.term not in names:
-        raise SpecError(f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}")
+        raise SpecError(
+            f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}"
+        )
     strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
     if strangers:
         raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")

@@ -137,7 +137,9 @@ def build_equations(design: Design) -> Equations:
     lower = position[rows] >= position[cols]
     rows, cols, slot, weight = rows[lower], cols[lower], slot[lower], weight[lower]
     symbolic = _symbolic(position[rows], position[cols], node_size[order])
-    blocks = _collect_blocks(scalar_of[rows], scalar_of[cols], node_size[rows], node_size[cols], slot, weight, symbolic)
+    blocks = _collect_blocks(
+        scalar_of[rows], scalar_of[cols], node_size[rows], node_size[cols], slot, weight, symbolic
+    )
     return Equations(
         patterns=patterns,
         pattern_of=pattern_of,
@@ -173,7 +175,9 @@ def _loads(design: Design, node_first: Ints, fixed_scale: Array) -> tuple[Load, 
         loads += _random_loads(term, k, int(node_first[k]), n_nodes)
     none = np.zeros(0, dtype=np.int64)
     for j, y in enumerate(design.working_response.T):
-        loads.append(Load(-1, np.eye(len(design.traits))[:, [j]], none, none, _place(y[:, None], n_nodes - 1, n_nodes)))
+        loads.append(
+            Load(-1, np.eye(len(design.traits))[:, [j]], none, none, _place(y[:, None], n_nodes - 1, n_nodes))
+        )
     return tuple(loads)
 
 
@@ -184,9 +188,7 @@ def _fixed_loads(design: Design, fixed_scale: Array, n_nodes: int) -> list[Load]
     loads = []
     for traits in np.unique(present[present.any(axis=1)], axis=0):
         chosen = np.flatnonzero((present == traits).all(axis=1))
-        spread = sparse.csr_array(
-            (1.0 / fixed_scale[chosen], (chosen, chosen)), shape=(X.shape[1], n_nodes)
-        )
+        spread = sparse.csr_array((1.0 / fixed_scale[chosen], (chosen, chosen)), shape=(X.shape[1], n_nodes))
         loads.append(Load(-1, np.eye(len(traits))[:, traits], none, none, sparse.csr_array(X @ spread)))
     return loads
 
@@ -228,7 +230,9 @@ def _cross_products(
                 product = sparse.coo_array(left.T @ right)
                 if product.nnz:
                     slot = np.full(product.nnz, len(keys), dtype=np.int64)
-                    parts.append((product.row.astype(np.int64), product.col.astype(np.int64), slot, product.data))
+                    parts.append(
+                        (product.row.astype(np.int64), product.col.astype(np.int64), slot, product.data)
+                    )
                     keys.append((p, a, b))
     rows_, cols, slot, weight = (np.concatenate(x) for x in zip(*parts, strict=True))
     return rows_, cols, slot, weight, Slots(*np.array(keys, dtype=np.int64).T.copy())
@@ -244,7 +248,9 @@ def _precisions(design: Design, node_first: Ints) -> tuple[Ints, Ints, Ints, Arr
     parts = []
     for k, term in enumerate(design.terms):
         q = len(term.levels)
-        K = sparse.coo_array(sparse.eye_array(q) if term.relationship is None else term.relationship.precision)
+        K = sparse.coo_array(
+            sparse.eye_array(q) if term.relationship is None else term.relationship.precision
+        )
         parts.append((K.row.astype(np.int64) + node_first[k], K.col.astype(np.int64) + node_first[k], K.data))
     if not parts:
         none = np.zeros(0, dtype=np.int64)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from bayesmv.covariance import Array, packed_rows
+from bayesmv.covariance import Array, packed_rows, unit_components
 from bayesmv.design import Design, TermDesign
 from bayesmv.likelihood.cholesky import Ints, locate, solve_lower, solve_upper, workspace
 from bayesmv.likelihood.equations import Equations, Load, build_equations
@@ -155,7 +155,9 @@ class MixedModelLikelihood:
         present = self.design.fixed.present
         rank = np.cumsum(present, axis=1) - 1
         variables, traits = np.nonzero(present)
-        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[variables]
+        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[
+            variables
+        ]
 
     def _unpack(self, theta: Array, sigmas: Sequence[Array]) -> Solution:
         at, size = self._fixed_scalars()
@@ -169,7 +171,13 @@ class MixedModelLikelihood:
         loads = zip(self.equations.loads, self._small.loads, strict=True)
         n_y = len(self.design.traits)
         return [
-            (load, phi[:, : load.constant.shape[1] if load.term < 0 else len(self.design.terms[load.term].effects)])
+            (
+                load,
+                phi[
+                    :,
+                    : load.constant.shape[1] if load.term < 0 else len(self.design.terms[load.term].effects),
+                ],
+            )
             for load, phi in list(loads)[:-n_y]
         ]
 
@@ -200,9 +208,9 @@ class MixedModelLikelihood:
         for term, U, sigma in zip(self.design.terms, solution.random, sigmas[:-1], strict=True):
             F = clipped_factor(sigma)
             KZPy = np.linalg.solve(F @ F.T, U.T).T
-            parts += [spread(term, KZPy @ E, len(sigmas[-1])) for E in unit_matrices(len(sigma))]
+            parts += [spread(term, KZPy @ E, len(sigmas[-1])) for E in unit_components(len(sigma))]
         weighted = self._weight(self._residuals(solution))
-        parts += [weighted @ E for E in unit_matrices(len(sigmas[-1]))]
+        parts += [weighted @ E for E in unit_components(len(sigmas[-1]))]
         return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
 
     def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
@@ -247,16 +255,6 @@ def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
     for c, incidence in enumerate(term.incidences):
         mine = term.load_of == c
         out[:, term.trait_of[mine]] += incidence @ U[:, mine]
-    return out
-
-
-def unit_matrices(m: int) -> list[Array]:
-    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
-    out = []
-    for i, j in zip(*packed_rows(m), strict=True):
-        E = np.zeros((m, m))
-        E[i, j] = E[j, i] = 1.0
-        out.append(E)
     return out
 
 

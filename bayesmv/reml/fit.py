@@ -1,0 +1,311 @@
+"""REML: estimates of the covariance matrices with standard errors, fixed effects and BLUPs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, packed_rows, vech
+from bayesmv.design import Design
+from bayesmv.errors import ConvergenceWarning, SpecError, listing
+from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
+from bayesmv.reml.optimise import Optimum, maximise
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemlFit:
+    """REML estimates of a design.
+
+    Parameters
+    ----------
+    design
+        What was fitted.
+    engine
+        The engine that was used.
+    theta
+        Estimated parameters of the covariance structures, scaled traits.
+    loglik
+        Restricted log-likelihood with the full constant, as lme4 prints it. ASReml leaves out ``-(N-p)/2 log 2π``.
+    gradient
+        dl/dθ at the end.
+    iterations
+        Steps taken.
+    converged
+        Whether the criterion was met.
+    """
+
+    design: Design
+    engine: RestrictedLikelihood
+    theta: Array
+    loglik: float
+    gradient: Array
+    iterations: int
+    converged: bool
+
+    @cached_property
+    def sigmas(self) -> list[Array]:
+        """Covariance matrices of the scaled traits, in the order of ``design.names``."""
+        return self.design.blocks.matrices(self.theta)
+
+    @cached_property
+    def covariances(self) -> dict[str, Array]:
+        """Covariance matrices in the units of the data, by name of the term."""
+        return {
+            name: sigma * np.outer(scale, scale)
+            for name, sigma, scale in zip(self.design.names, self.sigmas, self._scales, strict=True)
+        }
+
+    @property
+    def _scales(self) -> list[Array]:
+        return [self.design.effect_scale(name) for name in self.design.names]
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Rank of every covariance matrix; below its size the estimate lies on the boundary."""
+        return {
+            name: int((np.linalg.eigvalsh(S) > SINGULAR).sum())
+            for name, S in zip(self.design.names, self.sigmas, strict=True)
+        }
+
+    @property
+    def at_boundary(self) -> tuple[str, ...]:
+        """Terms whose covariance matrix is singular."""
+        return tuple(n for n, S in zip(self.design.names, self.sigmas, strict=True) if self.ranks[n] < len(S))
+
+    @cached_property
+    def component_covariance(self) -> Array:
+        """Covariance matrix of the estimated components (stacked lower triangles), in the units of the data.
+
+        ``J (J'AI J)⁺ J'``: the average information of the parameters that are free, those on the boundary being held.
+        """
+        J = self.design.blocks.jacobian(self.theta)
+        information = J.T @ self.engine.average_information(self.sigmas) @ J
+        unit = vech([np.outer(s, s) for s in self._scales])
+        return np.asarray(
+            np.outer(unit, unit) * (J @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ J.T)
+        )
+
+    @cached_property
+    def varcomp(self) -> pd.DataFrame:
+        """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint.
+
+        ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the parameter space,
+        ``boundary`` where the matrix is singular in that direction.
+        """
+        rows = []
+        start = 0
+        for name, structure in zip(self.design.names, self.design.blocks.structures, strict=True):
+            size = structure.size * (structure.size + 1) // 2
+            covariance = self.component_covariance[start : start + size, start : start + size]
+            rows += self._term_rows(name, structure, covariance)
+            start += size
+        table = pd.DataFrame(
+            rows, columns=["term", "trait_i", "trait_j", "component", "std_error", "constraint"]
+        )
+        table.insert(5, "z_ratio", (table["component"] / table["std_error"]).where(table["std_error"] > 0))
+        return table
+
+    def _term_rows(
+        self, name: str, structure: CovarianceStructure, covariance: Array
+    ) -> list[tuple[object, ...]]:
+        sigma, effects = self.covariances[name], self.design.effects_of(name)
+        index = {(int(i), int(j)): k for k, (i, j) in enumerate(zip(*packed_rows(len(sigma)), strict=True))}
+        held = _boundary_effects(self.sigmas[self.design.names.index(name)])
+        rows: list[tuple[object, ...]] = []
+        for i, j in structure.support:
+            as_correlation = structure.reports_correlations and i != j
+            value, weights = _component(sigma, i, j, index, as_correlation)
+            error = float(np.sqrt(max(weights @ covariance @ weights, 0.0)))
+            constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
+            rows.append((name, effects[i], effects[j], value, error, constraint))
+        return rows
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of covariance parameters."""
+        return self.design.blocks.n_parameters
+
+    @property
+    def aic(self) -> float:
+        """``-2l + 2 q``, q covariance parameters; comparable between fits with the same fixed effects."""
+        return -2.0 * self.loglik + 2.0 * self.n_parameters
+
+    @property
+    def bic(self) -> float:
+        """``-2l + q log(N-p)``."""
+        n_free = self.design.n_records - int(self.design.fixed.present.sum())
+        return float(-2.0 * self.loglik + self.n_parameters * np.log(n_free))
+
+    @cached_property
+    def equations(self) -> MixedModelLikelihood:
+        """The mixed-model equations, for effects."""
+        return (
+            self.engine
+            if isinstance(self.engine, MixedModelLikelihood)
+            else MixedModelLikelihood(self.design)
+        )
+
+    @cached_property
+    def fixed(self) -> pd.DataFrame:
+        """Generalised-least-squares fixed effects: trait, effect, estimate, std_error, z_ratio, in the units of the data."""
+        design, solution = self.design, self.equations.solve(self.sigmas)
+        labels = pd.DataFrame(design.fixed.coefficients(design.traits), columns=["trait", "effect"])
+        present = design.fixed.present
+        estimate = (design.fixed.ols + solution.fixed * design.scale)[present]
+        unit = np.broadcast_to(design.scale, present.shape)[present]
+        error = unit * np.sqrt(np.diag(self.equations.fixed_covariance(self.sigmas)))
+        table = labels.assign(estimate=estimate, std_error=error, z_ratio=estimate / error)
+        return table.sort_values(
+            "trait", key=lambda c: c.map(design.traits.index), kind="stable", ignore_index=True
+        )
+
+    def effects(self, term: str) -> pd.DataFrame:
+        """BLUPs of a random term.
+
+        Parameters
+        ----------
+        term
+            Name of the term.
+
+        Returns
+        -------
+        DataFrame
+            level, trait, blup, std_error (square root of the prediction error variance), reliability
+            ``1 - PEV / (σ² K_ii)``, in the units of the data.
+
+        Raises
+        ------
+        SpecError
+            If there is no such term.
+        """
+        part = self.design.term(term)
+        k = self.design.names.index(term)
+        solution = self.equations.solve(self.sigmas).random[k]
+        pev = np.diagonal(self.equations.prediction_error(self.sigmas)[k], axis1=1, axis2=2)
+        scale = self.design.effect_scale(term)
+        prior = np.diag(self.sigmas[k])[None, :] * part.level_variance[:, None]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            reliability = np.where(prior > 0, 1.0 - pev / prior, np.nan)
+        return pd.DataFrame(
+            {
+                "level": np.repeat(np.asarray(part.levels), len(part.effects)),
+                "trait": np.tile(np.asarray(part.effects), len(part.levels)),
+                "blup": (solution * scale).reshape(-1),
+                "std_error": (np.sqrt(np.maximum(pev, 0.0)) * scale).reshape(-1),
+                "reliability": reliability.reshape(-1),
+            }
+        )
+
+
+def _component(
+    sigma: Array, i: int, j: int, index: Mapping[tuple[int, int], int], as_correlation: bool
+) -> tuple[float, Array]:
+    """Value of a covariance or correlation and its derivative by the packed lower triangle."""
+    weights = np.zeros(len(index))
+    if not as_correlation:
+        weights[index[i, j]] = 1.0
+        return float(sigma[i, j]), weights
+    product = np.sqrt(sigma[i, i] * sigma[j, j])
+    if product <= 0:
+        return float("nan"), weights
+    r = sigma[i, j] / product
+    weights[index[i, j]] = 1.0 / product
+    weights[index[i, i]] = -0.5 * r / sigma[i, i]
+    weights[index[j, j]] = -0.5 * r / sigma[j, j]
+    return float(r), weights
+
+
+def _boundary_effects(sigma: Array) -> Array:
+    """Which effects take part in a null direction of a scaled covariance matrix, (m,)."""
+    values, vectors = np.linalg.eigh(sigma)
+    return np.asarray((np.abs(vectors[:, values <= SINGULAR]) > 1e-3).any(axis=1))
+
+
+def fit_reml(
+    design: Design,
+    *,
+    engine: Engine | RestrictedLikelihood = "auto",
+    start: RemlFit | Mapping[str, Array] | None = None,
+    max_iterations: int = 200,
+) -> RemlFit:
+    """Estimate the covariance matrices by restricted maximum likelihood.
+
+    Parameters
+    ----------
+    design
+        From :func:`bayesmv.build_design`.
+    engine
+        Likelihood engine, or the word of one.
+    start
+        Start values, from another fit or as ``{term: matrix}`` in the units of the data; none are needed.
+    max_iterations
+        Most Newton steps.
+
+    Returns
+    -------
+    RemlFit
+        A singular estimate is a result, listed in ``at_boundary``.
+
+    Raises
+    ------
+    SpecError
+        If `start` does not fit the design.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the iterations end before convergence.
+
+    References
+    ----------
+    Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
+    """
+    density = likelihood(design, engine) if isinstance(engine, str) else engine
+    optimum: Optimum = maximise(density, design.blocks, _start(design, start), max_iterations)
+    if not optimum.converged:
+        warnings.warn(
+            f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
+            f"check the model with bayesmv check, or raise max_iterations",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return RemlFit(
+        design=design,
+        engine=density,
+        theta=design.blocks.from_matrices(design.blocks.matrices(optimum.theta)),
+        loglik=optimum.loglik,
+        gradient=optimum.gradient,
+        iterations=optimum.iterations,
+        converged=optimum.converged,
+    )
+
+
+def _start(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Array:
+    """θ at the start values given, or at an even split of the phenotypic variances."""
+    share = 0.5 / max(len(design.terms), 1)
+    default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
+    default[design.names[-1]] = np.diag((0.5 if design.terms else 1.0) * design.scale**2)
+    given = start.covariances if isinstance(start, RemlFit) else dict(start or {})
+    strangers = [name for name in given if name not in default]
+    if strangers and not isinstance(start, RemlFit):
+        raise SpecError(f"start values for {listing(strangers)}; terms: {listing(default)}")
+    sigmas = [_scaled_start(design, name, given.get(name, default[name])) for name in default]
+    return design.blocks.from_matrices(_lift(sigmas))
+
+
+def _scaled_start(design: Design, name: str, matrix: Array) -> Array:
+    scale = design.effect_scale(name)
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.shape != (len(scale), len(scale)) or not np.allclose(matrix, matrix.T):
+        raise SpecError(f"the start value of {name} must be a symmetric {len(scale)} × {len(scale)} matrix")
+    return np.asarray(matrix / np.outer(scale, scale))
+
+
+def _lift(sigmas: Sequence[Array]) -> list[Array]:
+    """Move start values off the boundary, where the gradient by θ vanishes."""
+    return [S + np.diag(np.maximum(1e-3 - np.diag(S), 0.0)) for S in sigmas]
