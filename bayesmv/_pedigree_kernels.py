@@ -307,9 +307,7 @@ def relationship_times(sire: IntArray, dam: IntArray, d: FloatArray, v: FloatArr
 
 def relationship_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArray) -> FloatArray:
     """A[chosen, chosen], (m, m): T D T' on unit vectors in the ancestry of the chosen (Colleau 2002)."""
-    marked = np.zeros(sire.size, np.bool_)
-    marked[chosen] = True
-    mark_ancestors(sire, dam, marked)
+    marked = ancestry(sire, dam, chosen, cut=False)
     members, place = np.flatnonzero(marked), new_positions(marked)
     s, p, rows = place[sire[members]], place[dam[members]], place[chosen]
     A = np.empty((rows.size, rows.size))
@@ -334,6 +332,17 @@ def dominance_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArr
     D = 0.25 * (K[np.ix_(i, i)] * K[np.ix_(j, j)] + K[np.ix_(i, j)] * K[np.ix_(j, i)])
     np.fill_diagonal(D, 1.0)
     return D
+
+
+def ancestry(sire: IntArray, dam: IntArray, chosen: IntArray, *, cut: bool) -> BoolArray:
+    """Mask (n,) of the chosen and their ancestors, without the uninformative of these if `cut`."""
+    keep = np.zeros(sire.size, np.bool_)
+    keep[chosen] = True
+    present = keep.copy()
+    mark_ancestors(sire, dam, present)
+    if cut:
+        cut_uninformative(sire, dam, keep, present)
+    return present
 
 
 def sibship_sizes(parent: IntArray, mate: IntArray) -> tuple[IntArray, IntArray]:
@@ -365,7 +374,7 @@ def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray
         sires=np.unique(sire[sire >= 0]).size,
         dams=np.unique(dam[dam >= 0]).size,
         generations=int(generation.max(initial=0)),
-        mean_inbreeding=float(F.mean()),
+        mean_inbreeding=float(F.sum() / max(F.size, 1)),
         max_inbreeding=float(F.max(initial=0.0)),
         inbred=int((F > 0).sum()),
         full_sibs=_sizes(full),
@@ -375,13 +384,7 @@ def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray
 
 
 def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number[Any]]:
-    """Ids as int64, or as they are if some are not whole.
-
-    Raises
-    ------
-    PedigreeError
-        If floating ids are so large that whole numbers were rounded.
-    """
+    """Ids as int64, or as they are if some are not whole; PedigreeError if some may be rounded."""
     if numbers.dtype.kind != "f":
         return numbers.astype(np.int64)
     large = numbers[np.abs(numbers) >= EXACT_FLOATS]

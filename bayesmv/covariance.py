@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -56,9 +57,22 @@ class CovarianceStructure(ABC):
     def support(self) -> tuple[tuple[int, int], ...]:
         """Positions (i, j), i ≥ j, of Σ that are not identically zero and are reported."""
 
+    @property
     @abstractmethod
+    def placement(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Row, column and parameter of every nonzero entry of the factor L(θ), Σ = LL'."""
+
+    def factor(self, theta: Array) -> Array:
+        """L(θ) with Σ = LL': (…, n_parameters) → (…, m, m)."""
+        L = np.zeros((*theta.shape[:-1], self.size, self.size))
+        rows, cols, parameters = self.placement
+        L[..., rows, cols] = theta[..., parameters]
+        return L
+
     def matrix(self, theta: Array) -> Array:
         """Σ(θ): (…, n_parameters) → (…, m, m)."""
+        L = self.factor(theta)
+        return np.asarray(L @ np.swapaxes(L, -1, -2))
 
     @abstractmethod
     def jacobian(self, theta: Array) -> Array:
@@ -98,9 +112,7 @@ def psd_cholesky(sigma: Array) -> Array:
         if rest[j, j] > tolerance:
             L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
             rest[j:, j:] -= np.outer(L[j:, j], L[j:, j])
-    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(
-        float(np.max(np.diag(sigma), initial=0.0)), 1e-300
-    ):
+    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300):
         raise ValueError("not a positive semi-definite covariance matrix")
     return L
 
@@ -124,16 +136,9 @@ class Unstructured(CovarianceStructure):
     def support(self) -> tuple[tuple[int, int], ...]:
         return tuple((int(i), int(j)) for i, j in zip(*packed_rows(self.size), strict=True))
 
-    def factor(self, theta: Array) -> Array:
-        """L(θ): (…, n_parameters) → (…, m, m)."""
-        L = np.zeros((*theta.shape[:-1], self.size, self.size))
-        rows, cols = packed_rows(self.size)
-        L[..., rows, cols] = theta
-        return L
-
-    def matrix(self, theta: Array) -> Array:
-        L = self.factor(theta)
-        return np.asarray(L @ np.swapaxes(L, -1, -2))
+    @property
+    def placement(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        return *packed_rows(self.size), np.arange(self.n_parameters)
 
     def jacobian(self, theta: Array) -> Array:
         L = self.factor(theta)
@@ -178,8 +183,10 @@ class Diagonal(CovarianceStructure):
     def support(self) -> tuple[tuple[int, int], ...]:
         return tuple((i, i) for i in range(self.size))
 
-    def matrix(self, theta: Array) -> Array:
-        return np.asarray(theta[..., :, None] ** 2 * np.eye(self.size))
+    @property
+    def placement(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        index = np.arange(self.size)
+        return index, index, index
 
     def jacobian(self, theta: Array) -> Array:
         J = np.zeros((self.size, self.size, self.size))
@@ -213,8 +220,10 @@ class ScaledIdentity(CovarianceStructure):
     def support(self) -> tuple[tuple[int, int], ...]:
         return tuple((i, i) for i in range(self.size))
 
-    def matrix(self, theta: Array) -> Array:
-        return np.asarray(theta[..., :, None] ** 2 * np.eye(self.size))
+    @property
+    def placement(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        index = np.arange(self.size)
+        return index, index, np.zeros_like(index)
 
     def jacobian(self, theta: Array) -> Array:
         return np.asarray(2.0 * theta[0] * np.eye(self.size))[None]
@@ -271,7 +280,7 @@ class CovarianceBlocks:
     def slices(self) -> list[slice]:
         """Where each structure's parameters stand in θ."""
         ends = np.cumsum([0, *(s.n_parameters for s in self.structures)])
-        return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     @property
     def positive(self) -> npt.NDArray[np.bool_]:
@@ -305,10 +314,7 @@ class CovarianceBlocks:
     def curvature(self, theta: Array, gradients: Sequence[Array]) -> Array:
         """Second-derivative term of the map θ → Σ in the Hessian of l(θ), (n_parameters, n_parameters)."""
         return block_diagonal(
-            [
-                s.curvature(theta[at], G)
-                for s, at, G in zip(self.structures, self.slices, gradients, strict=True)
-            ]
+            [s.curvature(theta[at], G) for s, at, G in zip(self.structures, self.slices, gradients, strict=True)]
         )
 
 

@@ -265,9 +265,7 @@ def _numeric(column: pd.Series[Any], trait: str) -> Array:
 def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
     keep = np.asarray(~np.isnan(response).all(axis=1))
     if not keep.all():
-        notes.append(
-            f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}"
-        )
+        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
     return keep
 
 
@@ -288,9 +286,7 @@ def _build_term(
     relationship = _find_relationship(term, relationships)
     levels, codes = _levels(term, column, relationship, notes)
     effects = term.traits or spec.traits
-    incidence = sparse.csr_array(
-        (np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels))
-    )
+    incidence = sparse.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels)))
     return TermDesign(
         name=term.name,
         structure=structure(term.structure, len(effects)),
@@ -324,21 +320,17 @@ def _levels(
     codes, levels = pd.factorize(column, sort=True)
     if len(levels) < 2:
         raise DataError(
-            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: its variance cannot be told from the "
-            f"mean; take the term out"
+            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: "
+            f"its variance cannot be told from the mean; take the term out"
         )
     if isinstance(column.dtype, pd.CategoricalDtype) and len(column.cat.categories) > len(levels):
         empty = column.cat.categories.difference(pd.Index(levels))
-        notes.append(
-            f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}"
-        )
+        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
     return pd.Index(levels, name=term.factor), np.asarray(codes, dtype=np.intp)
 
 
-def _scales(
-    response: Array, fixed: FixedDesign, terms: tuple[TermDesign, ...], residual: CovarianceStructure
-) -> Array:
-    """Residual sd of each trait after ordinary least squares; one common unit for traits whose variances a structure ties."""
+def _scales(response: Array, fixed: FixedDesign, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:
+    """Residual sd of each trait after least squares; one common unit for traits whose variances a structure ties."""
     residuals = response - fixed.fitted
     free = (~np.isnan(response)).sum(axis=0) - fixed.present.sum(axis=0)
     scale = np.sqrt(np.nansum(residuals**2, axis=0) / np.maximum(free, 1))
@@ -368,9 +360,7 @@ def _check_size(design: Design) -> None:
         )
     if (design.scale <= 1e-10 * np.nanmax(np.abs(design.response), axis=0)).any():
         trait = design.traits[int(np.argmin(design.scale))]
-        raise DataError(
-            f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate"
-        )
+        raise DataError(f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate")
     n_parameters = design.blocks.n_parameters
     if free.sum() < n_parameters:
         raise DataError(
@@ -387,6 +377,6 @@ def _check_duplicated_traits(design: Design) -> None:
         a, b = y[both, i], y[both, j]
         if both.sum() > 2 and abs(a @ b) > (1 - 1e-12) * np.sqrt((a @ a) * (b @ b)) > 0:
             raise DataError(
-                f"the traits '{design.traits[j]}' and '{design.traits[i]}' are the same up to a factor (residual correlation ±1); "
-                f"take one of them out"
+                f"the traits '{design.traits[j]}' and '{design.traits[i]}' are the same up to a factor "
+                f"(residual correlation ±1); take one of them out"
             )

@@ -85,9 +85,7 @@ def build_fixed(
     for t, trait in enumerate(traits):
         seen = ~np.isnan(response[:, t])
         fitted = np.flatnonzero(present[:, t])
-        independent = _independent(
-            X[seen][:, fitted], [variables[i] for i in fitted], trait, categorical, notes
-        )
+        independent = _independent(X[seen][:, fitted], [variables[i] for i in fitted], trait, categorical, notes)
         present[fitted[~independent], t] = False
         ols[present[:, t], t] = _least_squares(X[seen][:, present[:, t]], response[seen, t])
     return FixedDesign(variables=variables, X=X, present=present, ols=ols)

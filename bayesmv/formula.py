@@ -94,9 +94,7 @@ def _call(text: str) -> tuple[str, list[str]] | None:
 
 def _require_name(text: str, term: str) -> str:
     if not re.fullmatch(_NAME, text):
-        raise SpecError(
-            f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block"
-        )
+        raise SpecError(f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block")
     return text
 
 
@@ -138,9 +136,7 @@ def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...]
 def _known_structure(word: str, term: str) -> str:
     if word not in STRUCTURES and word not in ALIASES:
         known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
-        raise SpecError(
-            f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}"
-        )
+        raise SpecError(f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}")
     return ALIASES.get(word, word)
 
 
@@ -171,9 +167,7 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     names = [term.name for term in terms]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SpecError(
-            f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits"
-        )
+        raise SpecError(f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits")
     return terms
 
 

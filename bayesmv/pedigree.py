@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -15,8 +15,11 @@ import pandas as pd
 from scipy.sparse import csc_array
 
 from bayesmv import _pedigree_kernels as kernels
-from bayesmv._pedigree_kernels import FloatArray, IntArray, PedigreeSummary
+from bayesmv._pedigree_kernels import BoolArray, FloatArray, IntArray, PedigreeSummary
 from bayesmv.errors import DataError, PedigreeError, listing
+
+type Labels = pd.Index[Any]
+type Notes = tuple[str, ...]
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
 DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
@@ -46,22 +49,20 @@ class Pedigree:
         If lengths differ, an id is there twice, or a parent does not stand before its offspring.
     """
 
-    ids: pd.Index[Any]
+    ids: Labels
     sire: IntArray
     dam: IntArray
-    notes: tuple[str, ...] = ()
-    groups: pd.Index[Any] = field(default_factory=lambda: pd.Index([], dtype=object))
+    notes: Notes = ()
+    groups: Labels = field(default_factory=lambda: pd.Index([], dtype=object))
     group_slots: IntArray | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.ids), len(self.sire), len(self.dam)}
-        if len(lengths) > 1:
-            raise PedigreeError(f"ids, sire and dam differ in length: {listing(sorted(lengths))}")
+        if not len(self.ids) == len(self.sire) == len(self.dam):
+            raise PedigreeError("ids, sire and dam differ in length; give one entry of each per animal")
         wrong = self.ids.duplicated() | (np.maximum(self.sire, self.dam) >= np.arange(len(self)))
         if wrong.any():
             raise PedigreeError(
-                f"animals stand twice or before their parents: {listing(self.ids[wrong])}; "
-                "Pedigree.from_frame puts them in order"
+                f"animals stand twice or before their parents: {listing(self.ids[wrong])}; use from_frame"
             )
 
     def __len__(self) -> int:
@@ -80,9 +81,9 @@ class Pedigree:
     ) -> Pedigree:
         """Read one row per animal, in any order.
 
-        41, 41.0 and, where ids are numbers, "41" are one id. Parents NaN, None, 0, ".", "", "NA" (and
-        what pandas prints for missing) are unknown. Parents without a row are added as founders, equal
-        rows are dropped, rows are put parents first; `notes` tells of each.
+        41, 41.0 and, where ids are numbers, "41" are one id. `UNKNOWN_PARENTS`, 0 and missing values mean
+        unknown. Parents without a row are added as founders, equal rows dropped, rows put parents first;
+        `notes` tells of each.
 
         Parameters
         ----------
@@ -97,21 +98,18 @@ class Pedigree:
             ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent.
         """
         named = list(groups or ())
-        codes, labels, notes = _encode(frame, (id, sire, dam), {_text(group) for group in named})
+        codes, labels, notes = _encode(frame, [id, sire, dam], {_text(group) for group in named})
         parents, dropped = _one_row_each(codes, labels)
         group_labels, group_of = _find_groups(named, labels, parents)
         _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
         arrays, arranged = _arrange(parents, labels, group_of)
-        if not len(group_labels):
-            arrays.pop("group_slots")
         return cls(groups=group_labels, notes=notes + dropped + arranged, **arrays)
 
     @cached_property
     def inbreeding(self) -> FloatArray:
         """F_i = a_sd / 2, half the relationship of the parents, (n,).
 
-        Takes columns of A by tracing (Sargolzaei, Iwaisaki & Colleau 2005, J. Anim. Breed. Genet.
-        122:325), once for each pair of parents; same values as Meuwissen & Luo (1992), linear memory.
+        After Sargolzaei, Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325; linear memory.
         """
         return kernels.inbreeding_coefficients(self.sire, self.dam)
 
@@ -119,8 +117,7 @@ class Pedigree:
     def mendelian_variance(self) -> FloatArray:
         """Within-family variance d_i = 1 - Σ (1 + F_p) / 4 over known parents p, (n,), in units of σ²_A.
 
-        That is 1/2 - (F_s + F_d) / 4 with both parents known, 3/4 - F_p / 4 with one, 1 with none
-        (Henderson 1976).
+        That is 1/2 - (F_s + F_d) / 4 with both known, 3/4 - F_p / 4 with one, 1 with none (Henderson 1976).
         """
         return kernels.within_family_variance(self.sire, self.dam, self.inbreeding)
 
@@ -146,9 +143,7 @@ class Pedigree:
         return float(np.log(self._invertible_variance()).sum())
 
     def inverse(self) -> csc_array:
-        """A⁻¹ = T⁻ᵀ D⁻¹ T⁻¹, both triangles, (n, n), in the order of `ids`, in units of 1/σ²_A.
-
-        By the rules of Henderson (1976) and Quaas (1976, Biometrics 32:949), with inbreeding.
+        """A⁻¹ = T⁻ᵀD⁻¹T⁻¹, both triangles, (n, n), with inbreeding (Quaas 1976, Biometrics 32:949).
 
         Raises
         ------
@@ -170,8 +165,7 @@ class Pedigree:
         """
         if self.group_slots is None:
             raise PedigreeError(
-                "the pedigree has no genetic groups; name them where unknown parents stand "
-                "and give the names to Pedigree.from_frame(..., groups=[...])"
+                "the pedigree has no genetic groups; name unknown parents in from_frame(..., groups=[...])"
             )
         n, (sire, dam) = len(self), self.group_slots.T
         sire, dam = np.where(sire < 0, self.sire, n + sire), np.where(dam < 0, self.dam, n + dam)
@@ -194,8 +188,7 @@ class Pedigree:
         """D_ij = (a_ss a_dd + a_sd a_ds) / 4 among the chosen animals, (m, m), dense, with D_ii = 1.
 
         s and d are the parents of i (first index) and of j (second). The animals are taken to be
-        non-inbred; with inbreeding, as after selfing, dominance needs more than one matrix. After
-        Henderson (1985) J. Anim. Sci. 60:111.
+        non-inbred: else more than one matrix is needed (Henderson 1985, J. Anim. Sci. 60:111).
 
         Raises
         ------
@@ -235,27 +228,22 @@ class Pedigree:
         PedigreeError
             If ids of `keep` are not in the pedigree.
         """
-        kept = np.zeros(len(self), np.bool_)
-        kept[self._positions(keep)] = True
-        present = kept.copy()
-        kernels.mark_ancestors(self.sire, self.dam, present)
-        if self.group_slots is None:
-            kernels.cut_uninformative(self.sire, self.dam, kept, present)
+        chosen, slots = self._positions(keep), self.group_slots
+        present = kernels.ancestry(self.sire, self.dam, chosen, cut=slots is None)
         members, place = np.flatnonzero(present), kernels.new_positions(present)
-        return Pedigree(
+        return replace(
+            self,
             ids=self.ids[members],
             sire=place[self.sire[members]],
             dam=place[self.dam[members]],
             notes=(*self.notes, f"{len(self) - members.size} of {len(self)} animals pruned away"),
-            groups=self.groups,
-            group_slots=None if self.group_slots is None else self.group_slots[members],
+            group_slots=None if slots is None else slots[members],
         )
 
     def summary(self) -> PedigreeSummary:
-        """Count animals, parents, generations, inbreeding and families.
+        """Counts; full sibs are two or more offspring of one pair (either may be the sire).
 
-        Full sibs are two or more offspring of one pair (either may be the sire); a half-sib family is all
-        offspring of a parent with two or more mates, each unknown mate taken to be another.
+        A half-sib family is all offspring of a parent with two or more mates, each unknown one another.
         """
         return kernels.summarise(self.sire, self.dam, self.generations, self.inbreeding)
 
@@ -263,8 +251,7 @@ class Pedigree:
         d = self.mendelian_variance
         if (d <= 0).any():
             raise PedigreeError(
-                f"A is singular: no within-family variance is left in {listing(self.ids[d <= 0])}, "
-                "whose parents are fully inbred; give such a line as one animal"
+                f"A is singular: parents are fully inbred of {listing(self.ids[d <= 0])}; make it one animal"
             )
         return d
 
@@ -284,16 +271,15 @@ class Pedigree:
         positions = _find(self.ids, wanted)
         if (positions < 0).any():
             raise PedigreeError(
-                f"ids are not in the pedigree: {listing(wanted[positions < 0])}; "
-                f"it has {len(self)} animals, such as {listing(self.ids[:5])}"
+                f"ids are not in the pedigree: {listing(wanted[positions < 0])}; it has {len(self)} animals, "
+                f"such as {listing(self.ids[:5])}: correct them or add their rows"
             )
         return positions
 
     def _dense(self, block: Callable[..., FloatArray], ids: Iterable[object] | None) -> pd.DataFrame:
         chosen = self._positions(ids)
-        labels = self.ids[chosen]
         values = block(self.sire, self.dam, self.mendelian_variance, chosen)
-        return pd.DataFrame(values, index=labels, columns=labels)
+        return pd.DataFrame(values, index=self.ids[chosen], columns=self.ids[chosen])
 
 
 def _text(value: object) -> str:
@@ -302,16 +288,14 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _find(labels: pd.Index[Any], wanted: pd.Index[Any]) -> IntArray:
+def _find(labels: Labels, wanted: Labels) -> IntArray:
     """Positions of the wanted ids in `labels`, -1 if absent; 41, 41.0 and "41" are equal."""
     if pd.api.types.is_numeric_dtype(labels.dtype):
         return labels.get_indexer(pd.Index(pd.to_numeric(wanted.to_series(), errors="coerce")))
     return labels.get_indexer(pd.Index([_text(value) for value in wanted]))
 
 
-def _encode(
-    frame: pd.DataFrame, names: tuple[str, ...], groups: set[str]
-) -> tuple[IntArray, pd.Index[Any], tuple[str, ...]]:
+def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[IntArray, Labels, Notes]:
     """Codes (3, rows) of ids, sires and dams, -1 if unknown, into labels in order of appearance."""
     absent = [name for name in names if name not in frame.columns]
     if absent or frame.empty:
@@ -326,51 +310,44 @@ def _encode(
     return code_of[raw].reshape(3, -1), labels.rename(names[0]), notes
 
 
-def _spell(
-    values: pd.Index[Any], groups: set[str], own: pd.Series[Any]
-) -> tuple[npt.NDArray[np.bool_], pd.Index[Any], tuple[str, ...]]:
+def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolArray, Labels, Notes]:
     """Which values are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         floating = pd.api.types.is_float_dtype(values.dtype)
         numbers = kernels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
         return numbers != 0, pd.Index(numbers[numbers != 0]), ()
-    texts = np.array([_text(value) for value in values], dtype=object)
-    known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts])
+    given = values.to_numpy(dtype=object)
+    texts = np.array([_text(value) for value in given], dtype=object)
+    known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts], dtype=np.bool_)
     animals = known & ~np.isin(texts, list(groups))
-    whole = pd.api.types.infer_dtype(own, skipna=True) in NUMBER_KINDS and all(
-        WHOLE_NUMBER.fullmatch(text) for text in texts[animals]
-    )
+    whole = pd.api.types.infer_dtype(own) in NUMBER_KINDS and all(map(WHOLE_NUMBER.fullmatch, texts[animals]))
     if whole:
         texts[animals] = texts[animals].astype(np.int64)
-    mixed = len({isinstance(value, str) for value in values[animals]}) > 1
+    mixed = len({isinstance(value, str) for value in given[animals]}) > 1
     note = f"ids of mixed types were read as {'whole numbers' if whole else 'text'}"
     return known, pd.Index(texts[known]), (note,) if mixed else ()
 
 
-def _one_row_each(codes: IntArray, labels: pd.Index[Any]) -> tuple[IntArray, tuple[str, ...]]:
+def _one_row_each(codes: IntArray, labels: Labels) -> tuple[IntArray, Notes]:
     """Parents (2, m) of the labels 0 .. m-1, which are those with a row of their own."""
     own = codes[0]
     missing = np.flatnonzero(own < 0)
     if missing.size:
         raise PedigreeError(
-            f"the animal's own id is missing in rows {listing(missing)} (the first row is 0); "
-            "give an id that is not one of the words for unknown, or remove the rows"
+            f"the animal's own id is missing in rows {listing(missing)} (the first row is 0); give each one"
         )
     first = np.unique(own, return_index=True)[1]
     parents = codes[1:, first]
     differs = (codes[1:] != parents[:, own]).any(axis=0)
     if differs.any():
         raise PedigreeError(
-            f"ids have rows with different parents: {listing(labels[np.unique(own[differs])])}; "
-            "keep one row per animal"
+            f"ids have rows with different parents: {listing(labels[np.unique(own[differs])])}; keep one row"
         )
     again = labels[np.delete(own, first)]
     return parents, (f"{len(again)} repeated rows dropped: {listing(again)}",) if len(again) else ()
 
 
-def _find_groups(
-    groups: list[object], labels: pd.Index[Any], parents: IntArray
-) -> tuple[pd.Index[Any], IntArray]:
+def _find_groups(groups: list[object], labels: Labels, parents: IntArray) -> tuple[Labels, IntArray]:
     """Labels of the groups, and the number of the group each label (and, last, no label) stands for."""
     wanted = pd.Index(groups, dtype=object).unique()
     codes = _find(labels, wanted)
@@ -385,21 +362,19 @@ def _find_groups(
     return labels[codes], group_of
 
 
-def _check_sexes(parents: IntArray, labels: pd.Index[Any], sexes: str) -> None:
+def _check_sexes(parents: IntArray, labels: Labels, sexes: str) -> None:
     if sexes not in ("ignore", "warn", "error"):
         raise PedigreeError(f"sexes={sexes!r} is not known; use 'ignore', 'warn' or 'error'")
-    both = np.intersect1d(*parents)
+    both = np.intersect1d(*parents) if sexes != "ignore" else np.empty(0, np.int64)
     names = listing(labels[both[both >= 0]])
     message = f"ids are both sire and dam: {names}; mend the rows, or use sexes='ignore' for plants"
     if names and sexes == "error":
         raise PedigreeError(message)
-    if names and sexes == "warn":
+    if names:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
-def _arrange(
-    parents: IntArray, labels: pd.Index[Any], group_of: IntArray
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _arrange(parents: IntArray, labels: Labels, group_of: IntArray) -> tuple[dict[str, Any], Notes]:
     """The fields of a Pedigree, parents first, and what was done."""
     rows = parents.shape[1]
     added = rows + np.flatnonzero(group_of[rows:-1] < 0)
@@ -412,10 +387,10 @@ def _arrange(
         path = [str(label) for label in labels[nodes[np.append(loop, loop[0])]]]
         path[LOOP_SHOWN:-1] = ["..."] if len(path) > LOOP_SHOWN else []
         raise PedigreeError(f"an animal is its own ancestor: {' -> '.join(path)}; mend one of these parents")
-    slots = group_of[of_node[:, order]].T
+    slots = group_of[of_node[:, order]].T if group_of.max() >= 0 else None
     fields = {"ids": labels[nodes[order]].infer_objects(), "sire": sire, "dam": dam, "group_slots": slots}
     moved = int((order != np.arange(order.size)).sum())
-    ungrouped = int((np.stack([sire, dam], axis=1) + slots == -2).sum()) if group_of.max() >= 0 else 0
+    ungrouped = 0 if slots is None else int((np.stack([sire, dam], axis=1) + slots == -2).sum())
     notes = {
         f"{added.size} parents without a row added as founders: {listing(labels[added])}": added.size,
         f"{moved} of {nodes.size} animals moved to put parents first": moved,

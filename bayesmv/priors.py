@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bayesmv.covariance import Array, CovarianceStructure, Diagonal, ScaledIdentity, Unstructured, packed_rows
+from bayesmv.covariance import Array, CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
 from bayesmv.errors import SpecError
 
 
@@ -35,9 +35,7 @@ class HalfStudentT:
 
     def __post_init__(self) -> None:
         if not (self.nu > 0 and self.scale > 0):
-            raise SpecError(
-                f"a half-Student-t prior needs nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}"
-            )
+            raise SpecError(f"a half-Student-t prior needs nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}")
 
     def log_density(self, s: Array) -> Array:
         """Unnormalised log p(s)."""
@@ -87,34 +85,49 @@ class CovariancePrior:
         return f"sd ~ half-Student-t({self.sd.nu:g}, {self.sd.scale:g}) phenotypic sd, correlations ~ LKJ({self.eta:g})"
 
 
-@singledispatch
-def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,).
+class RowWeights(NamedTuple):
+    """Weights of the log prior ``Σ_i [c_i log p(s_i) + a_i log L_ii - b_i log s_i]``, s_i the norm of row i of L, (m,) each."""
 
-    Source: the Jacobian from (s, Ω) to the Cholesky factor, Lewandowski, Kurowicka & Joe (2009), J. Multivariate
-    Analysis 100:1989-2001.
+    c: Array
+    a: Array
+    b: Array
+
+
+@singledispatch
+def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWeights:
+    """Weights of a structure's prior on its factor L(θ).
+
+    For an unstructured Σ, half-t priors of the sd and LKJ(eta) of the correlations are, on the Cholesky factor,
+    ``Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers the Jacobian.
+
+    Source: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100:1989-2001.
     """
     raise NotImplementedError(f"no prior is registered for {type(structure).__name__}")
 
 
-@log_prior.register
-def _(structure: Unstructured, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    # p(L) = Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1)), i = 1..m, with s_i the norm of row i of L.
-    m = structure.size
-    rows, cols = packed_rows(m)
+@row_weights.register
+def _(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
+    m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
+    return RowWeights(np.ones(m), m - np.arange(m) + tilt, np.full(m, m + tilt))
+
+
+@row_weights.register
+def _(structure: Diagonal, prior: CovariancePrior) -> RowWeights:
+    return RowWeights(np.ones(structure.size), np.zeros(structure.size), np.zeros(structure.size))
+
+
+@row_weights.register
+def _(structure: ScaledIdentity, prior: CovariancePrior) -> RowWeights:
+    # One standard deviation, which stands in every row: it counts once.
+    return RowWeights(np.eye(structure.size)[0], np.zeros(structure.size), np.zeros(structure.size))
+
+
+def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,)."""
+    c, a, b = row_weights(structure, prior)
     L = structure.factor(theta)
-    s = np.sqrt(np.sum(L**2, axis=1))
-    diagonal = np.diag(L)
-    power = m - np.arange(m) + 2.0 * (prior.eta - 1.0)
-    excess = m + 2.0 * (prior.eta - 1.0)
-    value = np.sum(prior.sd.log_density(s)) + power @ np.log(diagonal) - excess * np.sum(np.log(s))
-    by_s = prior.sd.derivative(s) - excess / s
-    gradient = by_s[rows] * theta / s[rows]
-    gradient[rows == cols] += power / diagonal
-    return float(value), gradient
-
-
-@log_prior.register(Diagonal)
-@log_prior.register(ScaledIdentity)
-def _(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    return float(np.sum(prior.sd.log_density(theta))), prior.sd.derivative(theta)
+    s, diagonal = np.sqrt(np.sum(L**2, axis=1)), np.diag(L)
+    value = c @ prior.sd.log_density(s) + a @ np.log(diagonal) - b @ np.log(s)
+    by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L + np.diag(a / diagonal)
+    rows, cols, parameters = structure.placement
+    return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -256,6 +256,10 @@ class ModelSpec:
         """The residual as written in a formula."""
         return f"{trait_prefix(self.residual, None)}:units"
 
+    def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
+        """Return the same model with some priors replaced."""
+        return replace(self, priors={**self.priors, **priors})
+
     def prior(self, term: str) -> CovariancePrior:
         """Return the prior of a term's covariance matrix."""
         return self.priors.get(term, CovariancePrior())
@@ -327,16 +331,15 @@ def _check_traits(spec: ModelSpec) -> None:
 def _check_terms(spec: ModelSpec) -> None:
     structure(spec.residual, len(spec.traits))
     names = [term.name for term in spec.random]
-    for term in (*spec.random, *spec.fixed):
+    restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
+    for term in restricted:
         strangers = [t for t in term.traits or () if t not in spec.traits]
         if strangers:
             raise SpecError(
                 f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}"
             )
     if spec.genetic is not None and spec.genetic.term not in names:
-        raise SpecError(
-            f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}"
-        )
+        raise SpecError(f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}")
     strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
     if strangers:
         raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")

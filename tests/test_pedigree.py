@@ -98,9 +98,7 @@ def test_from_frame__drops_repeated_rows_and_says_so():
 )
 @pytest.mark.parametrize("ids", [[1, 2, 3], ["a", "b", "c"]])
 def test_from_frame__knows_the_words_for_unknown(unknown, ids):
-    frame = pd.DataFrame(
-        {"id": ids, "sire": pd.Series([unknown, unknown, ids[0]], dtype=object), "dam": unknown}
-    )
+    frame = pd.DataFrame({"id": ids, "sire": pd.Series([unknown, unknown, ids[0]], dtype=object), "dam": unknown})
     pedigree = Pedigree.from_frame(frame)
     assert pedigree.ids.tolist() == ids
     assert pedigree.sire.tolist() == [-1, -1, 0]
@@ -154,16 +152,12 @@ def test_from_frame__accepts_long_whole_numbers():
 
 def test_from_frame__raise_on_numbers_a_float_rounds():
     frame = pd.DataFrame({"id": [2**60 + 1, 2**60], "sire": [2.0**60, np.nan], "dam": np.nan})
-    with pytest.raises(
-        PedigreeError, match=r"too large for a floating column.*read the columns as text or as Int64"
-    ):
+    with pytest.raises(PedigreeError, match=r"too large for a floating column.*read the columns as text or as Int64"):
         Pedigree.from_frame(frame)
 
 
 def test_from_frame__raise_on_absent_columns():
-    with pytest.raises(
-        PedigreeError, match=r"lacks columns 'id', 'sire', 'dam'; .*'tree', 'm', 'f'.*id=\.\.\., sire="
-    ):
+    with pytest.raises(PedigreeError, match=r"lacks columns 'id', 'sire', 'dam'; .*'tree', 'm', 'f'.*id=\.\.\., sire="):
         Pedigree.from_frame(pd.DataFrame({"tree": [1], "m": [0], "f": [0]}))
 
 
@@ -176,6 +170,11 @@ def test_from_frame__raise_on_missing_own_id():
     frame = pd.DataFrame({"id": ["a", None, "0"], "sire": None, "dam": None})
     with pytest.raises(PedigreeError, match=r"own id is missing in rows 1, 2 \(the first row is 0\)"):
         Pedigree.from_frame(frame)
+
+
+def test_from_frame__raise_on_nothing_but_missing():
+    with pytest.raises(PedigreeError, match=r"own id is missing in rows 0, 1, 2, 3, 4 \(and 1 more\)"):
+        Pedigree.from_frame(pd.DataFrame({"id": [None] * 6, "sire": None, "dam": None}))
 
 
 def test_from_frame__raise_on_different_parents():
@@ -221,9 +220,9 @@ def test_from_frame__raise_on_unknown_sexes():
 
 def test_pedigree__raise_on_wrong_arrays():
     none = np.array([-1, -1])
-    with pytest.raises(PedigreeError, match="differ in length: 1, 2"):
+    with pytest.raises(PedigreeError, match="differ in length; give one entry"):
         Pedigree(ids=pd.Index(["a"]), sire=none, dam=none)
-    with pytest.raises(PedigreeError, match="stand twice or before their parents: 'a'; .*from_frame"):
+    with pytest.raises(PedigreeError, match=r"stand twice or before their parents: 'a'; .*from_frame"):
         Pedigree(ids=pd.Index(["a", "a"]), sire=none, dam=none)
     with pytest.raises(PedigreeError, match="stand twice or before their parents: 'a'"):
         Pedigree(ids=pd.Index(["a", "b"]), sire=np.array([1, -1]), dam=none)
@@ -303,9 +302,7 @@ def test_inverse__is_sorted_csc():
 
 def test_inverse__raise_on_a_singular_a():
     pedigree = Pedigree.from_frame(frame_of([(i, i) for i in range(60)]))
-    with pytest.raises(
-        PedigreeError, match=r"A is singular: no within-family variance is left in 5\d.*one animal"
-    ):
+    with pytest.raises(PedigreeError, match=r"A is singular: parents are fully inbred of 5\d.*one animal"):
         pedigree.inverse()
     with pytest.raises(PedigreeError, match="A is singular"):
         _ = pedigree.log_determinant

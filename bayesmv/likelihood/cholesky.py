@@ -84,9 +84,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
     )
 
 
-def analyse(
-    node_start: Ints, indptr: Ints, indices: Ints, parent: Ints, last_alone: bool = True
-) -> Supernodes:
+def analyse(node_start: Ints, indptr: Ints, indices: Ints, parent: Ints, last_alone: bool = True) -> Supernodes:
     """Find the supernodes of a permuted (postordered) matrix.
 
     Parameters

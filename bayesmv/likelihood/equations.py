@@ -137,9 +137,7 @@ def build_equations(design: Design) -> Equations:
     lower = position[rows] >= position[cols]
     rows, cols, slot, weight = rows[lower], cols[lower], slot[lower], weight[lower]
     symbolic = _symbolic(position[rows], position[cols], node_size[order])
-    blocks = _collect_blocks(
-        scalar_of[rows], scalar_of[cols], node_size[rows], node_size[cols], slot, weight, symbolic
-    )
+    blocks = _collect_blocks(scalar_of[rows], scalar_of[cols], node_size[rows], node_size[cols], slot, weight, symbolic)
     return Equations(
         patterns=patterns,
         pattern_of=pattern_of,
@@ -163,7 +161,7 @@ def _column_size(X: sparse.csc_array) -> Array:
 def _nodes(design: Design) -> tuple[Ints, Ints]:
     """First node of every random term, and the scalar unknowns of every node (fixed, terms, y)."""
     fixed = design.fixed.present.sum(axis=1)
-    sizes = [fixed, *(np.full(len(term.levels), len(term.effects)) for term in design.terms), [1]]
+    sizes = [fixed, *(np.full(len(term.levels), len(term.effects)) for term in design.terms), np.ones(1, dtype=int)]
     first = np.cumsum([len(s) for s in sizes])[:-1]
     return first.astype(np.int64), np.concatenate(sizes).astype(np.int64)
 
@@ -175,9 +173,7 @@ def _loads(design: Design, node_first: Ints, fixed_scale: Array) -> tuple[Load, 
         loads += _random_loads(term, k, int(node_first[k]), n_nodes)
     none = np.zeros(0, dtype=np.int64)
     for j, y in enumerate(design.working_response.T):
-        loads.append(
-            Load(-1, np.eye(len(design.traits))[:, [j]], none, none, _place(y[:, None], n_nodes - 1, n_nodes))
-        )
+        loads.append(Load(-1, np.eye(len(design.traits))[:, [j]], none, none, _place(y[:, None], n_nodes - 1, n_nodes)))
     return tuple(loads)
 
 
@@ -230,9 +226,7 @@ def _cross_products(
                 product = sparse.coo_array(left.T @ right)
                 if product.nnz:
                     slot = np.full(product.nnz, len(keys), dtype=np.int64)
-                    parts.append(
-                        (product.row.astype(np.int64), product.col.astype(np.int64), slot, product.data)
-                    )
+                    parts.append((product.row.astype(np.int64), product.col.astype(np.int64), slot, product.data))
                     keys.append((p, a, b))
     rows_, cols, slot, weight = (np.concatenate(x) for x in zip(*parts, strict=True))
     return rows_, cols, slot, weight, Slots(*np.array(keys, dtype=np.int64).T.copy())
@@ -248,9 +242,7 @@ def _precisions(design: Design, node_first: Ints) -> tuple[Ints, Ints, Ints, Arr
     parts = []
     for k, term in enumerate(design.terms):
         q = len(term.levels)
-        K = sparse.coo_array(
-            sparse.eye_array(q) if term.relationship is None else term.relationship.precision
-        )
+        K = sparse.coo_array(sparse.eye_array(q) if term.relationship is None else term.relationship.precision)
         parts.append((K.row.astype(np.int64) + node_first[k], K.col.astype(np.int64) + node_first[k], K.data))
     if not parts:
         none = np.zeros(0, dtype=np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class Solution(NamedTuple):
 
     fixed: Array
     random: list[Array]
+
+
+class Loading(NamedTuple):
+    """Rows of the factors of random terms and where they stand in the loads."""
+
+    load: Ints
+    trait: Ints
+    term: Ints
+    effect: Ints
 
 
 class Small(NamedTuple):
@@ -66,6 +75,28 @@ class MixedModelLikelihood:
         self._small = _allocate(design, self.equations)
         self._pattern_units = np.bincount(self.equations.pattern_of, minlength=len(self.equations.patterns))
         self._constant = _constant(design, self.equations)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What compiled code needs to evaluate this engine; scratch memory included."""
+        eq = self.equations
+        entries = [
+            (n, trait, load.term, effect)
+            for n, load in enumerate(eq.loads)
+            for effect, trait in zip(load.effects, load.traits, strict=True)
+        ]
+        loading = Loading(*np.array(entries, dtype=np.int64).reshape(-1, 4).T.copy())
+        return (
+            eq.symbolic,
+            eq.blocks,
+            eq.slots,
+            self._work,
+            self._small,
+            loading,
+            eq.patterns,
+            self._pattern_units,
+            self._constant,
+        )
 
     def fork(self) -> Self:
         """Return an engine that shares the analysis but not the scratch memory."""
@@ -155,9 +186,7 @@ class MixedModelLikelihood:
         present = self.design.fixed.present
         rank = np.cumsum(present, axis=1) - 1
         variables, traits = np.nonzero(present)
-        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[
-            variables
-        ]
+        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[variables]
 
     def _unpack(self, theta: Array, sigmas: Sequence[Array]) -> Solution:
         at, size = self._fixed_scalars()
@@ -296,9 +325,7 @@ def _constant(design: Design, equations: Equations) -> float:
     """Terms of l that no covariance changes, with the scaling of traits and fixed covariates undone."""
     n_free = design.n_records - design.fixed.present.sum()
     log_K = sum(
-        len(term.effects) * term.relationship.log_determinant
-        for term in design.terms
-        if term.relationship is not None
+        len(term.effects) * term.relationship.log_determinant for term in design.terms if term.relationship is not None
     )
     log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
     return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X) + design.log_jacobian)

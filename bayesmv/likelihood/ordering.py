@@ -377,9 +377,7 @@ def _same_list(graph: _Quotient, i: int, j: int, stamp: int) -> bool:
 
 
 @njit(cache=True)
-def _close_element(
-    graph: _Quotient, pivot: int, first: int, stop: int, reach: int, left: int
-) -> tuple[int, int]:
+def _close_element(graph: _Quotient, pivot: int, first: int, stop: int, reach: int, left: int) -> tuple[int, int]:
     """Put the live variables of the new element back in the rings of their degrees.
 
     Returns where the element's list stops and the lowest degree now possible.

@@ -52,8 +52,8 @@ def find_strata(design: Design) -> Strata | None:
     q = sum(len(term.levels) for term in design.terms)
     if not design.complete or not _same_for_all_traits(design) or q > LARGEST or not design.terms:
         return None
-    X = design.fixed.X[:, design.fixed.present.all(axis=1)]
-    gram = (X.T @ X).toarray()
+    X = design.fixed.X[:, design.fixed.present.all(axis=1)].toarray()
+    gram = X.T @ X
     factors = [_project(X, gram, _root(term)) for term in design.terms]
     Q, freedom = _range(factors)
     H = [(Q.T @ Z) @ (Q.T @ Z).T for Z in factors]
@@ -101,9 +101,7 @@ def _common_eigenvectors(H: list[Array]) -> Array | None:
     _, W = np.linalg.eigh(sum(w * h / max(np.trace(h), 1e-300) for w, h in zip(weights, H, strict=True)))
     for h in H:
         rotated = W.T @ h @ W
-        if np.max(np.abs(rotated - np.diag(np.diag(rotated))), initial=0.0) > _TOLERANCE * np.max(
-            np.abs(rotated)
-        ):
+        if np.max(np.abs(rotated - np.diag(np.diag(rotated))), initial=0.0) > _TOLERANCE * np.max(np.abs(rotated)):
             return None
     return np.asarray(W)
 
@@ -136,6 +134,11 @@ class StrataLikelihood:
         self._c = np.column_stack([strata.coefficients, np.ones(len(strata.freedom))])
         n_free = strata.freedom.sum() * len(design.traits)
         self._constant = float(-0.5 * (n_free * np.log(2 * np.pi) + strata.log_X) + design.log_jacobian)
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, float]:
+        """What compiled code needs to evaluate this engine."""
+        return self._c, self.strata.freedom, self.strata.products, self._constant
 
     def fork(self) -> Self:
         """Return self: nothing is written to."""

@@ -61,21 +61,15 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
         p = float(chi2.sf(statistic, df))
         reference = f"chi-square on {df} df"
         if null.at_boundary or full.at_boundary:
-            reference += (
-                f"; conservative: {', '.join({*null.at_boundary, *full.at_boundary})} on the boundary"
-            )
+            reference += f"; conservative: {', '.join({*null.at_boundary, *full.at_boundary})} on the boundary"
         return LikelihoodRatio(statistic=statistic, df=df, p_value=p, reference=reference)
     if sum(term.structure.n_parameters for term in added) == df and all(_variances_only(t) for t in added):
         weights = np.array([comb(df, i) for i in range(df + 1)]) / 2.0**df
         tails = [float(statistic <= 0), *(chi2.sf(statistic, i) for i in range(1, df + 1))]
         reference = f"mixture of chi-squares on 0 to {df} df: the null lies on the boundary"
-        return LikelihoodRatio(
-            statistic=statistic, df=df, p_value=float(weights @ tails), reference=reference
-        )
+        return LikelihoodRatio(statistic=statistic, df=df, p_value=float(weights @ tails), reference=reference)
     reference = f"chi-square on {df} df, conservative: the null lies on the boundary"
-    return LikelihoodRatio(
-        statistic=statistic, df=df, p_value=float(chi2.sf(statistic, df)), reference=reference
-    )
+    return LikelihoodRatio(statistic=statistic, df=df, p_value=float(chi2.sf(statistic, df)), reference=reference)
 
 
 def _variances_only(term: object) -> bool:
@@ -88,9 +82,7 @@ def _check_nested(null: RemlFit, full: RemlFit) -> None:
     if not same or a.traits != b.traits:
         raise SpecError("the two fits have different data; a likelihood ratio needs the same records")
     if a.fixed.variables != b.fixed.variables or not np.array_equal(a.fixed.present, b.fixed.present):
-        raise SpecError(
-            "the two fits have different fixed effects; restricted likelihoods are then not comparable"
-        )
+        raise SpecError("the two fits have different fixed effects; restricted likelihoods are then not comparable")
     if full.n_parameters <= null.n_parameters:
         raise SpecError(
             f"the second fit has {full.n_parameters} covariance parameters and the first {null.n_parameters}; "

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, packed_rows, vech
 from bayesmv.design import Design
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
-from bayesmv.reml.optimise import Optimum, maximise
+from bayesmv.reml.optimise import Optimum, maximise_reml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,43 +87,47 @@ class RemlFit:
         J = self.design.blocks.jacobian(self.theta)
         information = J.T @ self.engine.average_information(self.sigmas) @ J
         unit = vech([np.outer(s, s) for s in self._scales])
-        return np.asarray(
-            np.outer(unit, unit) * (J @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ J.T)
-        )
+        return np.asarray(np.outer(unit, unit) * (J @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ J.T))
+
+    def term_covariance(self, name: str) -> Array:
+        """Covariance matrix of the estimated components of one term (its packed lower triangle)."""
+        sizes = [len(S) * (len(S) + 1) // 2 for S in self.sigmas]
+        k = self.design.names.index(name)
+        at = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
+        return self.component_covariance[at, at]
+
+    @cached_property
+    def held_effects(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which effects of every term take part in a null direction of its covariance matrix, (m,)."""
+        out = {}
+        for name, sigma in zip(self.design.names, self.sigmas, strict=True):
+            values, vectors = np.linalg.eigh(sigma)
+            out[name] = np.asarray((np.abs(vectors[:, values <= SINGULAR]) > 1e-3).any(axis=1))
+        return out
 
     @cached_property
     def varcomp(self) -> pd.DataFrame:
         """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint.
 
-        ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the parameter space,
-        ``boundary`` where the matrix is singular in that direction.
+        ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the
+        parameter space, ``boundary`` where the matrix is singular in that direction.
         """
         rows = []
-        start = 0
         for name, structure in zip(self.design.names, self.design.blocks.structures, strict=True):
-            size = structure.size * (structure.size + 1) // 2
-            covariance = self.component_covariance[start : start + size, start : start + size]
-            rows += self._term_rows(name, structure, covariance)
-            start += size
-        table = pd.DataFrame(
-            rows, columns=["term", "trait_i", "trait_j", "component", "std_error", "constraint"]
-        )
+            rows += self._term_rows(name, structure)
+        table = pd.DataFrame(rows, columns=["term", "trait_i", "trait_j", "component", "std_error", "constraint"])
         table.insert(5, "z_ratio", (table["component"] / table["std_error"]).where(table["std_error"] > 0))
         return table
 
-    def _term_rows(
-        self, name: str, structure: CovarianceStructure, covariance: Array
-    ) -> list[tuple[object, ...]]:
-        sigma, effects = self.covariances[name], self.design.effects_of(name)
-        index = {(int(i), int(j)): k for k, (i, j) in enumerate(zip(*packed_rows(len(sigma)), strict=True))}
-        held = _boundary_effects(self.sigmas[self.design.names.index(name)])
+    def _term_rows(self, name: str, structure: CovarianceStructure) -> list[tuple[object, ...]]:
+        effects, held, V = self.design.effects_of(name), self.held_effects[name], self.term_covariance(name)
         rows: list[tuple[object, ...]] = []
         for i, j in structure.support:
             as_correlation = structure.reports_correlations and i != j
-            value, weights = _component(sigma, i, j, index, as_correlation)
-            error = float(np.sqrt(max(weights @ covariance @ weights, 0.0)))
+            value, gradient = component_gradient(self.covariances[name], i, j, as_correlation)
+            error = float(np.sqrt(max(float(gradient @ V @ gradient), 0.0)))
             constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
-            rows.append((name, effects[i], effects[j], value, error, constraint))
+            rows.append((name, effects[j], effects[i], value, error, constraint))
         return rows
 
     @property
@@ -144,11 +149,7 @@ class RemlFit:
     @cached_property
     def equations(self) -> MixedModelLikelihood:
         """The mixed-model equations, for effects."""
-        return (
-            self.engine
-            if isinstance(self.engine, MixedModelLikelihood)
-            else MixedModelLikelihood(self.design)
-        )
+        return self.engine if isinstance(self.engine, MixedModelLikelihood) else MixedModelLikelihood(self.design)
 
     @cached_property
     def fixed(self) -> pd.DataFrame:
@@ -160,9 +161,7 @@ class RemlFit:
         unit = np.broadcast_to(design.scale, present.shape)[present]
         error = unit * np.sqrt(np.diag(self.equations.fixed_covariance(self.sigmas)))
         table = labels.assign(estimate=estimate, std_error=error, z_ratio=estimate / error)
-        return table.sort_values(
-            "trait", key=lambda c: c.map(design.traits.index), kind="stable", ignore_index=True
-        )
+        return table.sort_values("trait", key=lambda c: c.map(design.traits.index), kind="stable", ignore_index=True)
 
     def effects(self, term: str) -> pd.DataFrame:
         """BLUPs of a random term.
@@ -202,28 +201,20 @@ class RemlFit:
         )
 
 
-def _component(
-    sigma: Array, i: int, j: int, index: Mapping[tuple[int, int], int], as_correlation: bool
-) -> tuple[float, Array]:
-    """Value of a covariance or correlation and its derivative by the packed lower triangle."""
-    weights = np.zeros(len(index))
+def component_gradient(sigma: Array, i: int, j: int, as_correlation: bool) -> tuple[float, Array]:
+    """Covariance or correlation (i, j) of a matrix, and its derivative by the packed lower triangle."""
+    gradient = np.zeros_like(sigma)
     if not as_correlation:
-        weights[index[i, j]] = 1.0
-        return float(sigma[i, j]), weights
+        gradient[i, j] = 1.0
+        return float(sigma[i, j]), gradient[packed_rows(len(sigma))]
     product = np.sqrt(sigma[i, i] * sigma[j, j])
     if product <= 0:
-        return float("nan"), weights
+        return float("nan"), gradient[packed_rows(len(sigma))]
     r = sigma[i, j] / product
-    weights[index[i, j]] = 1.0 / product
-    weights[index[i, i]] = -0.5 * r / sigma[i, i]
-    weights[index[j, j]] = -0.5 * r / sigma[j, j]
-    return float(r), weights
-
-
-def _boundary_effects(sigma: Array) -> Array:
-    """Which effects take part in a null direction of a scaled covariance matrix, (m,)."""
-    values, vectors = np.linalg.eigh(sigma)
-    return np.asarray((np.abs(vectors[:, values <= SINGULAR]) > 1e-3).any(axis=1))
+    gradient[i, j] = 1.0 / product
+    gradient[i, i] = -0.5 * r / sigma[i, i]
+    gradient[j, j] = -0.5 * r / sigma[j, j]
+    return float(r), gradient[packed_rows(len(sigma))]
 
 
 def fit_reml(
@@ -266,7 +257,7 @@ def fit_reml(
     Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
     """
     density = likelihood(design, engine) if isinstance(engine, str) else engine
-    optimum: Optimum = maximise(density, design.blocks, _start(design, start), max_iterations)
+    optimum: Optimum = maximise_reml(density, design.blocks, _start(design, start), max_iterations)
     if not optimum.converged:
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "

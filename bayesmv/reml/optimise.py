@@ -1,8 +1,8 @@
-"""Maximisation of the restricted likelihood over the parameters of the covariance structures."""
+"""Maximisation of a log density over the parameters of the covariance structures."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,19 +26,50 @@ class Optimum(NamedTuple):
     converged: bool
 
 
-class _Local(NamedTuple):
+class Local(NamedTuple):
+    """A log density near a point: value, gradient (d,), approximate negative Hessian (d, d)."""
+
     value: float
     gradient: Array
     hessian: Array
 
 
-def maximise(
-    engine: RestrictedLikelihood, blocks: CovarianceBlocks, start: Array, limit: int = 200
-) -> Optimum:
-    """Maximise l(θ) by Newton steps on the average information.
+class Objective(Protocol):
+    """A log density to be maximised."""
 
-    The Hessian of l(θ) is approximated by ``-J'AI J + Σ_ab G_ab d²Σ_ab/dθdθ'``: average information carried to θ, plus the exact
-    curvature of θ → Σ(θ). The second part makes the steps converge as fast on the boundary (some θ = 0, Σ singular) as inside.
+    def value(self, x: Array) -> float:
+        """Log density at x (d,); -inf outside its domain."""
+
+    def expand(self, x: Array) -> Local:
+        """Log density with its derivatives at x (d,)."""
+
+
+class RestrictedObjective(NamedTuple):
+    """l(θ) of a design.
+
+    The Hessian is approximated by ``-J'AI J + Σ_ab G_ab d²Σ_ab/dθdθ'``: average information carried to θ, plus the exact
+    curvature of θ → Σ(θ). The second part makes Newton steps converge as fast on the boundary (some θ = 0, Σ singular) as
+    inside.
+    """
+
+    engine: RestrictedLikelihood
+    blocks: CovarianceBlocks
+
+    def value(self, x: Array) -> float:
+        """l(θ)."""
+        return self.engine.loglik(self.blocks.matrices(x))
+
+    def expand(self, x: Array) -> Local:
+        """l(θ) with its derivatives."""
+        sigmas = self.blocks.matrices(x)
+        value, gradients = self.engine.value_and_gradient(sigmas)
+        J = self.blocks.jacobian(x)
+        hessian = J.T @ self.engine.average_information(sigmas) @ J - self.blocks.curvature(x, gradients)
+        return Local(value, self.blocks.pullback(x, gradients), hessian)
+
+
+def maximise_reml(engine: RestrictedLikelihood, blocks: CovarianceBlocks, start: Array, limit: int = 200) -> Optimum:
+    """Maximise the restricted likelihood by Newton steps on the average information.
 
     Parameters
     ----------
@@ -55,43 +86,36 @@ def maximise(
     -----
     A stationary point with a singular Σ could be a saddle: it is left by a small push, and the better end is kept.
     """
-    optimum = _climb(engine, blocks, start, limit)
+    objective = RestrictedObjective(engine, blocks)
+    optimum = climb(objective, start, limit)
     scales = blocks.positive & (np.abs(optimum.theta) < 1e-3)
     if scales.any():
-        pushed = _climb(engine, blocks, np.where(scales, 0.03, optimum.theta), limit)
+        pushed = climb(objective, np.where(scales, 0.03, optimum.theta), limit)
         if pushed.converged and pushed.loglik > optimum.loglik - 1e-9:
             optimum = pushed._replace(iterations=optimum.iterations + pushed.iterations)
     return optimum
 
 
-def _climb(engine: RestrictedLikelihood, blocks: CovarianceBlocks, theta: Array, limit: int) -> Optimum:
+def climb(objective: Objective, theta: Array, limit: int = 200) -> Optimum:
+    """Climb from θ (d,) by Newton steps with a line search until the next step promises nothing."""
     converged = False
     iteration = 0
-    here = _expand(engine, blocks, theta)
+    here = objective.expand(theta)
     while not converged and iteration < limit:
         iteration += 1
         step = _ascent(here)
         gain = float(here.gradient @ step)
         converged = gain < TOLERANCE
-        moved = theta + step if gain < _UNSEEN else _search(engine, blocks, theta, step, here.value, gain)
+        moved = theta + step if gain < _UNSEEN else _search(objective, theta, step, here.value, gain)
         if moved is None:
             converged = gain < 1e-5
             break
         theta = moved
-        here = _expand(engine, blocks, theta)
+        here = objective.expand(theta)
     return Optimum(theta, here.value, here.gradient, iteration, converged)
 
 
-def _expand(engine: RestrictedLikelihood, blocks: CovarianceBlocks, theta: Array) -> _Local:
-    """Value, gradient and approximate negative Hessian at θ."""
-    sigmas = blocks.matrices(theta)
-    value, gradients = engine.value_and_gradient(sigmas)
-    J = blocks.jacobian(theta)
-    hessian = J.T @ engine.average_information(sigmas) @ J - blocks.curvature(theta, gradients)
-    return _Local(value, blocks.pullback(theta, gradients), hessian)
-
-
-def _ascent(here: _Local) -> Array:
+def _ascent(here: Local) -> Array:
     """Newton step with negative curvatures reversed, shortened to the longest step allowed."""
     values, vectors = np.linalg.eigh(here.hessian)
     size = np.maximum(np.abs(values), 1e-9 * np.max(np.abs(values)))
@@ -99,19 +123,12 @@ def _ascent(here: _Local) -> Array:
     return np.asarray(step * min(1.0, _LONGEST_STEP / max(float(np.max(np.abs(step))), 1e-300)))
 
 
-def _search(
-    engine: RestrictedLikelihood,
-    blocks: CovarianceBlocks,
-    theta: Array,
-    step: Array,
-    value: float,
-    gain: float,
-) -> Array | None:
-    """Halve the step until the likelihood rises; None if it never does."""
+def _search(objective: Objective, theta: Array, step: Array, value: float, gain: float) -> Array | None:
+    """Halve the step until the density rises; None if it never does."""
     length = 1.0
     while length > 1e-9:
         moved = theta + length * step
-        if engine.loglik(blocks.matrices(moved)) >= value + 1e-4 * length * gain:
+        if objective.value(moved) >= value + 1e-4 * length * gain:
             return np.asarray(moved)
         length *= 0.5
     return None

@@ -1,0 +1,275 @@
+"""Tables of variance components, genetic parameters and breeding values, from REML fits and from posteriors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesmv import dims
+from bayesmv.covariance import Array, packed_rows
+from bayesmv.diagnostics import draw_statistics, draws_of
+from bayesmv.errors import SpecError
+from bayesmv.genetics import Parameter, parameters
+from bayesmv.reml.fit import RemlFit
+from bayesmv.sampling import records_per_level
+from bayesmv.spec import Genetic
+
+#: Probability of the highest-density intervals.
+HDI = 0.95
+
+
+def describe(draws: Array) -> dict[str, float]:
+    """Mean, median, sd, highest-density interval, effective sizes and R-hat of draws (chains, draws)."""
+    from arviz_stats.base import array_stats
+
+    flat = draws[np.isfinite(draws)]
+    if not flat.size:
+        return dict.fromkeys(("mean", "median", "sd", "hdi_low", "hdi_high"), np.nan) | draw_statistics(draws)
+    low, high = array_stats.hdi(flat, HDI)
+    return {
+        "mean": float(flat.mean()),
+        "median": float(np.median(flat)),
+        "sd": float(flat.std(ddof=1)) if flat.size > 1 else np.nan,
+        "hdi_low": float(low),
+        "hdi_high": float(high),
+    } | draw_statistics(draws)
+
+
+def axis_labels(array: xr.DataArray, axis: int) -> list[str]:
+    """Labels of one axis of an array."""
+    return [str(label) for label in array.coords[array.dims[axis]].to_numpy()]
+
+
+def term_names(trace: xr.DataTree) -> tuple[str, ...]:
+    """Names of the covariance matrices of a posterior, residual last."""
+    return tuple(json.loads(trace.attrs["structures"]))
+
+
+@singledispatch
+def variance_components(source: Any) -> pd.DataFrame:
+    """Table of variances and covariances of all terms, in the units of the data.
+
+    Parameters
+    ----------
+    source
+        A REML fit, or a posterior from :func:`bayesmv.sample`.
+
+    Returns
+    -------
+    DataFrame
+        term, trait_i, trait_j and, for REML, component, std_error, z_ratio, constraint; for a posterior, mean, median, sd,
+        hdi_low, hdi_high (95 %), ess_bulk, ess_tail, r_hat.
+    """
+    raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
+
+
+@variance_components.register
+def _(source: RemlFit) -> pd.DataFrame:
+    return source.varcomp
+
+
+@variance_components.register
+def _(source: xr.DataTree) -> pd.DataFrame:
+    rows = []
+    for name in term_names(source):
+        draws = draws_of(source, dims.covariance_name(name))
+        labels = axis_labels(draws, 2)
+        for i, j in zip(*packed_rows(len(labels)), strict=True):
+            values = draws.to_numpy()[..., i, j]
+            if i == j or np.any(values):
+                rows.append({"term": name, "trait_i": labels[j], "trait_j": labels[i]} | describe(values))
+    return pd.DataFrame(rows)
+
+
+def genetic_parameters(
+    source: RemlFit | xr.DataTree,
+    genetic: str | Genetic | None = None,
+    *,
+    relationship: str | None = None,
+    phenotypic: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Additive genetic variances, heritabilities and correlations.
+
+    Parameters
+    ----------
+    source
+        A REML fit, or a posterior from :func:`bayesmv.sample`.
+    genetic
+        The genetic term; by default the one that the model names.
+    relationship
+        Relationship among the levels of the term: ``animal`` (V_A = σ²), ``half-sib`` (4σ²), ``full-sib`` (2σ²), ``family-mean`` …
+        See :class:`bayesmv.Genetic`.
+    phenotypic
+        Terms that make up the phenotypic variance; by default all random terms and the residual.
+
+    Returns
+    -------
+    DataFrame
+        parameter, trait_i, trait_j and estimate, std_error (delta method) for REML; mean, median, sd, … for a posterior.
+
+    Raises
+    ------
+    SpecError
+        If no genetic term is known.
+    """
+    if not isinstance(source, RemlFit | xr.DataTree):
+        raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
+    spec_genetic = _genetic(source, genetic, relationship)
+
+    def compute(covariances: Mapping[str, Array]) -> list[Parameter]:
+        return parameters(
+            covariances,
+            _traits(source),
+            spec_genetic,
+            terms=phenotypic,
+            same_subject=_same_subject(source, spec_genetic.term),
+            records=_records(source, spec_genetic.term),
+        )
+
+    rows = _delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute)
+    return pd.DataFrame(rows)
+
+
+def _genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
+    stated = _stated_genetic(source)
+    if isinstance(genetic, Genetic):
+        return genetic
+    if genetic is None and stated is None:
+        raise SpecError("which term is genetic? give genetic='Family', relationship='half-sib', or a [genetic] table")
+    term = genetic if genetic is not None else stated.term if stated is not None else ""
+    if relationship is None and stated is not None and stated.term == term:
+        return stated
+    return Genetic(term=term, relationship=relationship or "animal")
+
+
+def _stated_genetic(source: RemlFit | xr.DataTree) -> Genetic | None:
+    if isinstance(source, RemlFit):
+        return source.design.spec.genetic
+    entry = json.loads(source.attrs.get("genetic", "null"))
+    return None if entry is None else Genetic(**entry)
+
+
+def _traits(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
+    if isinstance(source, RemlFit):
+        return source.design.traits
+    return tuple(axis_labels(source["observed_data"].to_dataset()["response"], 1))
+
+
+def _records(source: RemlFit | xr.DataTree, term: str) -> Array | None:
+    if isinstance(source, RemlFit):
+        return records_per_level(source.design, term) if term in source.design.names else None
+    constant = source["constant_data"].to_dataset()
+    name = f"{term}_records"
+    return np.asarray(constant[name].to_numpy()) if name in constant else None
+
+
+def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
+    """Terms on the same factor as the genetic one: permanent environment."""
+    if isinstance(source, RemlFit):
+        factors = {t.name: t.factor for t in source.design.spec.random}
+    else:
+        factors = json.loads(source.attrs["factors"])
+    return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))
+
+
+def embed(matrix: Array, labels: Sequence[str], traits: Sequence[str]) -> Array:
+    """Put (…, m, m) covariances of some traits into (…, t, t), 0 elsewhere."""
+    at = [list(traits).index(label) for label in labels]
+    out = np.zeros((*matrix.shape[:-2], len(traits), len(traits)))
+    out[..., np.array(at)[:, None], np.array(at)] = matrix
+    return out
+
+
+def _posterior_rows(
+    trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]
+) -> list[dict[str, object]]:
+    traits = _traits(trace)
+    covariances = {}
+    for name in term_names(trace):
+        draws = draws_of(trace, dims.covariance_name(name))
+        covariances[name] = embed(draws.to_numpy(), axis_labels(draws, 2), traits)
+    rows: list[dict[str, object]] = []
+    for p in compute(covariances):
+        rows.append({"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.values)})
+    return rows
+
+
+def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> list[dict[str, object]]:
+    """Estimates with standard errors by the delta method, ``var g = g' V g``, g by central differences."""
+    V = fit.component_covariance
+    steps = 1e-4 * np.sqrt(np.maximum(np.diag(V), 1e-300))
+    shifts = np.concatenate([np.zeros((1, len(V))), np.diag(steps), -np.diag(steps)])
+    values = compute(_shifted(fit, shifts))
+    rows: list[dict[str, object]] = []
+    for p in values:
+        estimate, up, down = p.values[0], p.values[1 : 1 + len(V)], p.values[1 + len(V) :]
+        g = (up - down) / (2 * steps)
+        error = float(np.sqrt(max(float(g @ V @ g), 0.0))) if np.isfinite(g).all() else np.nan
+        row = {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, "estimate": float(estimate)}
+        rows.append(row | {"std_error": error})
+    return rows
+
+
+def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
+    """Covariance matrices (shifts, t, t) with the stacked components moved by each row of `shifts`."""
+    out = {}
+    start = 0
+    for name, sigma in fit.covariances.items():
+        rows, cols = packed_rows(len(sigma))
+        moved = np.repeat(sigma[None], len(shifts), axis=0)
+        delta = shifts[:, start : start + len(rows)]
+        moved[:, rows, cols] += delta
+        off = rows != cols
+        moved[:, cols[off], rows[off]] += delta[:, off]
+        start += len(rows)
+        out[name] = embed(moved, fit.design.effects_of(name), fit.design.traits)
+    return out
+
+
+def breeding_values(source: RemlFit | xr.DataTree, term: str) -> pd.DataFrame:
+    """Predicted effects of the levels of a term (breeding values for a genetic one).
+
+    Parameters
+    ----------
+    source
+        A REML fit (BLUPs), or a posterior sampled with ``effects=[term]``.
+    term
+        Name of the random term.
+
+    Returns
+    -------
+    DataFrame
+        level, trait and blup, std_error, reliability for REML; mean, sd, hdi_low, hdi_high for a posterior.
+
+    Raises
+    ------
+    SpecError
+        If the posterior holds no draws of these effects.
+    """
+    if isinstance(source, RemlFit):
+        return source.effects(term)
+    name = dims.effect_name(term)
+    if name not in source["posterior"].to_dataset():
+        raise SpecError(f"the posterior holds no effects of '{term}'; sample again with effects=['{term}']")
+    from arviz_stats.base import array_stats
+
+    draws = draws_of(source, name)
+    flat = draws.to_numpy().reshape(-1, *draws.shape[2:])
+    low, high = np.moveaxis(array_stats.hdi(flat, HDI, axis=0), -1, 0)
+    levels, traits = axis_labels(draws, 2), axis_labels(draws, 3)
+    return pd.DataFrame(
+        {
+            "level": np.repeat(levels, len(traits)),
+            "trait": np.tile(traits, len(levels)),
+            "mean": flat.mean(axis=0).reshape(-1),
+            "sd": flat.std(axis=0, ddof=1).reshape(-1),
+            "hdi_low": low.reshape(-1),
+            "hdi_high": high.reshape(-1),
+        }
+    )
