@@ -23,8 +23,8 @@ DATASETS: dict[str, str] = {
 #: Columns that are labels, whatever they look like.
 _LABELS = ("tree", "plot", "Block", "Family", "line")
 
-#: Published restricted log-likelihoods of the reference trial, as ASReml prints them: without ``-(N-p)/2 log 2π``. Their level
-#: depends on the real records; only the difference, 8.53, can be set beside that of the simulated data.
+#: Published restricted log-likelihoods of the reference trial, as ASReml prints them: without ``-(N-p)/2 log 2π``.
+#: Their level depends on the real records; only the difference, 8.53, can be set beside that of the simulated data.
 PUBLISHED_LOGLIK: dict[str, float] = {"us": -1124.781, "diag": -1133.312}
 
 # term, trait_i, trait_j, component and std_error with us everywhere, component with diag everywhere.

@@ -1,8 +1,8 @@
 """Supernodal Cholesky factor, solves and selected inverse of a symmetric matrix of small dense blocks.
 
 The matrix is given as lower-triangular blocks between *nodes* of a few scalar unknowns each. Analysed once, it is
-then refactored at every evaluation without allocating. Panels are row-major: supernode s with w columns and r rows below holds
-``(w + r, w)`` numbers, so that the rows of a panel are contiguous and the products run in BLAS.
+then refactored at every evaluation without allocating. Supernode s with w columns and r rows below holds a panel of
+``(w, w + r)`` numbers, columns of the factor contiguous, so that short products vectorise and long ones run in BLAS.
 
 Source: Ng & Peyton (1993), SIAM J. Sci. Comput. 14:1034-1056 (left-looking supernodes); Takahashi, Fagan & Chin (1973) and
 Erisman & Tinney (1975), Comm. ACM 18:177-179 (selected inverse).
@@ -75,7 +75,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
     return Workspace(
         factor=np.zeros(size),
         inverse=np.zeros(size),
-        product=np.zeros((below + width) * width),
+        product=np.zeros((below + width) * max(width, 1)),
         gathered=np.zeros(below * below),
         place=np.zeros(order, dtype=np.int64),
         head=np.zeros(count, dtype=np.int64),
@@ -176,7 +176,7 @@ def _merge_columns(node_start, parent, count, last_alone):  # type: ignore[no-un
             # Joining adds, for each column so far, the rows of j+1 that it lacks.
             extra = (count[j + 1] + 1 - count[j]) * (j + 1 - begin)
             total = (j + 2 - begin) * (count[j + 1] + 1 + (j + 1 - begin))
-            if extra == 0 or zeros + extra <= 0.2 * total or (width <= 8 and zeros + extra <= 0.5 * total):
+            if extra == 0 or zeros + extra <= (0.6 if width <= 8 else 0.2 if width <= 32 else 0.05) * total:
                 zeros += extra
                 continue
         first[supernodes] = begin
@@ -213,108 +213,103 @@ def locate(symbolic, row, col):  # type: ignore[no-untyped-def]
     for b in range(len(row)):
         s = symbolic.owner[col[b]]
         begin, end = symbolic.start[s], symbolic.start[s + 1]
-        width = end - begin
-        if row[b] < end:
-            local = row[b] - begin
-        else:
-            rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
-            local = width + np.searchsorted(rows, row[b])
-        out[b] = symbolic.panel_start[s] + local * width + col[b] - begin
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        local = row[b] - begin if row[b] < end else end - begin + np.searchsorted(rows, row[b])
+        out[b] = symbolic.panel_start[s] + (col[b] - begin) * (end - begin + len(rows)) + local
     return out
 
 
 @njit(cache=True, inline="always")
 def _panel(values, symbolic, s):  # type: ignore[no-untyped-def]
+    """Panel (w, w + r) of supernode s: row j holds column j of the factor."""
     width = symbolic.start[s + 1] - symbolic.start[s]
     height = width + symbolic.row_start[s + 1] - symbolic.row_start[s]
     begin = symbolic.panel_start[s]
-    return values[begin : begin + height * width].reshape(height, width)
-
-
-@njit(cache=True, fastmath=FAST)
-def _outer_product(A, B, out):  # type: ignore[no-untyped-def]
-    """Write A B' to out."""
-    if A.shape[0] * B.shape[0] * A.shape[1] > _SMALL:
-        np.dot(A, B.T, out)
-        return
-    for i in range(A.shape[0]):
-        for j in range(B.shape[0]):
-            total = 0.0
-            for k in range(A.shape[1]):
-                total += A[i, k] * B[j, k]
-            out[i, j] = total
-
-
-@njit(cache=True, fastmath=FAST)
-def _factor_panel(P):  # type: ignore[no-untyped-def]
-    """Cholesky of the top square of a panel and division of the rows below, in place; False if not positive."""
-    width = P.shape[1]
-    for i in range(P.shape[0]):
-        for j in range(min(i + 1, width)):
-            total = P[i, j]
-            for k in range(j):
-                total -= P[i, k] * P[j, k]
-            if i > j:
-                P[i, j] = total * P[j, j]
-            elif total > 0.0:
-                P[i, i] = 1.0 / np.sqrt(total)  # reciprocals while the rows are divided
-            else:
-                return False
-    for j in range(width):
-        P[j, j] = 1.0 / P[j, j]
-    return True
+    return values[begin : begin + height * width].reshape(width, height)
 
 
 @njit(cache=True)
 def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     """Replace the lower triangle in ``work.factor`` by its Cholesky factor; False if it is not positive definite."""
-    count = len(symbolic.start) - 1
-    work.head[:] = -1
-    for s in range(count):
+    head, following, progress, place = work.head, work.following, work.progress, work.place
+    head[:] = -1
+    for s in range(len(symbolic.start) - 1):
         P = _panel(work.factor, symbolic, s)
         begin, end = symbolic.start[s], symbolic.start[s + 1]
-        width = end - begin
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         for i in range(begin, end):
-            work.place[i] = i - begin
-        for p in range(symbolic.row_start[s], symbolic.row_start[s + 1]):
-            work.place[symbolic.rows[p]] = width + p - symbolic.row_start[s]
-        d = work.head[s]
+            place[i] = i - begin
+        for p in range(len(rows)):
+            place[rows[p]] = end - begin + p
+        d = head[s]
         while d >= 0:
-            following = work.following[d]
-            _subtract_descendant(symbolic, work, P, d, begin, end)
-            d = following
+            after = following[d]
+            below = symbolic.rows[symbolic.row_start[d] : symbolic.row_start[d + 1]]
+            done = _subtract(P, _panel(work.factor, symbolic, d), below, progress[d], end, begin, place, work.product)
+            progress[d] = done
+            if done < len(below):
+                parent = symbolic.owner[below[done]]
+                following[d] = head[parent]
+                head[parent] = d
+            d = after
         if not _factor_panel(P):
             return False
-        work.progress[s] = 0
-        if P.shape[0] > width:
-            parent = symbolic.owner[symbolic.rows[symbolic.row_start[s]]]
-            work.following[s] = work.head[parent]
-            work.head[parent] = s
+        progress[s] = 0
+        if len(rows) > 0:
+            parent = symbolic.owner[rows[0]]
+            following[s] = head[parent]
+            head[parent] = s
     return True
 
 
-@njit(cache=True)
-def _subtract_descendant(symbolic, work, P, d, begin, end):  # type: ignore[no-untyped-def]
-    """Subtract from panel P what supernode d contributes, and pass d on to the next supernode it touches."""
-    D = _panel(work.factor, symbolic, d)
-    width = D.shape[1]
-    rows = symbolic.rows[symbolic.row_start[d] : symbolic.row_start[d + 1]]
-    k0 = work.progress[d]
-    k1 = k0
-    while k1 < len(rows) and rows[k1] < end:
-        k1 += 1
-    height, cols = len(rows) - k0, k1 - k0
-    update = work.product[: height * cols].reshape(height, cols)
-    _outer_product(D[width + k0 :], D[width + k0 : width + k1], update)
-    for i in range(height):
-        row = work.place[rows[k0 + i]]
-        for j in range(min(i + 1, cols)):
-            P[row, rows[k0 + j] - begin] -= update[i, j]
-    work.progress[d] = k1
-    if k1 < len(rows):
-        parent = symbolic.owner[rows[k1]]
-        work.following[d] = work.head[parent]
-        work.head[parent] = d
+@njit(cache=True, fastmath=FAST)
+def _subtract(P, D, rows, first, end, begin, place, product):  # type: ignore[no-untyped-def]
+    """Subtract from panel P the products of a descendant's panel D; return how far its rows are used up."""
+    stop = first
+    while stop < len(rows) and rows[stop] < end:
+        stop += 1
+    width, height, cols = D.shape[0], len(rows) - first, stop - first
+    offset = D.shape[1] - len(rows) + first
+    if width * height * cols > _SMALL:
+        part = np.ascontiguousarray(D[:, offset:])
+        update = product[: height * cols].reshape(cols, height)
+        np.dot(np.ascontiguousarray(part[:, :cols]).T, part, update)
+        for j in range(cols):
+            target = P[rows[first + j] - begin]
+            for i in range(j, height):
+                target[place[rows[first + i]]] -= update[j, i]
+        return stop
+    for j in range(cols):
+        tail = height - j
+        sums = product[:tail]
+        sums[:] = 0.0
+        for k in range(width):
+            source = D[k, offset + j :]
+            multiple = source[0]
+            for i in range(tail):
+                sums[i] += multiple * source[i]
+        target = P[rows[first + j] - begin]
+        below = rows[first + j :]
+        for i in range(tail):
+            target[place[below[i]]] -= sums[i]
+    return stop
+
+
+@njit(cache=True, fastmath=FAST)
+def _factor_panel(P):  # type: ignore[no-untyped-def]
+    """Cholesky of the square of a panel and division of the rows below, in place; False if not positive."""
+    width, height = P.shape
+    for j in range(width):
+        if not P[j, j] > 0.0:
+            return False
+        source = P[j, j:]
+        source *= 1.0 / np.sqrt(source[0])
+        for k in range(1, width - j):
+            target, from_k = P[j + k, j + k :], source[k:]
+            multiple = from_k[0]
+            for i in range(height - j - k):
+                target[i] -= multiple * from_k[i]
+    return True
 
 
 @njit(cache=True)
@@ -322,15 +317,14 @@ def solve_lower(symbolic, factor, x):  # type: ignore[no-untyped-def]
     """Solve L z = x in place, x (order, k)."""
     for s in range(len(symbolic.start) - 1):
         P = _panel(factor, symbolic, s)
-        begin, width = symbolic.start[s], P.shape[1]
+        begin, width = symbolic.start[s], P.shape[0]
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         for j in range(width):
             x[begin + j] /= P[j, j]
             for i in range(j + 1, width):
-                x[begin + i] -= P[i, j] * x[begin + j]
-        for p in range(P.shape[0] - width):
-            row = symbolic.rows[symbolic.row_start[s] + p]
-            for j in range(width):
-                x[row] -= P[width + p, j] * x[begin + j]
+                x[begin + i] -= P[j, i] * x[begin + j]
+            for p in range(len(rows)):
+                x[rows[p]] -= P[j, width + p] * x[begin + j]
 
 
 @njit(cache=True)
@@ -338,14 +332,13 @@ def solve_upper(symbolic, factor, x):  # type: ignore[no-untyped-def]
     """Solve L' z = x in place, x (order, k)."""
     for s in range(len(symbolic.start) - 2, -1, -1):
         P = _panel(factor, symbolic, s)
-        begin, width = symbolic.start[s], P.shape[1]
-        for p in range(P.shape[0] - width):
-            row = symbolic.rows[symbolic.row_start[s] + p]
-            for j in range(width):
-                x[begin + j] -= P[width + p, j] * x[row]
+        begin, width = symbolic.start[s], P.shape[0]
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         for j in range(width - 1, -1, -1):
+            for p in range(len(rows)):
+                x[begin + j] -= P[j, width + p] * x[rows[p]]
             for i in range(j + 1, width):
-                x[begin + j] -= P[i, j] * x[begin + i]
+                x[begin + j] -= P[j, i] * x[begin + i]
             x[begin + j] /= P[j, j]
 
 
@@ -360,111 +353,100 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
     for s in range(count - 1, -1, -1):
         P = _panel(work.factor, symbolic, s)
         S = _panel(work.inverse, symbolic, s)
-        width = P.shape[1]
+        width = P.shape[0]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         height = len(rows)
         while height > 0 and rows[height - 1] >= limit:
             height -= 1
-        S[:width] = 0.0
-        _inverse_square(P, S)
-        if height == 0:
-            continue
-        Y = work.product[: height * width].reshape(height, width)
+        Y = work.product[: height * width].reshape(width, height)
         _divide_rows(P, Y)
         R = work.gathered[: height * height].reshape(height, height)
-        _gather(symbolic, work, rows[:height], R)
-        _outer_product_into(R, Y, S[width : width + height])
-        _finish_square(Y, S)
+        _gather(symbolic, work.inverse, rows[:height], R)
+        _below(R, Y, S)
+        _square(P, Y, S)
 
 
 @njit(cache=True, fastmath=FAST)
-def _inverse_square(P, S):  # type: ignore[no-untyped-def]
-    """Write (L11 L11')⁻¹ to the top square of S."""
-    width = P.shape[1]
-    inv = np.zeros((width, width))
+def _divide_rows(P, Y):  # type: ignore[no-untyped-def]
+    """Y' = L11⁻ᵀ L21', row j the column j of Y."""
+    width, height = Y.shape
+    for j in range(width - 1, -1, -1):
+        target, source = Y[j], P[j, width:]
+        for i in range(height):
+            target[i] = source[i]
+        for k in range(j + 1, width):
+            multiple, known = P[j, k], Y[k]
+            for i in range(height):
+                target[i] -= multiple * known[i]
+        target *= 1.0 / P[j, j]
+
+
+@njit(cache=True, fastmath=FAST)
+def _gather(symbolic, inverse, rows, R):  # type: ignore[no-untyped-def]
+    """Symmetric (r, r) block of the inverse at `rows`, read from the panels of their supernodes."""
+    n = len(rows)
+    local = np.empty(n, np.int64)
+    b = 0
+    while b < n:
+        t = symbolic.owner[rows[b]]
+        begin, end = symbolic.start[t], symbolic.start[t + 1]
+        S = _panel(inverse, symbolic, t)
+        below = symbolic.rows[symbolic.row_start[t] : symbolic.row_start[t + 1]]
+        stop, p = b, 0
+        for i in range(b, n):
+            if rows[i] < end:
+                local[i] = rows[i] - begin
+                stop = i + 1
+            else:
+                while below[p] < rows[i]:
+                    p += 1
+                local[i] = end - begin + p
+        for j in range(b, stop):
+            column, target, places = S[rows[j] - begin], R[j, j:], local[j:]
+            for i in range(n - j):
+                target[i] = column[places[i]]
+        b = stop
+    for j in range(n):
+        target = R[j]
+        for i in range(j):
+            target[i] = R[i, j]
+
+
+@njit(cache=True, fastmath=FAST)
+def _below(R, Y, S):  # type: ignore[no-untyped-def]
+    """Write S_RJ = -R Y to the part of panel S below its square."""
+    width, height = Y.shape
+    if height * height * width > _SMALL:
+        S[:, width : width + height] = -np.dot(Y, R)
+        return
+    for j in range(width):
+        target = S[j, width : width + height]
+        target[:] = 0.0
+        for k in range(height):
+            multiple, source = Y[j, k], R[k]
+            for i in range(height):
+                target[i] -= multiple * source[i]
+
+
+@njit(cache=True, fastmath=FAST)
+def _square(P, Y, S):  # type: ignore[no-untyped-def]
+    """Write S_JJ = (L11 L11')⁻¹ - Y' S_RJ to the square of panel S."""
+    width, height = Y.shape
+    inv = np.zeros((width, width))  # column j of L11⁻¹ in row j
     for j in range(width):
         inv[j, j] = 1.0 / P[j, j]
         for i in range(j + 1, width):
             total = 0.0
             for k in range(j, i):
-                total += P[i, k] * inv[k, j]
-            inv[i, j] = -total / P[i, i]
+                total += P[k, i] * inv[j, k]
+            inv[j, i] = -total / P[i, i]
     for i in range(width):
         for j in range(i + 1):
             total = 0.0
             for k in range(i, width):
-                total += inv[k, i] * inv[k, j]
-            S[i, j] = total
+                total += inv[i, k] * inv[j, k]
+            left, right = Y[i], S[j, width:]
+            for k in range(height):
+                total -= left[k] * right[k]
             S[j, i] = total
-
-
-@njit(cache=True, fastmath=FAST)
-def _divide_rows(P, Y):  # type: ignore[no-untyped-def]
-    """Y = L21 L11⁻¹, row by row from the last column."""
-    width = P.shape[1]
-    for i in range(Y.shape[0]):
-        for j in range(width):
-            Y[i, j] = P[width + i, j]
-        for j in range(width - 1, -1, -1):
-            Y[i, j] /= P[j, j]
-            for k in range(j):
-                Y[i, k] -= Y[i, j] * P[j, k]
-
-
-@njit(cache=True)
-def _gather(symbolic, work, rows, R):  # type: ignore[no-untyped-def]
-    """Symmetric (r, r) block of the inverse at `rows`, read from the panels of their supernodes."""
-    n = len(rows)
-    b = 0
-    while b < n:
-        t = symbolic.owner[rows[b]]
-        begin, end = symbolic.start[t], symbolic.start[t + 1]
-        S = _panel(work.inverse, symbolic, t)
-        width = S.shape[1]
-        below = symbolic.rows[symbolic.row_start[t] : symbolic.row_start[t + 1]]
-        stop = b
-        while stop < n and rows[stop] < end:
-            stop += 1
-        p = 0
-        for i in range(b, n):
-            if rows[i] < end:
-                local = rows[i] - begin
-            else:
-                while below[p] < rows[i]:
-                    p += 1
-                local = width + p
-            for j in range(b, min(stop, i + 1)):
-                value = S[local, rows[j] - begin]
-                R[i, j] = value
-                R[j, i] = value
-        b = stop
-
-
-@njit(cache=True, fastmath=FAST)
-def _outer_product_into(R, Y, out):  # type: ignore[no-untyped-def]
-    """Write -R Y to out."""
-    if R.shape[0] * R.shape[1] * Y.shape[1] > _SMALL:
-        np.dot(R, Y, out)
-        for i in range(out.shape[0]):
-            for j in range(out.shape[1]):
-                out[i, j] = -out[i, j]
-        return
-    for i in range(R.shape[0]):
-        for j in range(Y.shape[1]):
-            out[i, j] = 0.0
-        for k in range(R.shape[1]):
-            for j in range(Y.shape[1]):
-                out[i, j] -= R[i, k] * Y[k, j]
-
-
-@njit(cache=True, fastmath=FAST)
-def _finish_square(Y, S):  # type: ignore[no-untyped-def]
-    """Subtract Y' S_RJ from the top square of S, keeping it symmetric."""
-    width = Y.shape[1]
-    for k in range(Y.shape[0]):
-        for i in range(width):
-            for j in range(i + 1):
-                S[i, j] -= Y[k, i] * S[width + k, j]
-    for i in range(width):
-        for j in range(i):
-            S[j, i] = S[i, j]
+            S[i, j] = total

@@ -67,7 +67,7 @@ class Blocks(NamedTuple):
     Parameters
     ----------
     position, stride
-        Where the block's first number stands in the factor, and the distance between its rows, (blocks,).
+        Where the block's first number stands in the factor, and the distance between its columns, (blocks,).
     rows, cols
         Scalar row and column of the block's first number, (blocks,).
     height, width
@@ -297,5 +297,5 @@ def _collect_blocks(
     rows, cols, height, width = rows[first], cols[first], height[first], width[first]
     position = locate(symbolic, rows, cols)
     supernode = symbolic.owner[cols]
-    stride = symbolic.start[supernode + 1] - symbolic.start[supernode]
+    stride = np.diff(symbolic.start)[supernode] + np.diff(symbolic.row_start)[supernode]
     return Blocks(position, stride, rows, cols, height, width, begin, slot, weight)

@@ -45,9 +45,9 @@ def assemble(blocks, matrices, values):  # type: ignore[no-untyped-def]
         height, width, stride = blocks.height[b], blocks.width[b], blocks.stride[b]
         for e in range(blocks.begin[b], blocks.begin[b + 1]):
             matrix, g, at = matrices[blocks.slot[e]], blocks.weight[e], blocks.position[b]
-            for i in range(height):
-                for j in range(width):
-                    values[at + j] += g * matrix[i, j]
+            for j in range(width):
+                for i in range(height):
+                    values[at + i] += g * matrix[i, j]
                 at += stride
 
 
@@ -59,8 +59,9 @@ def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
     last = 1.0
     for s in range(count):
         width = symbolic.start[s + 1] - symbolic.start[s]
+        height = width + symbolic.row_start[s + 1] - symbolic.row_start[s]
         for j in range(width):
-            last = factor[symbolic.panel_start[s] + j * (width + 1)]
+            last = factor[symbolic.panel_start[s] + j * (height + 1)]
             total += np.log(last)
     return 2.0 * (total - np.log(last)), last * last
 
@@ -71,20 +72,17 @@ def solve_augmented(symbolic, factor, v):  # type: ignore[no-untyped-def]
     count = len(symbolic.start) - 1
     v[-1] = 1.0
     for s in range(count - 2, -1, -1):
-        begin, end = symbolic.start[s], symbolic.start[s + 1]
-        width = end - begin
-        at = symbolic.panel_start[s]
-        for j in range(begin, end):
-            v[j] = 0.0
-        for p in range(symbolic.row_start[s], symbolic.row_start[s + 1]):
-            row = at + (width + p - symbolic.row_start[s]) * width
-            x = v[symbolic.rows[p]]
-            for j in range(width):
-                v[begin + j] -= factor[row + j] * x
+        begin, width = symbolic.start[s], symbolic.start[s + 1] - symbolic.start[s]
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        height = width + len(rows)
         for j in range(width - 1, -1, -1):
+            column = factor[symbolic.panel_start[s] + j * height : symbolic.panel_start[s] + (j + 1) * height]
+            total = 0.0
+            for p in range(len(rows)):
+                total -= column[width + p] * v[rows[p]]
             for i in range(j + 1, width):
-                v[begin + j] -= factor[at + i * width + j] * v[begin + i]
-            v[begin + j] /= factor[at + j * width + j]
+                total -= column[i] * v[begin + i]
+            v[begin + j] = total / column[j]
 
 
 @njit(cache=True, fastmath=FAST)
@@ -99,11 +97,11 @@ def slot_gradients(blocks, inverse, v, last, out):  # type: ignore[no-untyped-de
             if s == 0:
                 continue
             g, at = times * blocks.weight[e], blocks.position[b]
-            for i in range(blocks.height[b]):
-                x = v[row + i]
-                for j in range(blocks.width[b]):
-                    S = 0.0 if row >= last else inverse[at + j]
-                    out[s, i, j] += g * (S + x * v[col + j])
+            for j in range(blocks.width[b]):
+                x = v[col + j]
+                for i in range(blocks.height[b]):
+                    S = 0.0 if row >= last else inverse[at + i]
+                    out[s, i, j] += g * (S + x * v[row + i])
                 at += blocks.stride[b]
 
 
