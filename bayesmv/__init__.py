@@ -1,0 +1,58 @@
+"""Bayesian multivariate (multi-trait) animal models: NUTS posteriors beside REML estimates."""
+
+from bayesmv._version import __version__
+from bayesmv.builders import build_model
+from bayesmv.compare import compare_reml
+from bayesmv.datasets import load_dataset, load_pedigree, published_table
+from bayesmv.design import Design, build_design
+from bayesmv.diagnostics import convergence
+from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
+from bayesmv.identifiability import identifiability
+from bayesmv.io import load_design
+from bayesmv.pedigree import Pedigree
+from bayesmv.plots import plot_comparison
+from bayesmv.posterior import log_posterior
+from bayesmv.priors import CovariancePrior, HalfStudentT
+from bayesmv.relationship import Relationship
+from bayesmv.reml import LikelihoodRatio, RemlFit, fit_reml, likelihood_ratio
+from bayesmv.sampling import load_posterior, sample
+from bayesmv.simulate import simulate_records, simulate_traits
+from bayesmv.spec import Genetic, ModelSpec
+from bayesmv.summary import breeding_values, genetic_parameters, variance_components
+
+__all__ = [
+    "ConvergenceWarning",
+    "CovariancePrior",
+    "DataError",
+    "Design",
+    "Genetic",
+    "HalfStudentT",
+    "LikelihoodRatio",
+    "ModelSpec",
+    "Pedigree",
+    "PedigreeError",
+    "Relationship",
+    "RemlFit",
+    "SpecError",
+    "__version__",
+    "breeding_values",
+    "build_design",
+    "build_model",
+    "compare_reml",
+    "convergence",
+    "fit_reml",
+    "genetic_parameters",
+    "identifiability",
+    "likelihood_ratio",
+    "load_dataset",
+    "load_design",
+    "load_pedigree",
+    "load_posterior",
+    "log_posterior",
+    "plot_comparison",
+    "published_table",
+    "sample",
+    "simulate_records",
+    "simulate_traits",
+    "variance_components",
+]

@@ -36,9 +36,9 @@ def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        term, parameter (variance, covariance, correlation), trait_i, trait_j; reml, std_error, constraint; mean, median,
-        sd, hdi_low, hdi_high, ess_bulk, ess_tail, r_hat; contraction ``1 - (IQR posterior / IQR prior)²`` of the
-        standard deviation or correlation; difference ``(median - reml) / sd``; verdict.
+        term, parameter (variance, covariance, correlation), trait_i, trait_j; reml, std_error, constraint; mean,
+        median, sd, hdi_low, hdi_high, ess_bulk, ess_tail, r_hat; contraction ``1 - (IQR posterior / IQR prior)²`` of
+        the standard deviation or correlation; difference ``(median - reml) / sd``; verdict.
 
     Raises
     ------

@@ -1,10 +1,11 @@
-"""The log posterior compiled: one call from an unconstrained vector to value and gradient, without Python in between."""
+"""The log posterior compiled: one call from an unconstrained vector to value and gradient, no Python in between."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from bayesmv.covariance import Array
@@ -32,7 +33,7 @@ class Layout(NamedTuple):
         Degrees of freedom and scale of the half-t priors, (B,).
     """
 
-    positive: Array
+    positive: npt.NDArray[np.bool_]
     block: Ints
     row: Ints
     col: Ints

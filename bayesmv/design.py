@@ -69,6 +69,8 @@ class Design:
         Names of the traits (t,).
     units
         Labels of the units kept (n,).
+    kept
+        Which rows of the data they are, (rows,).
     response
         Records (n, t), NaN where a trait was not recorded, in the units of the data.
     scale
@@ -86,6 +88,7 @@ class Design:
     spec: ModelSpec
     traits: tuple[str, ...]
     units: pd.Index
+    kept: npt.NDArray[np.bool_]
     response: Array
     scale: Array
     fixed: FixedDesign
@@ -194,6 +197,7 @@ def build_design(
         spec=spec,
         traits=spec.traits,
         units=units,
+        kept=keep,
         response=response,
         scale=scale,
         fixed=fixed,

@@ -58,8 +58,8 @@ def build_fixed(
 ) -> FixedDesign:
     """Build the fixed-effect design.
 
-    Factor levels that are confounded with other fixed effects on the records of a trait are set to zero, as other programs do,
-    and noted; a covariate that is a linear combination of others is an error.
+    Factor levels that are confounded with other fixed effects on the records of a trait are set to zero, as other
+    programs do, and noted; a covariate that is a linear combination of others is an error.
 
     Raises
     ------
@@ -151,11 +151,13 @@ def _independent(
     covariates = [name for name in dependent if name not in categorical]
     if covariates:
         raise DataError(
-            f"the fixed effect {listing(covariates)} is a linear combination of the others on the records of '{trait}'; take it out"
+            f"the fixed effect {listing(covariates)} is a linear combination of the others "
+            f"on the records of '{trait}'; take it out"
         )
     if dependent:
         notes.append(
-            f"{len(dependent)} fixed effects of '{trait}' are confounded with others and set to zero: {listing(dependent)}"
+            f"{len(dependent)} fixed effects of '{trait}' are confounded with others and set to zero: "
+            f"{listing(dependent)}"
         )
     return independent
 

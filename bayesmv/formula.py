@@ -146,8 +146,8 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     Parameters
     ----------
     text
-        Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``, ``…:vm(factor, relationship)``; with
-        one trait also just ``factor``. Empty for none.
+        Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``,
+        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Empty for none.
     n_traits
         Number of traits, which decides whether a bare ``factor`` is clear.
 
@@ -177,7 +177,8 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
     *prefix, last = split_top(text, ":")
     if not prefix and n_traits > 1:
         raise SpecError(
-            f"the random term '{text}' does not say how it acts on the traits; write us(trait):{text} or diag(trait):{text}"
+            f"the random term '{text}' does not say how it acts on the traits; "
+            f"write us(trait):{text} or diag(trait):{text}"
         )
     factor, relationship = _parse_factor(last, text)
     structure, traits = _parse_trait_part(prefix, text)

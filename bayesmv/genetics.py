@@ -17,12 +17,12 @@ from bayesmv.spec import ADDITIVE_FACTOR, Genetic
 
 
 class Parameter(NamedTuple):
-    """One genetic parameter: its name, the traits that it is of, and its value(s) (…,)."""
+    """One genetic parameter: its name, the traits that it is of, and its draws or values (…,)."""
 
     name: str
     trait_i: str
     trait_j: str
-    values: Array
+    draws: Array
 
 
 def phenotypic(covariances: Mapping[str, Array], terms: Sequence[str] | None = None) -> Array:

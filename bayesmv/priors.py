@@ -86,7 +86,7 @@ class CovariancePrior:
 
 
 class RowWeights(NamedTuple):
-    """Weights of the log prior ``Σ_i [c_i log p(s_i) + a_i log L_ii - b_i log s_i]``, s_i the norm of row i of L, (m,) each."""
+    """Weights (m,) of the log prior ``Σ_i [c_i log p(s_i) + a_i log L_ii - b_i log s_i]``, s_i the norm of row i."""
 
     c: Array
     a: Array
@@ -108,7 +108,7 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
 @row_weights.register
 def _(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
     m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
-    return RowWeights(np.ones(m), m - np.arange(m) + tilt, np.full(m, m + tilt))
+    return RowWeights(np.ones(m), np.asarray(m - np.arange(m) + tilt), np.full(m, m + tilt))
 
 
 @row_weights.register

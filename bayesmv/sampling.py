@@ -1,4 +1,4 @@
-"""NUTS on the covariance parameters, effects drawn back afterwards, everything in one DataTree in the units of the data."""
+"""NUTS on the covariance parameters, effects drawn back afterwards, all in one DataTree in the units of the data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
 from bayesmv.covariance import Array, correlation
-from bayesmv.design import Design
 from bayesmv.density import Density
+from bayesmv.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood
 from bayesmv.posterior import LogPosterior, log_posterior
@@ -44,7 +44,8 @@ def sample(
     """Sample the posterior of the covariance matrices with NUTS.
 
     Fixed effects and breeding values are integrated out exactly (restricted likelihood), so the sampler sees only the
-    covariance parameters. It starts at the posterior mode, climbed to from REML, with the metric of the curvature there.
+    covariance parameters. It starts at the posterior mode, climbed to from REML, with the metric of the curvature
+    there.
 
     Parameters
     ----------
@@ -71,8 +72,9 @@ def sample(
     Returns
     -------
     DataTree
-        ``posterior`` with ``<term>_cov``, ``<term>_corr``, ``<term>_sd`` in the units of the data (and ``fixed``, ``<term>_effect``),
-        ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model, priors, seed and versions.
+        ``posterior`` with ``<term>_cov``, ``<term>_corr``, ``<term>_sd`` in the units of the data (and ``fixed``,
+        ``<term>_effect``), ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model,
+        priors, seed and versions.
 
     Raises
     ------

@@ -58,8 +58,9 @@ class Genetic:
     term
         Name of the random term.
     relationship
-        ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A = 2σ²), ``line``
-        (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means of the families).
+        ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A =
+        2σ²), ``line`` (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means
+        of the families).
     """
 
     term: str

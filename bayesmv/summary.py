@@ -63,8 +63,8 @@ def variance_components(source: Any) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        term, trait_i, trait_j and, for REML, component, std_error, z_ratio, constraint; for a posterior, mean, median, sd,
-        hdi_low, hdi_high (95 %), ess_bulk, ess_tail, r_hat.
+        term, trait_i, trait_j and, for REML, component, std_error, z_ratio, constraint; for a posterior, mean,
+        median, sd, hdi_low, hdi_high (95 %), ess_bulk, ess_tail, r_hat.
     """
     raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
 
@@ -103,15 +103,16 @@ def genetic_parameters(
     genetic
         The genetic term; by default the one that the model names.
     relationship
-        Relationship among the levels of the term: ``animal`` (V_A = σ²), ``half-sib`` (4σ²), ``full-sib`` (2σ²), ``family-mean`` …
-        See :class:`bayesmv.Genetic`.
+        Relationship among the levels of the term: ``animal`` (V_A = σ²), ``half-sib`` (4σ²), ``full-sib`` (2σ²),
+        ``family-mean`` … See :class:`bayesmv.Genetic`.
     phenotypic
         Terms that make up the phenotypic variance; by default all random terms and the residual.
 
     Returns
     -------
     DataFrame
-        parameter, trait_i, trait_j and estimate, std_error (delta method) for REML; mean, median, sd, … for a posterior.
+        parameter, trait_i, trait_j and estimate, std_error (delta method) for REML; mean, median, sd, … for a
+        posterior.
 
     Raises
     ------
@@ -194,10 +195,10 @@ def _posterior_rows(
     for name in term_names(trace):
         draws = draws_of(trace, dims.covariance_name(name))
         covariances[name] = embed(draws.to_numpy(), axis_labels(draws, 2), traits)
-    rows: list[dict[str, object]] = []
-    for p in compute(covariances):
-        rows.append({"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.values)})
-    return rows
+    return [
+        {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.draws)}
+        for p in compute(covariances)
+    ]
 
 
 def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> list[dict[str, object]]:
@@ -208,7 +209,7 @@ def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter
     values = compute(_shifted(fit, shifts))
     rows: list[dict[str, object]] = []
     for p in values:
-        estimate, up, down = p.values[0], p.values[1 : 1 + len(V)], p.values[1 + len(V) :]
+        estimate, up, down = p.draws[0], p.draws[1 : 1 + len(V)], p.draws[1 + len(V) :]
         g = (up - down) / (2 * steps)
         error = float(np.sqrt(max(float(g @ V @ g), 0.0))) if np.isfinite(g).all() else np.nan
         row = {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, "estimate": float(estimate)}

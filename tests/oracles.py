@@ -1,4 +1,4 @@
-"""Dense, naive versions of what the package computes, written from the formulas and the DataFrame alone, and random cases."""
+"""Dense, naive versions of what the package computes, from the formulas and the DataFrame alone, and random cases."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

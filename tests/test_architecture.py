@@ -118,5 +118,7 @@ def test_layers__name_each_module_once():
 
 def test_function_lengths__counts_code_only(tmp_path):
     path = tmp_path / "f.py"
-    path.write_text('def f(\n    x,\n):\n    """Doc\n\n    string."""\n\n    # comment\n    y = """a\n    b"""\n    return y\n')
+    path.write_text(
+        'def f(\n    x,\n):\n    """Doc\n\n    string."""\n\n    # comment\n    y = """a\n    b"""\n    return y\n'
+    )
     assert function_lengths(path) == {"f:1": 6}

@@ -184,7 +184,9 @@ def test_psd_cholesky__leaves_its_argument_alone():
     np.testing.assert_array_equal(sigma, copy)
 
 
-@pytest.mark.parametrize("sigma", [[[1.0, 2.0], [2.0, 1.0]], [[0.0, 1.0], [1.0, 5.0]], [[1.0, 0.0], [0.0, -0.1]], [[-1.0]]])
+@pytest.mark.parametrize(
+    "sigma", [[[1.0, 2.0], [2.0, 1.0]], [[0.0, 1.0], [1.0, 5.0]], [[1.0, 0.0], [0.0, -0.1]], [[-1.0]]]
+)
 def test_psd_cholesky__raises_on_indefinite(sigma):
     with pytest.raises(ValueError, match="not a positive semi-definite covariance matrix"):
         psd_cholesky(np.array(sigma))
@@ -204,7 +206,9 @@ def blocks(draw):
 def test_blocks__sizes(drawn):
     b, _ = drawn
     assert b.n_parameters == sum(s.n_parameters for s in b.structures) == len(b.positive)
-    np.testing.assert_array_equal(np.concatenate([np.arange(b.n_parameters)[at] for at in b.slices]), range(b.n_parameters))
+    np.testing.assert_array_equal(
+        np.concatenate([np.arange(b.n_parameters)[at] for at in b.slices]), range(b.n_parameters)
+    )
 
 
 @given(blocks(), st.integers(0, 2**32 - 1))

@@ -98,7 +98,10 @@ def test_random_term__names():
         ("at(trait, a):at(trait, b):Block", r"'at\(trait, b\)' in the term .* is not understood"),
         ("at(trait, 2):Block", r"'2' in the term 'at\(trait, 2\):Block' is not a column name"),
         ("at(trait, a, b):Block", r"needs a structure for its traits, for example at\(trait, a, b\):us\(trait\):Block"),
-        ("fa(trait):Block", r"unknown covariance structure 'fa' in the term 'fa\(trait\):Block'; known structures:.*us"),
+        (
+            "fa(trait):Block",
+            r"unknown covariance structure 'fa' in the term 'fa\(trait\):Block'; known structures:.*us",
+        ),
         ("us(trait:Block", r"unbalanced brackets in 'us\(trait:Block': a '\)' is missing"),
         ("us(trait)):Block", r"unbalanced brackets in 'us\(trait\)\):Block': a '\)' too many"),
     ],

@@ -11,11 +11,12 @@ import pytest
 from scipy import sparse
 
 from bayesmv.datasets import load_dataset
+from bayesmv.datasets.generators import make_canty, make_canty_complete, make_ril, match_reml
 from bayesmv.design import build_design
 from bayesmv.errors import DataError, SpecError
 from bayesmv.relationship import Relationship
 from bayesmv.reml import fit_reml
-from bayesmv.simulate import make_canty, make_canty_complete, make_ril, match_reml, simulate_traits
+from bayesmv.simulate import simulate_traits
 from bayesmv.spec import ModelSpec
 
 G = np.array([[2.0, 0.6], [0.6, 1.0]])

@@ -52,7 +52,9 @@ def specs(draw):
         genetic=genetic,
         priors=priors,
         relationships=draw(
-            st.dictionaries(line, st.fixed_dictionaries({"pedigree": line}, optional={"id": line, "dam": line}), max_size=2)
+            st.dictionaries(
+                line, st.fixed_dictionaries({"pedigree": line}, optional={"id": line, "dam": line}), max_size=2
+            )
         ),
         data=draw(st.none() | line),
         name=draw(line),
@@ -103,9 +105,7 @@ def test_from_formula__canty_model():
     assert [t.name for t in spec.random] == ["Block", "Family"]
     assert spec.residual == "us"
     assert spec.fixed == (FixedTerm(formula="1"),)
-    assert str(spec) == (
-        "bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units"
-    )
+    assert str(spec) == ("bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units")
 
 
 def test_from_formula__defaults():
@@ -142,7 +142,10 @@ def test_from_file__minimal(tmp_path):
         (lambda: ModelSpec.from_formula("a ~ 1 ~ 2"), r"needs one '~'"),
         (lambda: ModelSpec(traits=()), r"a model needs at least one trait"),
         (lambda: ModelSpec.from_formula("a + a + b ~ 1"), r"the trait 'a' is named twice"),
-        (lambda: ModelSpec.from_formula("a + ~ 1"), r"an empty trait name: check the left side of the formula for a '\+'"),
+        (
+            lambda: ModelSpec.from_formula("a + ~ 1"),
+            r"an empty trait name: check the left side of the formula for a '\+'",
+        ),
         (lambda: ModelSpec(traits=("a",), residual="fa"), r"unknown covariance structure 'fa'; known structures"),
         (
             lambda: ModelSpec.from_formula("a + b ~ 1", random="at(trait, c):g"),
@@ -194,8 +197,14 @@ def test_model_spec__raises_on_two_terms_of_one_name():
         ("traits = [1, 2]", r"'traits' in '.*' must be a list of column names, not \[1, 2\]"),
         ('traits = ["a"]\n[genetic]\nrelationship = "animal"', r"\[genetic\] needs 'term' and may have 'relationship'"),
         ('traits = ["a"]\nrandom = "g"\n[genetic]\nterm = "g"\nx = 1', r"\[genetic\] needs 'term'"),
-        ('traits = ["a"]\n[relationships]\nA = "x.csv"', r"\[relationships.A\] must be a table of the model file, not 'x"),
-        ('traits = ["a"]\n[relationships.A]\nid = "x"', r"\[relationships.A\] needs 'pedigree' \(a CSV file or dataset"),
+        (
+            'traits = ["a"]\n[relationships]\nA = "x.csv"',
+            r"\[relationships.A\] must be a table of the model file, not 'x",
+        ),
+        (
+            'traits = ["a"]\n[relationships.A]\nid = "x"',
+            r"\[relationships.A\] needs 'pedigree' \(a CSV file or dataset",
+        ),
         ('traits = ["a"]\n[relationships.A]\npedigree = "x"\nmum = "m"', r"\[relationships.A\] needs 'pedigree'"),
         ('traits = ["a"]\n[relationships.A]\npedigree = 1', r"\[relationships.A\] needs 'pedigree'"),
         ('traits = ["a"]\n[priors]\nResidual = 3', r"\[priors.Residual\] must be a table of the model file, not 3"),

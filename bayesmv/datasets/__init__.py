@@ -1,6 +1,6 @@
 """The data sets that come with the package, all simulated, and the published results that two of them are built on.
 
-None of these are the records of a real trial: :mod:`bayesmv.simulate` holds the functions that made them.
+None of these are the records of a real trial: :mod:`bayesmv.datasets.generators` holds the functions that made them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesmv.errors import SpecError, listing
 
-__all__ = ["DATASETS", "PUBLISHED_LOGLIK", "load_dataset", "published_table"]
+__all__ = ["DATASETS", "PUBLISHED_LOGLIK", "load_dataset", "load_pedigree", "published_table"]
 
 #: What there is, in one line each.
 DATASETS: dict[str, str] = {
@@ -44,7 +44,7 @@ _PUBLISHED = (
 def load_dataset(name: str) -> pd.DataFrame:
     """Return a data set of the package.
 
-    All are **simulated** (see :mod:`bayesmv.simulate` for how, and from what).
+    All are **simulated** (see :mod:`bayesmv.datasets.generators` for how, and from what).
 
     Parameters
     ----------
@@ -72,6 +72,17 @@ def load_dataset(name: str) -> pd.DataFrame:
         raise SpecError(f"no data set '{name}'; data sets: {listing(DATASETS, 20)}")
     with files(__name__).joinpath(f"{name}.csv").open(encoding="utf-8") as stream:
         return pd.read_csv(stream, dtype=dict.fromkeys(_LABELS, str))
+
+
+def load_pedigree(name: str) -> pd.DataFrame:
+    """Return the pedigree (id, sire, dam) of a data set of the package that has one.
+
+    Raises
+    ------
+    SpecError
+        If there is none.
+    """
+    raise SpecError(f"the data set '{name}' has no pedigree")
 
 
 def published_table() -> pd.DataFrame:

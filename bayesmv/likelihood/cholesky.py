@@ -4,8 +4,8 @@ The matrix is given as lower-triangular blocks between *nodes* of a few scalar u
 then refactored at every evaluation without allocating. Supernode s with w columns and r rows below holds a panel of
 ``(w, w + r)`` numbers, columns of the factor contiguous, so that short products vectorise and long ones run in BLAS.
 
-Source: Ng & Peyton (1993), SIAM J. Sci. Comput. 14:1034-1056 (left-looking supernodes); Takahashi, Fagan & Chin (1973) and
-Erisman & Tinney (1975), Comm. ACM 18:177-179 (selected inverse).
+Source: Ng & Peyton (1993), SIAM J. Sci. Comput. 14:1034-1056 (left-looking supernodes); Takahashi, Fagan & Chin
+(1973) and Erisman & Tinney (1975), Comm. ACM 18:177-179 (selected inverse).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The mixed-model equations as data: which blocks there are, and which small matrix multiplies each of their numbers.
 
-With every effect written as u = F v (Σ = FF', v ~ N(0, I ⊗ K)) and the records appended as a last column, the equations are
+With every effect written as u = F v (Σ = FF', v ~ N(0, I ⊗ K)) and the records appended as a last column, the
+equations are
 
     M = [ W'R⁻¹W + ⊕ (I ⊗ K_k⁻¹)   W'R⁻¹y ]        W = [X  Z_1 F_1 … Z_K F_K]
         [ y'R⁻¹W                   y'R⁻¹y ]
@@ -9,11 +10,12 @@ The block of M between node i and node j (a level with its effects, a fixed cova
 
     M_ij = Σ_s g_ij,s  Φ_κ(s)' Q_p(s) Φ_λ(s)
 
-where Q_p is the inverse residual covariance of missing-pattern p, Φ the *load* of a kind of node on the traits (constant for fixed
-effects and y, rows of F for a random term) and g a cross-product of incidences that never changes. M stays well
-conditioned when a Σ is singular, because no Σ is inverted.
+where Q_p is the inverse residual covariance of missing-pattern p, Φ the *load* of a kind of node on the traits
+(constant for fixed effects and y, rows of F for a random term) and g a cross-product of incidences that never
+changes. M stays well conditioned when a Σ is singular, because no Σ is inverted.
 
-Source: Henderson (1984), Applications of Linear Models in Animal Breeding; Bates et al. (2015), J. Stat. Softw. 67(1), for v.
+Source: Henderson (1984), Applications of Linear Models in Animal Breeding; Bates et al. (2015), J. Stat. Softw.
+67(1), for v.
 """
 
 from __future__ import annotations

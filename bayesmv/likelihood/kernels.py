@@ -1,4 +1,4 @@
-"""Compiled kernels of the mixed-model equations: assemble, evaluate, and pull the gradient back to loads and residuals."""
+"""Compiled kernels of the mixed-model equations: assemble, evaluate, pull the gradient back to loads and residuals."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
 
 @njit(cache=True, nogil=True)
 def evaluate(symbolic, blocks, slots, work, small, gradient):  # type: ignore[no-untyped-def]
-    """log|C| and y'Py at the loads and precisions in `small`, with derivatives left in `small`; ok is False if M is not PD."""
+    """Whether M is positive definite, log|C| and y'Py; the derivatives are left in `small`."""
     slot_matrices(slots, small.loads, small.precisions, small.matrices)
     assemble(blocks, small.matrices, work.factor)
     if not factorize(symbolic, work):

@@ -54,9 +54,9 @@ class Small(NamedTuple):
 class MixedModelLikelihood:
     """Restricted likelihood by sparse mixed-model equations.
 
-    With W = [X Z_1F_1 …], ``-2l = (N-p) log 2π + log|R| + Σ_k m_k log|K_k| + log|C| + y'Py``, where C are the equations in
-    v = F⁻¹u, so that no term needs log|Σ_k|. One evaluation costs one numerical factorisation, and one selected inverse for
-    the gradient.
+    With W = [X Z_1F_1 …], ``-2l = (N-p) log 2π + log|R| + Σ_k m_k log|K_k| + log|C| + y'Py``, where C are the
+    equations in v = F⁻¹u, so that no term needs log|Σ_k|. One evaluation costs one numerical factorisation, and one
+    selected inverse for the gradient.
 
     Parameters
     ----------

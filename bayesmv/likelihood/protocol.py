@@ -18,8 +18,8 @@ class RestrictedLikelihood(Protocol):
 
     .. math:: l = -\tfrac12 [(N-p)\log 2\pi + \log|V| + \log|X'V^{-1}X| + y'Py]
 
-    Matrices are given as the list Σ_1 … Σ_K, R, in the order of ``Design.names``. The value has the full constant **and** the
-    Jacobian of the scaling, so it is the log-likelihood of the data in their own units.
+    Matrices are given as the list Σ_1 … Σ_K, R, in the order of ``Design.names``. The value has the full constant
+    **and** the Jacobian of the scaling, so it is the log-likelihood of the data in their own units.
     """
 
     name: str

@@ -1,11 +1,12 @@
 """The strata engine: balanced designs reduce to one matrix of squares and products per stratum.
 
-With a basis of error contrasts (orthogonal to X), every random term contributes Σ_k ⊗ H_k, H_k = Z_kK_kZ_k'. Where the H_k
-commute they have common eigenvectors; the contrasts with equal eigenvalues (c_1s … c_Ks) form stratum s and
+With a basis of error contrasts (orthogonal to X), every random term contributes Σ_k ⊗ H_k, H_k = Z_kK_kZ_k'. Where
+the H_k commute they have common eigenvectors; the contrasts with equal eigenvalues (c_1s … c_Ks) form stratum s and
 
     -2l = const + Σ_s [ d_s log|V_s| + tr(V_s⁻¹ S_s) ],   V_s = R + Σ_k c_ks Σ_k
 
-S_s the (t × t) squares and products of stratum s on d_s degrees of freedom. A complete block trial has three or four strata.
+S_s the (t × t) squares and products of stratum s on d_s degrees of freedom. A complete block trial has three or four
+strata.
 
 Source: Nelder (1965), Proc. R. Soc. A 283:147-178; Houtman & Speed (1983), Ann. Statist. 11:1069-1085.
 """
@@ -48,7 +49,7 @@ class Strata(NamedTuple):
 
 
 def find_strata(design: Design) -> Strata | None:
-    """Return the strata of a design, or None if it has none (incomplete records, terms that do not commute, too large)."""
+    """Return the strata of a design; None if records are incomplete, terms do not commute, or it is too large."""
     q = sum(len(term.levels) for term in design.terms)
     if not design.complete or not _same_for_all_traits(design) or q > LARGEST or not design.terms:
         return None

@@ -40,9 +40,10 @@ class LikelihoodRatio:
 def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     r"""Test a REML fit against a larger one with the same data and fixed effects.
 
-    Covariances that the null sets to zero are inside the parameter space: χ² on their number. Terms that it lacks have variances
-    on the boundary. k uncorrelated variances give the mixture :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i` (exact when their estimates are independent);
-    for a term with covariances the plain χ² is used, which is conservative.
+    Covariances that the null sets to zero are inside the parameter space: χ² on their number. Terms that it lacks
+    have variances on the boundary. k uncorrelated variances give the mixture :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i`
+    (exact when their estimates are independent); for a term with covariances the plain χ² is used, which is
+    conservative.
 
     Raises
     ------

@@ -153,7 +153,7 @@ class RemlFit:
 
     @cached_property
     def fixed(self) -> pd.DataFrame:
-        """Generalised-least-squares fixed effects: trait, effect, estimate, std_error, z_ratio, in the units of the data."""
+        """Generalised-least-squares fixed effects (trait, effect, estimate, std_error, z_ratio), units of the data."""
         design, solution = self.design, self.equations.solve(self.sigmas)
         labels = pd.DataFrame(design.fixed.coefficients(design.traits), columns=["trait", "effect"])
         present = design.fixed.present

@@ -47,9 +47,9 @@ class Objective(Protocol):
 class RestrictedObjective(NamedTuple):
     """l(θ) of a design.
 
-    The Hessian is approximated by ``-J'AI J + Σ_ab G_ab d²Σ_ab/dθdθ'``: average information carried to θ, plus the exact
-    curvature of θ → Σ(θ). The second part makes Newton steps converge as fast on the boundary (some θ = 0, Σ singular) as
-    inside.
+    The Hessian is approximated by ``-J'AI J + Σ_ab G_ab d²Σ_ab/dθdθ'``: average information carried to θ, plus the
+    exact curvature of θ → Σ(θ). The second part makes Newton steps converge as fast on the boundary (some θ = 0, Σ
+    singular) as inside.
     """
 
     engine: RestrictedLikelihood

@@ -134,9 +134,7 @@ def test_find_strata__complete_blocks_by_hand():
     rest = y - y.mean() - rows[:, None] - columns[None, :]
     squares = [6 * rows @ rows, 4 * columns @ columns, np.sum(rest**2)]
     expected = np.column_stack([[6, 0, 0], [0, 4, 0], [3, 5, 15], squares])
-    mine = np.column_stack(
-        [strata.coefficients, strata.freedom, strata.products[:, 0, 0] * case.design.scale[0] ** 2]
-    )
+    mine = np.column_stack([strata.coefficients, strata.freedom, strata.products[:, 0, 0] * case.design.scale[0] ** 2])
     np.testing.assert_allclose(mine[np.argsort(mine[:, 2])], expected, atol=1e-8)
 
 
@@ -201,7 +199,9 @@ def test_find_strata__none(name):
     design = build_design(*unbalanced()[name])
     assert find_strata(design) is None
     assert isinstance(likelihood(design), MixedModelLikelihood)
-    with pytest.raises(SpecError, match="the strata engine needs a balanced design with complete records; use engine='auto'"):
+    with pytest.raises(
+        SpecError, match="the strata engine needs a balanced design with complete records; use engine='auto'"
+    ):
         likelihood(design, "strata")
 
 

@@ -1,0 +1,327 @@
+"""The command line: ``bayesmv check | reml | sample | compare | simulate`` on a model file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bayesmv._version import __version__
+from bayesmv.errors import DataError, SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+    from rich.console import RenderableType
+
+    from bayesmv.design import Design
+    from bayesmv.reml.fit import RemlFit
+
+#: Exit codes: bad input, and a run that did not converge.
+BAD_INPUT, NOT_CONVERGED = 2, 3
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="""Multi-trait animal models: posteriors by NUTS beside REML estimates.
+
+    Every command works on a **model file** (TOML): the data, the traits, and the random terms in ASReml's words:
+
+        data = "trees.csv"
+        traits = ["bden", "veloc"]
+        random = "us(trait):Block + us(trait):Family"
+
+    `bayesmv check` says what the data can tell before anything is fitted; `bayesmv compare` does the whole job.
+
+    Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 3 not converged.""",
+)
+
+Model = Annotated[Path, typer.Argument(help="Model file (TOML).", show_default=False)]
+Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
+Draws = Annotated[int, typer.Option(help="Draws kept per chain.")]
+Tune = Annotated[int, typer.Option(help="Tuning draws per chain.")]
+Chains = Annotated[int, typer.Option(help="Number of chains.")]
+Cores = Annotated[int, typer.Option(help="Chains that run at once.")]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same draws.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(f"bayesmv {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
+    """Say what the data can tell about each covariance matrix, before fitting.
+
+    Prints records, levels, degrees of freedom, the likelihood engine, and what was left out.
+    """
+    from bayesmv.identifiability import identifiability
+    from bayesmv.io import load_design
+    from bayesmv.report import design_report
+
+    design = load_design(model, data)
+    information = identifiability(design)
+    if as_json:
+        entries = [
+            {"term": i.term, "levels": i.levels, "freedom": i.freedom, "rank": i.rank, "warnings": list(i.warnings)}
+            for i in information
+        ]
+        _echo_json({"model": str(design.spec), "notes": list(design.notes), "terms": entries})
+    else:
+        _print(design_report(design, information))
+
+
+@app.command()
+def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Estimate the covariances by restricted maximum likelihood.
+
+    Prints variance components with standard errors, fixed effects and, if the model names a genetic term,
+    heritabilities and genetic correlations.
+    """
+    from bayesmv.io import load_design
+    from bayesmv.report import parameter_report, reml_report
+    from bayesmv.summary import genetic_parameters
+
+    fit = _fit(load_design(model, data))
+    genetic = genetic_parameters(fit) if fit.design.spec.genetic else None
+    if as_json:
+        _echo_json({"loglik": fit.loglik, "converged": fit.converged, **_records({"varcomp": fit.varcomp}, genetic)})
+    elif as_csv:
+        typer.echo(fit.varcomp.to_csv(index=False), nl=False)
+    else:
+        _print(reml_report(fit), *_genetic_tables("Genetic parameters, REML", genetic, parameter_report))
+    _exit_if(not fit.converged)
+
+
+@app.command()
+def sample(
+    model: Model,
+    data: Data = None,
+    draws: Draws = 1000,
+    tune: Tune = 300,
+    chains: Chains = 4,
+    cores: Cores = 2,
+    seed: Seed = 1,
+    output: Output = None,
+    effects: Annotated[bool, typer.Option("--effects", help="Also draw fixed and random effects.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Sample the posterior of the covariances with NUTS.
+
+    Prints variance components with intervals and diagnostics, and genetic parameters if the model names a genetic term.
+    """
+    from bayesmv.diagnostics import convergence
+    from bayesmv.io import load_design
+    from bayesmv.report import convergence_report, parameter_report
+    from bayesmv.summary import genetic_parameters, variance_components
+
+    design = load_design(model, data)
+    trace = _sample(design, _fit(design), draws, tune, chains, cores, seed, effects)
+    _save(trace, output)
+    components, verdict = variance_components(trace), convergence(trace)
+    genetic = genetic_parameters(trace) if design.spec.genetic else None
+    if as_json:
+        _echo_json({"converged": verdict.converged, **_records({"varcomp": components}, genetic)})
+    elif as_csv:
+        typer.echo(components.to_csv(index=False), nl=False)
+    else:
+        parts = [_posterior_components(components), *_genetic_tables("Genetic parameters", genetic, parameter_report)]
+        _print(*parts, convergence_report(verdict))
+    _exit_if(not verdict.converged)
+
+
+@app.command()
+def compare(
+    model: Model,
+    data: Data = None,
+    draws: Draws = 1000,
+    tune: Tune = 300,
+    chains: Chains = 4,
+    cores: Cores = 2,
+    seed: Seed = 1,
+    output: Output = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Put the posterior beside the REML estimates: the whole job in one command.
+
+    Fits by REML, samples with NUTS from there, and prints both with a verdict per row.
+    """
+    from bayesmv.compare import compare_reml
+    from bayesmv.diagnostics import convergence
+    from bayesmv.io import load_design
+    from bayesmv.summary import genetic_parameters
+
+    began = time.perf_counter()
+    design = load_design(model, data)
+    fit = _fit(design)
+    trace = _sample(design, fit, draws, tune, chains, cores, seed, effects=False)
+    _save(trace, output)
+    frame, verdict = compare_reml(trace, fit), convergence(trace)
+    if plot is not None:
+        _plot(trace, fit, plot)
+    if as_json:
+        genetic = genetic_parameters(trace) if design.spec.genetic else None
+        _echo_json({"loglik": fit.loglik, "converged": verdict.converged, **_records({"comparison": frame}, genetic)})
+    elif as_csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    else:
+        _print(*_comparison(design, fit, trace, frame, time.perf_counter() - began))
+    _exit_if(not (verdict.converged and fit.converged))
+
+
+@app.command()
+def simulate(
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write the simulated data to this CSV file.")],
+    data: Data = None,
+    seed: Seed = 1,
+) -> None:
+    """Simulate records from the model at its REML estimates, on the layout of its data.
+
+    The same units lack the same traits. Refit the result to see how far estimates move by chance.
+    """
+    import numpy as np
+
+    from bayesmv.io import load_design, read_data
+    from bayesmv.simulate import simulate_records
+
+    design = load_design(model, data)
+    simulated = simulate_records(_fit(design), np.random.default_rng(seed))
+    table = read_data(design.spec, data)
+    kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
+    kept.to_csv(output, index=False)
+    typer.echo(f"wrote {len(kept)} rows to {output}", err=True)
+
+
+def _fit(design: Design) -> RemlFit:
+    from bayesmv.reml.fit import fit_reml
+
+    return fit_reml(design)
+
+
+def _sample(
+    design: Design, fit: RemlFit, draws: int, tune: int, chains: int, cores: int, seed: int, effects: bool
+) -> xr.DataTree:
+    from bayesmv.sampling import sample as run
+
+    return run(
+        design,
+        reml=fit,
+        engine=fit.engine,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=cores,
+        seed=seed,
+        effects=effects,
+    )
+
+
+def _save(trace: xr.DataTree, output: Path | None) -> None:
+    if output is not None:
+        trace.to_netcdf(output)
+        typer.echo(f"wrote the draws to {output}", err=True)
+
+
+def _plot(trace: xr.DataTree, fit: RemlFit, path: Path) -> None:
+    from bayesmv.plots import plot_comparison
+
+    try:
+        plot_comparison(trace, fit, path)
+    except ValueError as error:
+        raise SpecError(f"cannot draw to '{path}': {error}") from None
+    typer.echo(f"wrote the picture to {path}", err=True)
+
+
+def _comparison(
+    design: Design, fit: RemlFit, trace: xr.DataTree, frame: pd.DataFrame, seconds: float
+) -> list[RenderableType]:
+    from rich.text import Text
+
+    from bayesmv.diagnostics import convergence
+    from bayesmv.report import comparison_report, convergence_report, parameter_report
+    from bayesmv.summary import genetic_parameters
+
+    parts: list[RenderableType] = [Text(f"{design.spec.title or design.spec.name}: {design.spec}")]
+    parts += [Text(f"note: {note}", style="cyan") for note in design.notes]
+    parts.append(comparison_report(frame))
+    if design.spec.genetic is not None:
+        named = f"{design.spec.genetic.term} ({design.spec.genetic.relationship})"
+        parts.append(parameter_report(f"Genetic parameters of {named}, REML", genetic_parameters(fit)))
+        parts.append(parameter_report(f"Genetic parameters of {named}, posterior", genetic_parameters(trace)))
+    parts += [Text(f"prior of {n}: {p}") for n, p in _priors(trace).items()]
+    parts.append(Text(f"REML logLik {fit.loglik:.3f}, {fit.engine.name} engine; {seconds:.1f} s in all"))
+    return [*parts, convergence_report(convergence(trace))]
+
+
+def _priors(trace: xr.DataTree) -> dict[str, str]:
+    """Say each prior once, with the terms that share it."""
+    from bayesmv.priors import CovariancePrior
+
+    words: dict[str, list[str]] = {}
+    for name, entry in json.loads(trace.attrs["priors"]).items():
+        words.setdefault(str(CovariancePrior.from_mapping(entry, name)), []).append(name)
+    return {", ".join(names): prior for prior, names in words.items()}
+
+
+def _posterior_components(frame: pd.DataFrame) -> RenderableType:
+    from bayesmv.report import parameter_report
+
+    return parameter_report("Posterior (co)variances", frame)
+
+
+def _genetic_tables(title: str, frame: pd.DataFrame | None, render: Any) -> list[RenderableType]:
+    return [] if frame is None else [render(title, frame)]
+
+
+def _records(frames: dict[str, pd.DataFrame], genetic: pd.DataFrame | None) -> dict[str, Any]:
+    if genetic is not None:
+        frames = frames | {"genetic": genetic}
+    return {name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()}
+
+
+def _echo_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+def _print(*parts: RenderableType) -> None:
+    from bayesmv.report import console
+
+    out = console()
+    for i, part in enumerate(parts):
+        if i:
+            out.print()
+        out.print(part, highlight=False)
+
+
+def _exit_if(failed: bool) -> None:
+    if failed:
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line on standard error and exit code 2."""
+    try:
+        app()
+    except (SpecError, DataError) as error:
+        typer.echo(f"bayesmv: {error}", err=True)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        typer.echo(f"bayesmv: {error}", err=True)
+        sys.exit(BAD_INPUT)
