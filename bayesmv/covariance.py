@@ -49,8 +49,13 @@ class CovarianceStructure(ABC):
 
     @property
     @abstractmethod
+    def anchor(self) -> npt.NDArray[np.intp]:
+        """For each θ the scale of its row of L; a scale, positive in a canonical θ, names itself, (n_parameters,)."""
+
+    @property
     def positive(self) -> npt.NDArray[np.bool_]:
-        """Which θ are scales, (n_parameters,): sampled on the log scale and made positive in a canonical θ."""
+        """Which θ are scales, (n_parameters,)."""
+        return np.asarray(self.anchor == np.arange(self.n_parameters))
 
     @property
     @abstractmethod
@@ -128,9 +133,9 @@ class Unstructured(CovarianceStructure):
         return self.size * (self.size + 1) // 2
 
     @property
-    def positive(self) -> npt.NDArray[np.bool_]:
-        rows, cols = packed_rows(self.size)
-        return np.asarray(rows == cols)
+    def anchor(self) -> npt.NDArray[np.intp]:
+        rows, _ = packed_rows(self.size)
+        return np.asarray(rows * (rows + 3) // 2)
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
@@ -176,8 +181,8 @@ class Diagonal(CovarianceStructure):
         return self.size
 
     @property
-    def positive(self) -> npt.NDArray[np.bool_]:
-        return np.ones(self.size, dtype=bool)
+    def anchor(self) -> npt.NDArray[np.intp]:
+        return np.arange(self.size)
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
@@ -213,8 +218,8 @@ class ScaledIdentity(CovarianceStructure):
         return 1
 
     @property
-    def positive(self) -> npt.NDArray[np.bool_]:
-        return np.ones(1, dtype=bool)
+    def anchor(self) -> npt.NDArray[np.intp]:
+        return np.zeros(1, dtype=np.intp)
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
@@ -286,6 +291,11 @@ class CovarianceBlocks:
     def positive(self) -> npt.NDArray[np.bool_]:
         """Which θ are scales, (n_parameters,)."""
         return np.concatenate([s.positive for s in self.structures])
+
+    @property
+    def anchor(self) -> npt.NDArray[np.intp]:
+        """For each θ the scale of its row of a factor, (n_parameters,)."""
+        return np.concatenate([s.anchor + at.start for s, at in zip(self.structures, self.slices, strict=True)])
 
     def matrices(self, theta: Array) -> list[Array]:
         """Σ_k(θ) of every structure."""

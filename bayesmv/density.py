@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from bayesmv.covariance import Array
@@ -21,8 +20,8 @@ class Layout(NamedTuple):
 
     Parameters
     ----------
-    positive
-        Which entries are logarithms of scales (d,).
+    anchor
+        Scale that every parameter is anchored to (:mod:`bayesmv.coordinates`), (d,).
     block, row, col, parameter
         Where every nonzero entry of the factors stands, and the parameter that it is.
     size
@@ -33,7 +32,7 @@ class Layout(NamedTuple):
         Degrees of freedom and scale of the half-t priors, (B,).
     """
 
-    positive: npt.NDArray[np.bool_]
+    anchor: Ints
     block: Ints
     row: Ints
     col: Ints
@@ -59,7 +58,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
         weights[:, k, : structure.size] = row_weights(structure, prior)
     block, row, col, parameter = np.concatenate(places, axis=1)
     return Layout(
-        positive=blocks.positive,
+        anchor=blocks.anchor,
         block=block,
         row=row,
         col=col,
@@ -103,12 +102,21 @@ class Density:
 
 @njit(cache=True, fastmath=FAST)
 def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
+    """Write θ(x) and the factors; return log|dθ/dx|."""
+    anchor = layout.anchor
+    square = np.ones(len(x))
     total = 0.0
-    for i in range(len(x)):
-        theta[i] = x[i]
-        if layout.positive[i]:
-            theta[i] = np.exp(x[i])
-            total += x[i]
+    for p in range(len(x)):
+        if anchor[p] >= 0 and anchor[p] != p:
+            square[anchor[p]] += np.sinh(x[p]) ** 2
+            total += np.log(np.cosh(x[p]))
+    for p in range(len(x)):
+        theta[p] = np.exp(x[p]) / np.sqrt(square[p]) if anchor[p] == p else x[p]
+    for p in range(len(x)):
+        if anchor[p] >= 0:
+            total += np.log(theta[anchor[p]])
+            if anchor[p] != p:
+                theta[p] = theta[anchor[p]] * np.sinh(x[p])
     for e in range(len(layout.block)):
         L[layout.block[e], layout.row[e], layout.col[e]] = theta[layout.parameter[e]]
     return total
@@ -135,14 +143,24 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST)
-def _gather(layout, theta, dL, root):  # type: ignore[no-untyped-def]
+def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     """Gradient by z from the derivatives by the factors."""
-    by_x = np.zeros(len(theta))
+    anchor = layout.anchor
+    by_theta = np.zeros(len(theta))
     for e in range(len(layout.block)):
-        by_x[layout.parameter[e]] += dL[layout.block[e], layout.row[e], layout.col[e]]
-    for i in range(len(theta)):
-        if layout.positive[i]:
-            by_x[i] = by_x[i] * theta[i] + 1.0
+        by_theta[layout.parameter[e]] += dL[layout.block[e], layout.row[e], layout.col[e]]
+    by_x = by_theta.copy()
+    for p in range(len(theta)):
+        if anchor[p] == p:
+            by_x[p] = 0.0
+    for p in range(len(theta)):
+        if anchor[p] >= 0:
+            by_x[anchor[p]] += by_theta[p] * theta[p] + 1.0
+    for p in range(len(theta)):
+        d = anchor[p]
+        if d >= 0 and d != p:
+            shrink = np.sinh(x[p]) * np.cosh(x[p]) * (theta[d] / np.exp(x[d])) ** 2
+            by_x[p] = by_theta[p] * theta[d] * np.cosh(x[p]) - by_x[d] * shrink + np.tanh(x[p])
     return root.T @ by_x
 
 
@@ -172,7 +190,7 @@ def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     for k in range(len(L)):
         dL[k] = 2.0 * G[k] @ L[k]
     value += _add_prior(layout, L, dL)
-    return value, _gather(layout, theta, dL, root)
+    return value, _gather(layout, x, theta, dL, root)
 
 
 @njit(cache=True, fastmath=FAST)
@@ -223,7 +241,7 @@ def _sparse_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
         dL[-1] -= D @ L[-1]
     value -= 0.5 * (log_R + log_C + ypy)
     value += _add_prior(layout, L, dL)
-    return value, _gather(layout, theta, dL, root)
+    return value, _gather(layout, x, theta, dL, root)
 
 
 @njit(cache=True, fastmath=FAST)

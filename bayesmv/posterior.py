@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from bayesmv.coordinates import Coordinates
 from bayesmv.covariance import Array, CovarianceBlocks
 from bayesmv.design import Design
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
@@ -18,9 +18,9 @@ from bayesmv.reml.optimise import Local, Optimum, RestrictedObjective, climb
 
 @dataclass(frozen=True, kw_only=True)
 class LogPosterior:
-    """Log posterior ``l(Σ(θ)) + Σ_k log p(θ_k) + log|dθ/dx|`` of x, θ with its scales on the log scale.
+    """Log posterior ``l(Σ(θ)) + Σ_k log p(θ_k) + log|dθ/dx|`` of unconstrained x (:mod:`bayesmv.coordinates`).
 
-    The same density, up to a constant, as the marginal PyMC model's on its unconstrained parameters.
+    Without the Jacobian it is, up to a constant, the density of the marginal PyMC model by θ.
 
     Parameters
     ----------
@@ -42,71 +42,53 @@ class LogPosterior:
         return self.design.blocks
 
     @cached_property
-    def _positive(self) -> npt.NDArray[np.bool_]:
-        return self.blocks.positive
-
-    def constrain(self, x: Array) -> Array:
-        """θ(x), (…, d) → (…, d)."""
-        with np.errstate(over="ignore"):
-            return np.asarray(np.where(self._positive, np.exp(np.where(self._positive, x, 0.0)), x))
-
-    def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
-        """x(θ), scales below `smallest` raised to it."""
-        scales = np.maximum(np.where(self._positive, theta, 1.0), smallest)
-        return np.where(self._positive, np.log(scales), theta)
+    def coordinates(self) -> Coordinates:
+        """The map between x and θ."""
+        return Coordinates(self.blocks.anchor)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""
-        theta = self.constrain(x)
+        theta = self.coordinates.constrain(x)
         value, gradients = self.engine.value_and_gradient(self.blocks.matrices(theta))
         if not np.isfinite(value):
             return -np.inf, np.zeros_like(x)
-        prior, d_prior = self._prior(theta)
-        gradient = self.blocks.pullback(theta, gradients) + d_prior
-        return value + prior + float(np.sum(x[self._positive])), self._by_x(gradient, theta)
+        prior, d_prior = self.prior(theta)
+        by_theta = self.blocks.pullback(theta, gradients) + d_prior
+        return value + prior + self.coordinates.log_jacobian(x), self.coordinates.pullback(x, by_theta)
 
     def value(self, x: Array) -> float:
         """Log density at x (d,)."""
-        theta = self.constrain(x)
-        return (
-            self.engine.loglik(self.blocks.matrices(theta)) + self._prior(theta)[0] + float(np.sum(x[self._positive]))
-        )
+        theta = self.coordinates.constrain(x)
+        value = self.engine.loglik(self.blocks.matrices(theta))
+        return value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
 
     def expand(self, x: Array) -> Local:
-        """Log density, gradient, and a negative Hessian from the average information and the prior's curvature."""
-        theta = self.constrain(x)
+        """Log density, gradient, negative Hessian from average information and the curvature of prior and coordinates."""
+        theta = self.coordinates.constrain(x)
         local = RestrictedObjective(self.engine, self.blocks).expand(theta)
-        scale = np.where(self._positive, theta, 1.0)
-        _, d_prior = self._prior(theta)
-        value = local.value + self._prior(theta)[0] + float(np.sum(x[self._positive]))
-        hessian = scale[:, None] * local.hessian * scale - self._prior_curvature(x)
-        # d²θ/dx² = θ for a scale: what the likelihood's slope adds.
-        hessian -= np.diag(np.where(self._positive, local.gradient * theta, 0.0))
-        return Local(value, self._by_x(local.gradient + d_prior, theta), hessian)
+        J = self.coordinates.jacobian(x)
+
+        def rest(at: Array) -> Array:
+            moved = self.coordinates.constrain(at)
+            return self.coordinates.pullback(at, local.gradient + self.prior(moved)[1])
+
+        h = 1e-5
+        curvature = np.stack([(rest(x + e) - rest(x - e)) / (2 * h) for e in h * np.eye(len(x))])
+        hessian = J.T @ local.hessian @ J - 0.5 * (curvature + curvature.T)
+        value = local.value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
+        return Local(value, rest(x), hessian)
 
     def mode(self, start: Array, limit: int = 100) -> Optimum:
         """Highest point of the density of x, climbed to from `start` (d,)."""
         return climb(self, start, limit)
 
-    def _by_x(self, by_theta: Array, theta: Array) -> Array:
-        return np.where(self._positive, by_theta * theta + 1.0, by_theta)
-
-    def _prior(self, theta: Array) -> tuple[float, Array]:
+    def prior(self, theta: Array) -> tuple[float, Array]:
+        """Unnormalised log prior density of θ, and its gradient (d,)."""
         parts = [
             log_prior(structure, self.priors[name], theta[at])
             for name, structure, at in zip(self.design.names, self.blocks.structures, self.blocks.slices, strict=True)
         ]
         return sum(value for value, _ in parts), np.concatenate([gradient for _, gradient in parts])
-
-    def _prior_curvature(self, x: Array) -> Array:
-        """Hessian by x of the log prior, central differences of its gradient, (d, d)."""
-        h = 1e-5
-        columns = [
-            (self._by_x(self._prior(up)[1], up) - self._by_x(self._prior(down)[1], down)) / (2 * h)
-            for up, down in ((self.constrain(x + e), self.constrain(x - e)) for e in h * np.eye(len(x)))
-        ]
-        H = np.stack(columns)
-        return np.asarray(0.5 * (H + H.T))
 
 
 def log_posterior(

@@ -98,7 +98,8 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
     """Weights of a structure's prior on its factor L(θ).
 
     For an unstructured Σ, half-t priors of the sd and LKJ(eta) of the correlations are, on the Cholesky factor,
-    ``Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers the Jacobian.
+    ``Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers
+    the Jacobian.
 
     Source: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100:1989-2001.
     """

@@ -17,6 +17,8 @@ from bayesmv.likelihood import likelihood
 from bayesmv.reml.fit import RemlFit
 
 WIDTH = 100
+#: Columns that may take several lines.
+_WRAPPED = {"component", "effect", "verdict", "parameter"}
 
 
 def console() -> Console:
@@ -39,7 +41,9 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], wor
     out = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     words = set(words)
     for name in columns:
-        out.add_column(name, justify="left" if name in words else "right", overflow="fold")
+        out.add_column(
+            name, justify="left" if name in words else "right", overflow="fold", no_wrap=name not in _WRAPPED
+        )
     for row in rows:
         out.add_row(*row)
     return out
@@ -49,12 +53,12 @@ def component_label(row: pd.Series) -> str:
     """Name a variance, covariance or correlation.
 
     >>> component_label(pd.Series({"trait_i": "a", "trait_j": "b", "parameter": "correlation"}))
-    'cor(a, b)'
+    'cor a, b'
     """
     if row["trait_i"] == row["trait_j"]:
-        return f"var({row['trait_i']})"
+        return f"var {row['trait_i']}"
     kind = "cor" if row.get("parameter") == "correlation" else "cov"
-    return f"{kind}({row['trait_i']}, {row['trait_j']})"
+    return f"{kind} {row['trait_i']}, {row['trait_j']}"
 
 
 def design_report(design: Design, information: Iterable[TermInformation]) -> RenderableType:
@@ -160,14 +164,13 @@ def comparison_report(frame: pd.DataFrame) -> Table:
             number(row["reml"]),
             number(row["std_error"], 3),
             number(row["median"]),
-            number(row["sd"], 3),
             f"{number(row['hdi_low'], 3)} … {number(row['hdi_high'], 3)}",
             number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
             row["verdict"],
         )
         for _, row in frame.iterrows()
     ]
-    columns = ("term", "component", "REML", "s.e.", "median", "sd", "95 % HDI", "ESS", "verdict")
+    columns = ("term", "component", "REML", "s.e.", "median", "95 % HDI", "ESS", "verdict")
     return table("REML beside the posterior", columns, rows, ("term", "component", "verdict"))
 
 

@@ -94,7 +94,7 @@ def sample(
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, draws, tune, chains, cores, seed, target_accept, progress)
-    tree = {"posterior": covariance_dataset(design, posterior.constrain(x)), "sample_stats": stats}
+    tree = {"posterior": covariance_dataset(design, posterior.coordinates.constrain(x)), "sample_stats": stats}
     if terms is not None:
         rng = np.random.default_rng([seed, 1])
         tree["posterior"] = tree["posterior"].merge(effect_dataset(design, posterior, x, terms, rng))
@@ -129,7 +129,7 @@ def _nuts(
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    mode = posterior.mode(posterior.unconstrain(reml.theta, _SMALLEST_START))
+    mode = posterior.mode(posterior.coordinates.unconstrain(reml.theta, _SMALLEST_START))
     transform = _metric_root(posterior.expand(mode.theta).hessian)
     d = len(mode.theta)
 
@@ -217,7 +217,7 @@ def effect_draws(
     """Yield (chain, draw) and one exact draw of all effects given the covariances of that draw."""
     equations = posterior.engine if isinstance(posterior.engine, MixedModelLikelihood) else MixedModelLikelihood(design)
     for index in np.ndindex(*x.shape[:2]):
-        sigmas = design.blocks.matrices(posterior.constrain(x[index]))
+        sigmas = design.blocks.matrices(posterior.coordinates.constrain(x[index]))
         yield index, equations.draw(sigmas, rng)
 
 
@@ -251,9 +251,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
         "structures": json.dumps({n: s.word for n, s in zip(design.names, design.blocks.structures, strict=True)}),
         "factors": json.dumps({term.name: term.factor for term in design.spec.random}),
-        "genetic": json.dumps(
-            None if genetic is None else {"term": genetic.term, "relationship": genetic.relationship}
-        ),
+        "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),
         "engine": posterior.engine.name,
         "seed": seed,

@@ -61,10 +61,14 @@ class Genetic:
         ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A =
         2σ²), ``line`` (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means
         of the families).
+    phenotypic
+        Terms whose variances make up the phenotypic variance; None for all. Breeders leave out blocks, which the
+        design removes from comparisons.
     """
 
     term: str
     relationship: str = "animal"
+    phenotypic: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.relationship not in ADDITIVE_FACTOR:
@@ -72,6 +76,11 @@ class Genetic:
                 f"unknown relationship '{self.relationship}' among the levels of {self.term}; "
                 f"allowed: {', '.join(ADDITIVE_FACTOR)}"
             )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the entries of the [genetic] table of a model file."""
+        entries: dict[str, Any] = {"term": self.term, "relationship": self.relationship}
+        return entries if self.phenotypic is None else entries | {"phenotypic": list(self.phenotypic)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +216,7 @@ class ModelSpec:
             random=parse_random(values.get("random", ""), n_traits),
             residual=parse_residual(values.get("residual", "us(trait):units")),
             unit=values.get("unit"),
-            genetic=None if genetic is None else _read_genetic(genetic),
+            genetic=None if genetic is None else read_genetic(genetic),
             priors=priors,
             relationships=_read_relationships(values.get("relationships", {})),
             data=values.get("data"),
@@ -235,7 +244,7 @@ class ModelSpec:
         lines = [f"{key} = {_toml(value)}" for key, value in entries.items() if value not in (None, "")]
         tables: dict[str, Mapping[str, Any]] = {}
         if self.genetic is not None:
-            tables["genetic"] = {"term": self.genetic.term, "relationship": self.genetic.relationship}
+            tables["genetic"] = self.genetic.to_mapping()
         tables |= {f"relationships.{_toml(k)}": v for k, v in self.relationships.items()}
         tables |= {f"priors.{_toml(k)}": v.to_mapping() for k, v in self.priors.items()}
         for name, table in tables.items():
@@ -298,11 +307,19 @@ def _check_values(values: Mapping[str, Any], path: Path) -> None:
         raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
 
 
-def _read_genetic(values: Mapping[str, Any]) -> Genetic:
-    unknown = sorted(set(values) - {"term", "relationship"})
+def read_genetic(values: Mapping[str, Any]) -> Genetic:
+    """Read the [genetic] table of a model file."""
+    unknown = sorted(set(values) - {"term", "relationship", "phenotypic"})
     if unknown or "term" not in values:
-        raise SpecError("[genetic] needs 'term' and may have 'relationship'; nothing else")
-    return Genetic(term=str(values["term"]), relationship=str(values.get("relationship", "animal")))
+        raise SpecError("[genetic] needs 'term' and may have 'relationship' and 'phenotypic'; nothing else")
+    phenotypic = values.get("phenotypic")
+    if phenotypic is not None and not (isinstance(phenotypic, list) and phenotypic):
+        raise SpecError('\'phenotypic\' in [genetic] must be a list of terms, such as ["Family", "Residual"]')
+    return Genetic(
+        term=str(values["term"]),
+        relationship=str(values.get("relationship", "animal")),
+        phenotypic=None if phenotypic is None else tuple(str(term) for term in phenotypic),
+    )
 
 
 def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -339,8 +356,16 @@ def _check_terms(spec: ModelSpec) -> None:
             raise SpecError(
                 f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}"
             )
-    if spec.genetic is not None and spec.genetic.term not in names:
-        raise SpecError(f"the genetic term '{spec.genetic.term}' is not a random term; random terms: {listing(names)}")
+    if spec.genetic is not None:
+        _check_genetic(spec.genetic, names)
     strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
     if strangers:
         raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+
+
+def _check_genetic(genetic: Genetic, names: list[str]) -> None:
+    if genetic.term not in names:
+        raise SpecError(f"the genetic term '{genetic.term}' is not a random term; random terms: {listing(names)}")
+    strangers = [name for name in genetic.phenotypic or () if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"'phenotypic' names {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")

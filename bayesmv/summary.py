@@ -18,7 +18,7 @@ from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
 from bayesmv.reml.fit import RemlFit
 from bayesmv.sampling import records_per_level
-from bayesmv.spec import Genetic
+from bayesmv.spec import Genetic, read_genetic
 
 #: Probability of the highest-density intervals.
 HDI = 0.95
@@ -106,7 +106,7 @@ def genetic_parameters(
         Relationship among the levels of the term: ``animal`` (V_A = σ²), ``half-sib`` (4σ²), ``full-sib`` (2σ²),
         ``family-mean`` … See :class:`bayesmv.Genetic`.
     phenotypic
-        Terms that make up the phenotypic variance; by default all random terms and the residual.
+        Terms that make up the phenotypic variance; by default those that the model states, else all.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def genetic_parameters(
             covariances,
             _traits(source),
             spec_genetic,
-            terms=phenotypic,
+            terms=phenotypic or spec_genetic.phenotypic,
             same_subject=_same_subject(source, spec_genetic.term),
             records=_records(source, spec_genetic.term),
         )
@@ -153,7 +153,7 @@ def _stated_genetic(source: RemlFit | xr.DataTree) -> Genetic | None:
     if isinstance(source, RemlFit):
         return source.design.spec.genetic
     entry = json.loads(source.attrs.get("genetic", "null"))
-    return None if entry is None else Genetic(**entry)
+    return None if entry is None else read_genetic(entry)
 
 
 def _traits(source: RemlFit | xr.DataTree) -> tuple[str, ...]:

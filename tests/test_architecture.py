@@ -25,7 +25,7 @@ LAYERS = (
     {"density", "posterior", "sampling"},
     {"genetics", "summary", "compare", "diagnostics"},
     {"plots", "report"},
-    {"datasets", "simulate"},
+    {"datasets", "simulate", "io"},
     {"cli"},
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

@@ -11,6 +11,7 @@ from scipy import sparse
 from bayesmv.design import Design, build_design
 from bayesmv.errors import DataError, SpecError
 from bayesmv.fixed import pivoted_independence
+from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
 
 N = 24
@@ -287,6 +288,13 @@ def test_build_design__raises_on_levels_outside_the_relationship():
         build(random="us(trait):vm(block, A)", relationships={"A": A})
 
 
+def test_relationship__raises_on_an_asymmetric_precision():
+    # An inverse from np.linalg.inv may have 1e-17 where its mirror has 0: the ordering then reads outside its arrays.
+    precision = sparse.csc_array(np.array([[2.0, 1e-17], [0.0, 2.0]]))
+    with pytest.raises(DataError, match="symmetric"):
+        Relationship(ids=pd.Index(["a", "b"]), precision=precision, log_determinant=0.0, diagonal=np.ones(2))
+
+
 # ---------------------------------------------------------------- errors of fixed effects
 
 
@@ -307,6 +315,7 @@ def test_build_design__raises_on_levels_outside_the_relationship():
             SpecError,
             r"the fixed effects '1 \+ nonsense\(x\)' name 'nonsense', which is not",
         ),
+        ("y1 ~ x | sex", None, SpecError, r"the fixed effects 'x \| sex' (are not understood|cannot be computed)"),
         ("y1 ~ 1 + np.linalg.inv(x)", None, SpecError, r"the fixed effects .* cannot be computed: .*two-dimensional"),
         ("y1 ~ x", missing((5, "x")), DataError, r"the fixed effect 'x' is missing in 1 rows: 5; fill the values in"),
         (

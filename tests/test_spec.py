@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesmv.covariance import STRUCTURES
@@ -62,6 +62,7 @@ def specs(draw):
     )
 
 
+@settings(max_examples=50)
 @given(specs())
 def test_to_file__reads_back_equal(tmp_path_factory, spec):
     path = tmp_path_factory.mktemp("spec") / "model.toml"
@@ -86,6 +87,7 @@ def test_to_file__numpy_numbers_in_priors(tmp_path):
     assert ModelSpec.from_file(tmp_path / "model.toml") == spec
 
 
+@settings(max_examples=50)
 @given(specs())
 def test_str__reads_back_through_from_formula(spec):
     again = ModelSpec.from_formula(

@@ -255,7 +255,7 @@ def test_fixed_covariance__dense(drawn):
 
 @pytest.mark.parametrize(("t", "random"), [(1, RANDOM[1][2]), (2, RANDOM[2][2]), (3, RANDOM[3][2])])
 def test_draw__mean_and_covariance(t, random):
-    """False alarms: 1e-6 for each of the two checks, were the seed drawn anew."""
+    """False alarms: 1e-6 for each of the three checks, were the seed drawn anew."""
     case = random_case(23, t, random, patterns=all_patterns(t), n=28)
     covariances = case.random_covariances(np.random.default_rng(2))
     dense, design = Dense(case, covariances), case.design
@@ -274,6 +274,8 @@ def test_draw__mean_and_covariance(t, random):
     z = np.linalg.solve(L, ((np.array(draws) - mean) / unit).T).T  # N(0, I) if the draws are right
     n, d = z.shape
     assert n * np.sum(z.mean(axis=0) ** 2) < chi2.isf(1e-6, d)
+    total = np.sum((z - z.mean(axis=0)) ** 2)
+    assert chi2.isf(1 - 0.5e-6, (n - 1) * d) < total < chi2.isf(0.5e-6, (n - 1) * d)
     excess = np.sqrt(n) * (z.T @ z / n - np.eye(d)) / np.sqrt(1.0 + np.eye(d))
     assert np.abs(excess).max() < norm.isf(0.5e-6 / (d * (d + 1) / 2)) * 1.1  # chi² tails at n = 2000: 10 %
 

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import Case, Dense, dense_relationship, simple_case
+from oracles import Case, Dense, dense_relationship, random_kin, simple_case
 
 from bayesmv.design import build_design
 from bayesmv.errors import SpecError
@@ -151,6 +151,21 @@ def test_strata__relationship_with_equal_eigenvalues():
     covariances = kin.random_covariances(np.random.default_rng(1))
     engine = likelihood(kin.design, "strata")
     assert engine.loglik(kin.scaled(covariances)) == pytest.approx(Dense(kin, covariances).loglik, abs=1e-8)
+
+
+def test_strata__relationship_of_one_term_has_a_stratum_for_each_eigenvalue():
+    data, K = layout(2, g=6, plant=3), random_kin(6, np.random.default_rng(5))
+    spec = ModelSpec.from_formula("y1 + y2 ~ 1", random="us(trait):vm(g, A)")
+    columns = {(t, "Intercept"): np.ones(len(data)) for t in traits(2)}
+    case = Case(spec=spec, data=data, columns=columns, kin={"A": (list(range(6)), K)})
+    strata = find_strata(case.design)
+    centre = np.eye(6) - 1 / 6
+    np.testing.assert_allclose(
+        np.unique(strata.coefficients.round(8)), np.unique((3 * np.linalg.eigvalsh(centre @ K @ centre)).round(8))
+    )
+    covariances = case.random_covariances(np.random.default_rng(1))
+    engine = likelihood(case.design, "strata")
+    assert engine.loglik(case.scaled(covariances)) == pytest.approx(Dense(case, covariances).loglik, abs=1e-8)
 
 
 def test_strata__singular_covariance_of_a_term():

@@ -1,0 +1,101 @@
+"""Covariance matrices as PyMC variables: one registered builder per structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from bayesmv import dims
+from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
+from bayesmv.design import Design
+from bayesmv.priors import CovariancePrior
+
+#: Standard deviation of every term at the initial point, in phenotypic sd.
+_START = 0.5
+
+
+@singledispatch
+def free_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    """Add the free variable θ (n_parameters,) of a structure, called `name`, to the model, with its prior.
+
+    A builder for another structure is registered on its class. The unconstrained value of θ must have the logarithm of
+    the entries that are scales (``structure.positive``), and no other transform.
+    """
+    raise NotImplementedError(f"no PyMC variable is registered for {type(structure).__name__}")
+
+
+@free_parameters.register
+def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
+    if structure.size == 1:
+        return _standard_deviations(name, 1, prior)  # an LKJ distribution needs two effects
+    # The starting value is given because PyMC would compile the random generator of the LKJ to find one.
+    return pm.LKJCholeskyCov(
+        name,
+        eta=prior.eta,
+        n=structure.size,
+        sd_dist=pm.HalfStudentT.dist(nu=prior.sd.nu, sigma=prior.sd.scale, shape=structure.size),
+        compute_corr=False,
+        initval=np.where(structure.positive, _START, 0.0),
+    )
+
+
+@free_parameters.register(Diagonal)
+@free_parameters.register(ScaledIdentity)
+def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    return _standard_deviations(name, structure.n_parameters, prior)
+
+
+def _standard_deviations(name: str, count: int, prior: CovariancePrior) -> Any:
+    return pm.HalfStudentT(name, nu=prior.sd.nu, sigma=prior.sd.scale, shape=count, initval=np.full(count, _START))
+
+
+def parameter_name(term: str) -> str:
+    """Free variable with the parameters θ of a term's covariance matrix, in phenotypic sd."""
+    return f"{term}_theta"
+
+
+def covariance_coords(design: Design) -> dict[str, list[str]]:
+    """Coordinates of the dimensions of all covariance matrices."""
+    coords: dict[str, list[str]] = {}
+    for name in design.names:
+        effects = design.effects_of(name)
+        coords |= {dim: list(effects) for dim in dims.effect_dims(name, effects, design.traits)}
+    return coords
+
+
+def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> dict[str, Any]:
+    """Add the covariance matrices of all terms to the model in context.
+
+    Returns
+    -------
+    dict
+        Factor L (m, m) of every matrix, Σ = LL' in phenotypic-sd units, by name of the term.
+    """
+    return {
+        name: _add_covariance(design, name, structure, priors[name])
+        for name, structure in zip(design.names, design.blocks.structures, strict=True)
+    }
+
+
+def _add_covariance(design: Design, name: str, structure: CovarianceStructure, prior: CovariancePrior) -> Any:
+    theta = free_parameters(structure, parameter_name(name), prior)
+    rows, cols, parameters = structure.placement
+    L = pt.zeros((structure.size, structure.size))[rows, cols].set(theta[parameters])
+    _report(design, name, L)
+    return L
+
+
+def _report(design: Design, name: str, L: Any) -> None:
+    """Register Σ, its correlations and standard deviations, in the units of the data."""
+    scale = design.effect_scale(name)
+    i, j = dims.effect_dims(name, design.effects_of(name), design.traits)
+    sigma = L @ L.T
+    sd = pt.sqrt(pt.diag(sigma))
+    pm.Deterministic(dims.covariance_name(name), sigma * np.outer(scale, scale), dims=(i, j))
+    pm.Deterministic(dims.correlation_name(name), sigma / (sd[:, None] * sd[None, :]), dims=(i, j))
+    pm.Deterministic(dims.sd_name(name), sd * scale, dims=(i,))
