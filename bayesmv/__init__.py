@@ -1,8 +1,7 @@
 """Bayesian multivariate (multi-trait) animal models: NUTS posteriors beside REML estimates."""
 
 from bayesmv._version import __version__
-
-# from bayesmv.builders import build_model
+from bayesmv.builders import build_model
 from bayesmv.compare import compare_reml
 from bayesmv.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.design import Design, build_design

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 
 #: Exit codes: bad input, and a run that did not converge.
 BAD_INPUT, NOT_CONVERGED = 2, 3
+#: Endings of pictures.
+_PICTURES = (".png", ".pdf", ".svg")
+#: What typer raises for words that it does not understand, whichever click it is built on.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode="markdown",
     help="""Multi-trait animal models: posteriors by NUTS beside REML estimates.
 
@@ -45,19 +50,26 @@ Model = Annotated[Path, typer.Argument(help="Model file (TOML).", show_default=F
 Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
-Draws = Annotated[int, typer.Option(help="Draws kept per chain.")]
-Tune = Annotated[int, typer.Option(help="Tuning draws per chain.")]
-Chains = Annotated[int, typer.Option(help="Number of chains.")]
-Cores = Annotated[int, typer.Option(help="Chains that run at once.")]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same draws.")]
+Draws = Annotated[int, typer.Option(help="Draws kept per chain.", min=1)]
+Tune = Annotated[int, typer.Option(help="Tuning draws per chain.", min=1)]
+Chains = Annotated[int, typer.Option(help="Number of chains.", min=1)]
+Cores = Annotated[int, typer.Option(help="Chains that run at once.", min=1)]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same draws.", min=0, max=2**63 - 1)]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _alone(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         typer.echo(f"bayesmv {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help(), nl=False)
+    else:
+        return
+    raise typer.Exit
 
 
 @app.command()
@@ -93,6 +105,7 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
     from bayesmv.report import parameter_report, reml_report
     from bayesmv.summary import genetic_parameters
 
+    _check_format(as_json, as_csv)
     fit = _fit(load_design(model, data))
     genetic = genetic_parameters(fit) if fit.design.spec.genetic else None
     if as_json:
@@ -127,6 +140,8 @@ def sample(
     from bayesmv.report import convergence_report, parameter_report
     from bayesmv.summary import genetic_parameters, variance_components
 
+    _check_format(as_json, as_csv)
+    _check_output(output)
     design = load_design(model, data)
     trace = _sample(design, _fit(design), draws, tune, chains, cores, seed, effects)
     _save(trace, output)
@@ -168,6 +183,9 @@ def compare(
     from bayesmv.summary import genetic_parameters
 
     began = time.perf_counter()
+    _check_format(as_json, as_csv)
+    _check_output(output)
+    _check_picture(plot)
     design = load_design(model, data)
     fit = _fit(design)
     trace = _sample(design, fit, draws, tune, chains, cores, seed, effects=False)
@@ -201,12 +219,36 @@ def simulate(
     from bayesmv.io import load_design, read_data
     from bayesmv.simulate import simulate_records
 
+    _check_output(output)
     design = load_design(model, data)
     simulated = simulate_records(_fit(design), np.random.default_rng(seed))
     table = read_data(design.spec, data)
     kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
     kept.to_csv(output, index=False)
     typer.echo(f"wrote {len(kept)} rows to {output}", err=True)
+
+
+def _check_format(as_json: bool, as_csv: bool) -> None:
+    if as_json and as_csv:
+        raise SpecError("give --json or --csv, not both")
+
+
+def _check_output(path: Path | None) -> None:
+    """Refuse a file that cannot be written before the work for it is done."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise SpecError(f"cannot write '{path}': it is a folder; name a file")
+    if not path.parent.is_dir():
+        raise SpecError(f"cannot write '{path}': there is no folder '{path.parent}'")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise SpecError(f"cannot write '{path}': no permission")
+
+
+def _check_picture(path: Path | None) -> None:
+    _check_output(path)
+    if path is not None and path.suffix.lower() not in _PICTURES:
+        raise SpecError(f"cannot draw to '{path}': its name must end in {', '.join(_PICTURES)}")
 
 
 def _fit(design: Design) -> RemlFit:
@@ -242,10 +284,7 @@ def _save(trace: xr.DataTree, output: Path | None) -> None:
 def _plot(trace: xr.DataTree, fit: RemlFit, path: Path) -> None:
     from bayesmv.plots import plot_comparison
 
-    try:
-        plot_comparison(trace, fit, path)
-    except ValueError as error:
-        raise SpecError(f"cannot draw to '{path}': {error}") from None
+    plot_comparison(trace, fit, path)
     typer.echo(f"wrote the picture to {path}", err=True)
 
 
@@ -317,11 +356,24 @@ def _exit_if(failed: bool) -> None:
 
 def main() -> None:
     """Run the command line; bad input ends in one line on standard error and exit code 2."""
+    warnings.formatwarning = _format_warning
     try:
-        app()
-    except (SpecError, DataError) as error:
-        typer.echo(f"bayesmv: {error}", err=True)
-        sys.exit(BAD_INPUT)
-    except OSError as error:
-        typer.echo(f"bayesmv: {error}", err=True)
-        sys.exit(BAD_INPUT)
+        sys.exit(app(prog_name="bayesmv", standalone_mode=False))
+    except (SpecError, DataError, OSError) as error:
+        _refuse(str(error))
+    except _UsageError as error:
+        _refuse(_usage(error))
+
+
+def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f"bayesmv: {message}\n"
+
+
+def _usage(error: Any) -> str:
+    hint = f"; see {error.ctx.command_path} --help" if error.ctx else ""
+    return f"{error.format_message().rstrip('.')}{hint}"
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo(f"bayesmv: {' '.join(message.splitlines())}", err=True)
+    sys.exit(BAD_INPUT)

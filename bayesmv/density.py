@@ -9,8 +9,9 @@ from numba import njit
 
 from bayesmv.covariance import Array
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
-from bayesmv.likelihood.cholesky import FAST, Ints
+from bayesmv.likelihood.cholesky import FAST
 from bayesmv.likelihood.kernels import evaluate
+from bayesmv.likelihood.symbolic import Ints
 from bayesmv.posterior import LogPosterior
 from bayesmv.priors import row_weights
 

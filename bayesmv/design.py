@@ -15,7 +15,8 @@ from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure, str
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.fixed import FixedDesign, build_fixed
-from bayesmv.formula import RandomTerm
+from bayesmv.formula import IDE, RandomTerm
+from bayesmv.records import check_parameters, read_traits, residual_spread
 from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
 
@@ -185,28 +186,27 @@ def build_design(
     relationships = dict(relationships or {})
     _check_columns(spec, data)
     units = _unit_labels(spec, data)
-    response = _read_traits(spec, data)
+    response = read_traits(spec.traits, data)
     notes: list[str] = []
     keep = _recorded(response, units, notes)
     data, units, response = data[keep], units[keep], response[keep]
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     terms = tuple(_build_term(term, spec, data, relationships, notes) for term in spec.random)
     residual = structure(spec.residual, len(spec.traits))
-    scale = _scales(response, fixed, terms, residual)
-    design = Design(
+    spread = residual_spread(spec.traits, response, fixed)
+    check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual)))
+    return Design(
         spec=spec,
         traits=spec.traits,
         units=units,
         kept=keep,
         response=response,
-        scale=scale,
+        scale=_scales(spread, terms, residual),
         fixed=fixed,
         terms=terms,
         residual=residual,
         notes=tuple(notes),
     )
-    _check_size(design)
-    return design
 
 
 def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
@@ -228,7 +228,7 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
 
 
 def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:
-    units = data.index if spec.unit is None else pd.Index(data[spec.unit], name=spec.unit)
+    units = data.index.to_flat_index() if spec.unit is None else pd.Index(data[spec.unit], name=spec.unit)
     where = "the index of the data" if spec.unit is None else f"the unit column '{spec.unit}'"
     if units.hasnans:
         raise DataError(f"{where} has missing values in rows {listing(np.flatnonzero(units.isna()) + 1)}")
@@ -239,31 +239,6 @@ def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:
             f"(for repeated records, leave the unit out of the model file, or reset_index() the data)"
         )
     return units
-
-
-def _read_traits(spec: ModelSpec, data: pd.DataFrame) -> Array:
-    columns = [_numeric(data[trait], trait) for trait in spec.traits]
-    return np.column_stack(columns)
-
-
-def _numeric(column: pd.Series[Any], trait: str) -> Array:
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    bad = column[np.isnan(values) & column.notna().to_numpy()]
-    if len(bad):
-        raise DataError(
-            f"the trait '{trait}' is not numeric: {listing(bad.unique())} in {len(bad)} rows; "
-            f"leave a record that is missing empty"
-        )
-    if np.isinf(values).any():
-        raise DataError(f"the trait '{trait}' is infinite in rows {listing(column.index[np.isinf(values)])}")
-    seen = values[~np.isnan(values)]
-    if not len(seen):
-        raise DataError(f"the trait '{trait}' was not recorded on any unit")
-    if np.ptp(seen) == 0:
-        raise DataError(
-            f"the trait '{trait}' is constant ({seen[0]:g} on all {len(seen)} units); it has no variance to estimate"
-        )
-    return np.asarray(values)
 
 
 def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
@@ -288,6 +263,8 @@ def _build_term(
             f"give these units a level or take them out"
         )
     relationship = _find_relationship(term, relationships)
+    if relationship is not None:
+        notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
     levels, codes = _levels(term, column, relationship, notes)
     effects = term.traits or spec.traits
     incidence = sparse.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels)))
@@ -304,7 +281,7 @@ def _build_term(
 
 
 def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationship]) -> Relationship | None:
-    if term.relationship == "ide":
+    if term.relationship == IDE:
         return None
     if term.relationship is None:
         return relationships.get(term.factor)
@@ -333,17 +310,15 @@ def _levels(
     return pd.Index(levels, name=term.factor), np.asarray(codes, dtype=np.intp)
 
 
-def _scales(response: Array, fixed: FixedDesign, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:
-    """Residual sd of each trait after least squares; one common unit for traits whose variances a structure ties."""
-    residuals = response - fixed.fitted
-    free = (~np.isnan(response)).sum(axis=0) - fixed.present.sum(axis=0)
-    scale = np.sqrt(np.nansum(residuals**2, axis=0) / np.maximum(free, 1))
+def _scales(spread: Array, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:
+    """Unit of each trait: its residual sd, or a common one for traits whose variances a structure ties."""
+    scale = spread.copy()
     tied = [np.unique(term.trait_of) for term in terms if term.structure.ties_scales]
     if residual.ties_scales:
         tied.append(np.arange(len(scale)))
     for group in _merge(tied):
         scale[group] = np.exp(np.mean(np.log(scale[group])))
-    return np.asarray(scale)
+    return scale
 
 
 def _merge(groups: list[npt.NDArray[np.intp]]) -> list[list[int]]:
@@ -352,35 +327,3 @@ def _merge(groups: list[npt.NDArray[np.intp]]) -> list[list[int]]:
         joined = set(group.tolist()).union(*(m for m in merged if m & set(group.tolist())))
         merged = [m for m in merged if not m & joined] + [joined]
     return [sorted(m) for m in merged]
-
-
-def _check_size(design: Design) -> None:
-    free = design.observed.sum(axis=0) - design.fixed.present.sum(axis=0)
-    if (free <= 0).any():
-        trait = design.traits[int(np.argmin(free))]
-        raise DataError(
-            f"the trait '{trait}' has {int(design.observed[:, int(np.argmin(free))].sum())} records for "
-            f"{int(design.fixed.present[:, int(np.argmin(free))].sum())} fixed effects: nothing is left for variances"
-        )
-    if (design.scale <= 1e-10 * np.nanmax(np.abs(design.response), axis=0)).any():
-        trait = design.traits[int(np.argmin(design.scale))]
-        raise DataError(f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate")
-    n_parameters = design.blocks.n_parameters
-    if free.sum() < n_parameters:
-        raise DataError(
-            f"{free.sum()} records after fixed effects are fewer than the {n_parameters} (co)variance parameters; "
-            f"use fewer traits, fewer terms or simpler structures"
-        )
-    _check_duplicated_traits(design)
-
-
-def _check_duplicated_traits(design: Design) -> None:
-    y, seen = design.working_response, design.observed
-    for i, j in zip(*np.tril_indices(len(design.traits), -1), strict=True):
-        both = seen[:, i] & seen[:, j]
-        a, b = y[both, i], y[both, j]
-        if both.sum() > 2 and abs(a @ b) > (1 - 1e-12) * np.sqrt((a @ a) * (b @ b)) > 0:
-            raise DataError(
-                f"the traits '{design.traits[j]}' and '{design.traits[i]}' are the same up to a factor "
-                f"(residual correlation ±1); take one of them out"
-            )

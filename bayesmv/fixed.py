@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from formulaic import Formula
+from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
 from scipy import sparse
 
@@ -95,6 +95,8 @@ def _model_matrix(term: FixedTerm, data: pd.DataFrame) -> tuple[dict[str, Array]
     """Columns of one formula by name, and the names of those that come from factors."""
     try:
         formula = Formula(term.formula if term.traits is None else f"{term.formula} - 1")
+        if not isinstance(formula, SimpleFormula):
+            raise SpecError(f"the fixed effects '{term}' have several parts; write one, without '|' or '~'")
         used = sorted(str(v) for v in formula.required_variables)
     except FormulaicError as error:
         raise SpecError(f"the fixed effects '{term}' are not understood: {_first_line(error)}") from None

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 
+#: Relationship of levels that are stated to be unrelated, ``ide(factor)``.
+IDE = "ide"
+
 _NAME = r"[A-Za-z_.][\w.]*"
 _CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
 
@@ -36,11 +39,13 @@ class RandomTerm:
 
     @property
     def name(self) -> str:
-        """Name of the term in results: the factor, with the traits where the term is for some of them only."""
-        return self.factor if self.traits is None else "_".join((self.factor, *self.traits))
+        """Name of the term in results: the factor, ``_ide`` for unrelated levels, the traits where not all."""
+        unrelated = ("ide",) if self.relationship == IDE else ()
+        return "_".join((self.factor, *unrelated, *(self.traits or ())))
 
     def __str__(self) -> str:
         factor = self.factor if self.relationship is None else f"vm({self.factor}, {self.relationship})"
+        factor = f"ide({self.factor})" if self.relationship == IDE else factor
         return f"{trait_prefix(self.structure, self.traits)}:{factor}"
 
 
@@ -109,16 +114,26 @@ def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
             f"write a column, vm(column, relationship), or ide(column) for levels without relationship"
         )
     name = _require_name(arguments[0], term)
-    return name, (_require_name(arguments[1], term) if word == "vm" else "ide")
+    return name, (_require_name(arguments[1], term) if word == "vm" else IDE)
 
 
 def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...] | None]:
+    structure, traits = _scan_trait_part(parts, term)
+    if structure is None and traits is not None and len(traits) > 1:
+        raise SpecError(
+            f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}"
+        )
+    return structure or "idv", traits
+
+
+def _scan_trait_part(parts: list[str], term: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """Structure and traits that the parts of a term before its factor state; None for what they do not."""
     structure: str | None = None
     traits: tuple[str, ...] | None = None
     for part in parts:
         word, arguments = _call(part) or (part, [])
         if word == "at" and len(arguments) >= 2 and arguments[0] == "trait" and traits is None:
-            traits = tuple(_require_name(a, term) for a in arguments[1:])
+            traits = _different([_require_name(a, term) for a in arguments[1:]], term)
         elif arguments == ["trait"] and structure is None:
             structure = _known_structure(word, term)
         else:
@@ -126,11 +141,13 @@ def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...]
                 f"'{part}' in the term '{term}' is not understood; "
                 f"write structure(trait), for example us(trait), or at(trait, name)"
             )
-    if structure is None and traits is not None and len(traits) > 1:
-        raise SpecError(
-            f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}"
-        )
-    return structure or "idv", traits
+    return structure, traits
+
+
+def _different(traits: list[str], term: str) -> tuple[str, ...]:
+    if len(set(traits)) < len(traits):
+        raise SpecError(f"the term '{term}' names a trait twice in at(trait, …)")
+    return tuple(traits)
 
 
 def _known_structure(word: str, term: str) -> str:
@@ -163,12 +180,7 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     """
     if not text.strip():
         return ()
-    terms = tuple(_parse_random_term(part, n_traits) for part in split_top(text, "+"))
-    names = [term.name for term in terms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise SpecError(f"two random terms are called '{twice[0]}'; each factor may stand once per set of traits")
-    return terms
+    return tuple(_parse_random_term(part, n_traits) for part in split_top(text, "+"))
 
 
 def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
@@ -215,7 +227,7 @@ def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
             raise SpecError(f"an empty fixed term in '{text}': check for a '+' too many")
         if re.match(r"at\s*\(", part):
             head, *rest = split_top(part, ":")
-            _, traits = _parse_trait_part([head], part)
+            _, traits = _scan_trait_part([head], part)
             if not rest:
                 raise SpecError(f"'{part}' restricts nothing; write at(trait, name):effect")
             restricted.append(FixedTerm(formula=":".join(rest), traits=traits))

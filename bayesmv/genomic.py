@@ -141,7 +141,7 @@ def _given(frequencies: Frequencies, calls: pd.DataFrame) -> FloatArray:
             f"frequencies of {wrong.sum()} markers are outside 0 .. 1, or 0 or 1 though both alleles are called: "
             f"{listing(calls.columns[wrong])}; give the frequency of the allele that is counted"
         )
-    return p
+    return np.asarray(p, dtype=np.float64)
 
 
 def _dropped(markers: pd.Index, why: str) -> Notes:
@@ -160,10 +160,11 @@ def _imputed(missing: BoolArray) -> Notes:
 
 def numbers(matrix: Any) -> Matrix:
     """The matrix as float64, dense or csc."""
+    entries: Any = matrix
     try:
         if sparse.issparse(matrix):
-            return sparse.csc_array(matrix, dtype=np.float64)
-        return np.array(matrix, dtype=np.float64)
+            return sparse.csc_array(entries, dtype=np.float64)
+        return np.array(entries, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"the matrix is not numeric ({error}); give numbers only, labels apart") from None
 
@@ -186,6 +187,15 @@ def symmetric(K: Matrix, ids: Labels) -> Matrix:
     return 0.5 * (K + K.T)
 
 
+def asymmetric_pair(P: sparse.csc_array) -> tuple[int, int] | None:
+    """An entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
+    gap: Any = abs(P - P.T) > ASYMMETRY * abs(P).max()
+    stored = sparse.csc_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
+    mirror: Any = stored.T
+    wrong = sparse.coo_array(gap + (stored != mirror))
+    return (int(wrong.row[0]), int(wrong.col[0])) if wrong.nnz else None
+
+
 def dense(K: Matrix) -> FloatArray:
     """K as an array."""
     return K.toarray() if isinstance(K, sparse.csc_array) else K
@@ -195,8 +205,6 @@ def mix(K: Matrix, share: float, B: FloatArray | None) -> tuple[Matrix, Notes]:
     """(1 - share) K + share B, the identity if B is None, and a note."""
     if not 0.0 <= share < 1.0:
         raise DataError(f"blend={share!r} is not a share; give 0 <= blend < 1, such as 0.01")
-    if share == 0.0 and B is not None:
-        raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
     if share == 0.0:
         return K, ()
     note = f"blended with {share:g} of {'the identity' if B is None else 'another kernel'}"
@@ -221,7 +229,8 @@ def _check_eigenvalues(K: FloatArray, ids: Labels, limit: float, remedy: str) ->
     if low < -limit * abs(high):
         raise DataError(
             f"the matrix is not positive definite: {(values < 0).sum()} of {len(values)} eigenvalues are negative, "
-            f"down to {low:.3g} beside {high:.3g}; check how it was made (pair by pair, from rounded numbers, a wrong sign)"
+            f"down to {low:.3g} beside {high:.3g}; check how it was made (pair by pair, rounded, "
+            f"wrong signs); {remedy}"
         )
     if low <= limit * high:
         raise DataError(
@@ -242,7 +251,7 @@ def _identical(K: FloatArray, ids: Labels) -> str:
 def _trimmed(P: FloatArray) -> sparse.csc_array:
     """P without the entries that rounding left where an exact inverse has none."""
     scale = np.sqrt(P.diagonal())
-    return sparse.csc_array(np.where(np.abs(P) > ROUNDING * scale[:, None] * scale, P, 0.0))
+    return sparse.csc_array(np.where(np.abs(P) > ROUNDING * np.multiply.outer(scale, scale), P, 0.0))
 
 
 def invert_blocks(K: Matrix, ids: Labels) -> tuple[sparse.csc_array, float]:
@@ -324,9 +333,10 @@ def join(
     delta, n = inner - A22_inverse, len(animals)
     rows, columns = (index.ravel() for index in np.meshgrid(place, place, indexing="ij"))
     added = sparse.csc_array((delta.ravel(), (rows, columns)), shape=(n, n))
+    precision = animals.inverse() + added
     log_determinant = animals.log_determinant - log_A22 - log_inner
     change = _added_variance(animals, place, A22_inverse, A22_inverse @ (H22 - A22))
-    return sparse.csc_array(animals.inverse() + added), log_determinant, animals.relationship_diagonal + change
+    return sparse.csc_array(0.5 * (precision + precision.T)), log_determinant, animals.relationship_diagonal + change
 
 
 def _added_variance(animals: Pedigree, place: IntArray, left: FloatArray, right: FloatArray) -> FloatArray:

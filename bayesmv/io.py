@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayesmv.datasets import load_dataset, load_pedigree
 from bayesmv.design import Design, build_design
-from bayesmv.errors import DataError, SpecError
+from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.pedigree import Pedigree
 from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
@@ -68,11 +68,17 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is absent or is not a table.
+        If the file is absent, is not a table, or its header does not name every column once.
     """
     try:
-        return pd.read_csv(path, skipinitialspace=True)
+        table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
+        header = pd.read_csv(path, skipinitialspace=True, header=None, nrows=2, dtype=str).iloc[0].dropna()
     except FileNotFoundError:
         raise DataError(f"no data file '{path}'") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read '{path}' as CSV: {error}") from None
+        raise DataError(f"cannot read '{path}' as CSV: {str(error).strip()}") from None
+    # pandas alone would rename a second column of the same name, and take cells without a name for row labels.
+    twice = header[header.duplicated()].unique()
+    if len(twice):
+        raise DataError(f"'{path}' has two columns called {listing(twice)}; rename one of them")
+    return table

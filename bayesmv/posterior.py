@@ -63,7 +63,7 @@ class LogPosterior:
         return value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
 
     def expand(self, x: Array) -> Local:
-        """Log density, gradient, negative Hessian from average information and the curvature of prior and coordinates."""
+        """Log density, gradient, and a negative Hessian with the average information for the likelihood's."""
         theta = self.coordinates.constrain(x)
         local = RestrictedObjective(self.engine, self.blocks).expand(theta)
         J = self.coordinates.jacobian(x)

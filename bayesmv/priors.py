@@ -34,8 +34,10 @@ class HalfStudentT:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.nu > 0 and self.scale > 0):
-            raise SpecError(f"a half-Student-t prior needs nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}")
+        if not (0 < self.nu < np.inf and 0 < self.scale < np.inf):
+            raise SpecError(
+                f"a half-Student-t prior needs finite nu > 0 and scale > 0, not nu={self.nu}, scale={self.scale}"
+            )
 
     def log_density(self, s: Array) -> Array:
         """Unnormalised log p(s)."""

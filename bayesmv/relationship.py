@@ -44,7 +44,7 @@ class Relationship:
     Raises
     ------
     DataError
-        If labels are missing or stand twice, or sizes differ.
+        If labels are missing or stand twice, sizes differ, or the precision is not symmetric, zeros included.
     """
 
     ids: Labels
@@ -60,6 +60,12 @@ class Relationship:
             raise DataError(
                 f"{q} ids, a precision of shape {self.precision.shape} and a diagonal of shape "
                 f"{self.diagonal.shape} do not fit; use the constructors, such as from_precision"
+            )
+        pair = genomic.asymmetric_pair(self.precision)
+        if pair is not None:
+            raise DataError(
+                f"the precision is not symmetric for {listing(self.ids[sorted(pair)])}; both triangles must hold the "
+                "same entries, zeros too: Relationship.from_precision evens out rounding"
             )
 
     def __len__(self) -> int:
@@ -126,6 +132,8 @@ class Relationship:
             eigenvalues, or its smallest is below 1e-8 of the largest.
         """
         K, ids = _labelled(matrix, labels)
+        if blend_with is not None and blend == 0.0:
+            raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
         partner = None if blend_with is None else blend_with.covariance(ids).to_numpy()
         K, blended = genomic.mix(K, blend, partner)
         precision, log_determinant = genomic.invert_blocks(K, ids)

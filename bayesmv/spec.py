@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -284,8 +285,8 @@ def _toml(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-    return repr(value)
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value if isinstance(value, int) else float(str(value)))
 
 
 def _table(value: object, where: str) -> Mapping[str, Any]:
@@ -349,6 +350,11 @@ def _check_traits(spec: ModelSpec) -> None:
 def _check_terms(spec: ModelSpec) -> None:
     structure(spec.residual, len(spec.traits))
     names = [term.name for term in spec.random]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise SpecError(f"two random terms are called {listing(twice)}; each factor may stand once per set of traits")
+    if RESIDUAL in names:
+        raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
     for term in restricted:
         strangers = [t for t in term.traits or () if t not in spec.traits]

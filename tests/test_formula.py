@@ -82,7 +82,6 @@ def test_random_term__names():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("us(trait):Block + us(trait):Block", r"two random terms are called 'Block'; each factor may stand once"),
         ("us(trait):Block + ", r"an empty random term: check for a '\+' too many"),
         ("Block", r"the random term 'Block' does not say how it acts on the traits; write us\(trait\):Block or diag"),
         ("us(trait):1Block", r"'1Block' in the term 'us\(trait\):1Block' is not a column name"),

@@ -103,7 +103,7 @@ def test_half_student_t__derivative(nu, scale, s):
 
 @pytest.mark.parametrize("values", [{"nu": 0.0}, {"nu": -1.0}, {"scale": 0.0}, {"scale": float("nan")}])
 def test_half_student_t__raises(values):
-    with pytest.raises(SpecError, match=r"needs nu > 0 and scale > 0, not nu=.*, scale="):
+    with pytest.raises(SpecError, match=r"needs finite nu > 0 and scale > 0, not nu=.*, scale="):
         HalfStudentT(**values)
 
 

@@ -233,3 +233,21 @@ def test_from_file__raises_on_a_folder_and_on_bytes(tmp_path):
     path.write_bytes(b'traits = ["\xe9"]')
     with pytest.raises(SpecError, match=r"cannot read the model file '.*latin1\.toml'"):
         ModelSpec.from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("random", "words"),
+    [
+        ("us(trait):Block + us(trait):Block", "two random terms are called 'Block'; each factor may stand once"),
+        ("us(trait):Residual", "'Residual' is the name of the residual"),
+    ],
+)
+def test_model_spec__raises_on_names(random: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        ModelSpec.from_formula("a + b ~ 1", random=random)
+
+
+def test_model_spec__relationship_and_unrelated_levels_of_one_factor() -> None:
+    spec = ModelSpec.from_formula("a ~ 1", random="vm(animal, A) + ide(animal)")
+    assert [term.name for term in spec.random] == ["animal", "animal_ide"]
+    assert spec.random_formula == "idv(trait):vm(animal, A) + idv(trait):ide(animal)"

@@ -51,19 +51,20 @@ def build_model(
 
         The free variables ``<term>_theta`` are the parameters θ of the term's structure, in phenotypic sd (m effects):
 
-        ========== ==================== ========================================= =========================
-        structure  shape of θ           θ                                         value variable
-        ========== ==================== ========================================= =========================
-        us, corgh  (m(m+1)/2,)          lower triangle of L, Σ = LL', by rows     θ with log of L's diagonal
-        diag       (m,)                 standard deviations                       log θ
-        idv        (1,)                 standard deviation                        log θ
-        ========== ==================== ========================================= =========================
+        ========== ================ ========================================= ==========================================
+        structure  shape of θ       θ                                         value variable x
+        ========== ================ ========================================= ==========================================
+        us, corgh  (m(m+1)/2,)      lower triangle of L, Σ = LL', by rows     log sd_i for L_ii, arcsinh(L_ij / L_ii)
+        diag       (m,)             standard deviations                       log sd_i
+        idv        (1,)             standard deviation                        log sd
+        ========== ================ ========================================= ==========================================
 
         The value variables of the ``<term>_theta``, in the order of ``design.names`` and so first in
-        ``model.value_vars``, are together the vector x of :class:`bayesmv.posterior.LogPosterior`. The marginal model
-        has no others, and its log density is that of LogPosterior up to one constant. The sampled model then has
-        ``fixed_raw`` (coefficients,), and ``<term>_z`` (levels, effects) of every term. Its observed variables are the
-        records of every missing pattern, ``records_<trait>+<trait>``: deviations from least squares, phenotypic sd.
+        ``model.value_vars``, are together the vector x of :class:`bayesmv.posterior.LogPosterior`, entry by entry (the
+        map is that of :mod:`bayesmv.coordinates`). The marginal model has no others, and its log density is that of
+        LogPosterior up to one constant. The sampled model then has ``fixed_raw`` (coefficients,), and ``<term>_z``
+        (levels, effects) of every term. Its observed variables are the records of every missing pattern,
+        ``records_<trait>+<trait>``: deviations from least squares, phenotypic sd.
 
     Raises
     ------

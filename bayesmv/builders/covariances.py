@@ -11,6 +11,8 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayesmv import dims
+from bayesmv.builders.unconstrained import UnconstrainedRows
+from bayesmv.coordinates import Coordinates
 from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
 from bayesmv.design import Design
 from bayesmv.priors import CovariancePrior
@@ -23,8 +25,8 @@ _START = 0.5
 def free_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
     """Add the free variable θ (n_parameters,) of a structure, called `name`, to the model, with its prior.
 
-    A builder for another structure is registered on its class. The unconstrained value of θ must have the logarithm of
-    the entries that are scales (``structure.positive``), and no other transform.
+    A builder for another structure is registered on its class, and gives its variable the transform of
+    :func:`unconstrained`, so that the value variable is x as :class:`bayesmv.posterior.LogPosterior` has it.
     """
     raise NotImplementedError(f"no PyMC variable is registered for {type(structure).__name__}")
 
@@ -32,7 +34,7 @@ def free_parameters(structure: CovarianceStructure, name: str, prior: Covariance
 @free_parameters.register
 def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
     if structure.size == 1:
-        return _standard_deviations(name, 1, prior)  # an LKJ distribution needs two effects
+        return _standard_deviations(structure, name, prior)  # an LKJ distribution needs two effects
     # The starting value is given because PyMC would compile the random generator of the LKJ to find one.
     return pm.LKJCholeskyCov(
         name,
@@ -41,17 +43,30 @@ def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
         sd_dist=pm.HalfStudentT.dist(nu=prior.sd.nu, sigma=prior.sd.scale, shape=structure.size),
         compute_corr=False,
         initval=np.where(structure.positive, _START, 0.0),
+        default_transform=unconstrained(structure),
     )
 
 
 @free_parameters.register(Diagonal)
 @free_parameters.register(ScaledIdentity)
 def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
-    return _standard_deviations(name, structure.n_parameters, prior)
+    return _standard_deviations(structure, name, prior)
 
 
-def _standard_deviations(name: str, count: int, prior: CovariancePrior) -> Any:
-    return pm.HalfStudentT(name, nu=prior.sd.nu, sigma=prior.sd.scale, shape=count, initval=np.full(count, _START))
+def _standard_deviations(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    return pm.HalfStudentT(
+        name,
+        nu=prior.sd.nu,
+        sigma=prior.sd.scale,
+        shape=structure.n_parameters,
+        initval=np.full(structure.n_parameters, _START),
+        default_transform=unconstrained(structure),
+    )
+
+
+def unconstrained(structure: CovarianceStructure) -> UnconstrainedRows:
+    """Transform of a structure's θ."""
+    return UnconstrainedRows(Coordinates(structure.anchor))
 
 
 def parameter_name(term: str) -> str:

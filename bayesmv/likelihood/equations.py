@@ -29,8 +29,8 @@ from scipy import sparse
 
 from bayesmv.covariance import Array
 from bayesmv.design import Design, TermDesign
-from bayesmv.likelihood.cholesky import Ints, Supernodes, analyse, locate
 from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
+from bayesmv.likelihood.symbolic import Ints, Supernodes, analyse, locate
 
 
 class Load(NamedTuple):
@@ -264,9 +264,10 @@ def _elimination_order(rows: Ints, cols: Ints, node_size: Ints) -> Ints:
 
 
 def _graph(rows: Ints, cols: Ints, n: int) -> sparse.csr_array:
-    """Adjacency among the first n nodes without self-loops."""
+    """Adjacency among the first n nodes without self-loops, symmetric whatever rounding left of the entries."""
     off = (rows != cols) & (rows < n) & (cols < n)
-    graph = sparse.csr_array((np.ones(off.sum()), (rows[off], cols[off])), shape=(n, n))
+    both = np.concatenate([rows[off], cols[off]]), np.concatenate([cols[off], rows[off]])
+    graph = sparse.csr_array((np.ones(len(both[0])), both), shape=(n, n))
     graph.sum_duplicates()
     return graph
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from bayesmv.covariance import Array, packed_rows, unit_components
 from bayesmv.design import Design, TermDesign
-from bayesmv.likelihood.cholesky import Ints, locate, solve_lower, solve_upper, workspace
+from bayesmv.likelihood.cholesky import solve_lower, solve_upper, workspace
 from bayesmv.likelihood.equations import Equations, Load, build_equations
 from bayesmv.likelihood.kernels import evaluate, solve_augmented
-from bayesmv.likelihood.protocol import clipped_factor, symmetric
+from bayesmv.likelihood.protocol import FLOOR, clipped_factor, symmetric
+from bayesmv.likelihood.symbolic import Ints, locate
 
 
 class Solution(NamedTuple):
@@ -244,12 +245,14 @@ class MixedModelLikelihood:
 
     def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
         log_R = self._fill(sigmas)
+        if not np.isfinite(log_R):
+            return -np.inf
         eq = self.equations
         ok, log_C, ypy = evaluate(eq.symbolic, eq.blocks, eq.slots, self._work, self._small, gradient)
         return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
 
     def _fill(self, sigmas: Sequence[Array]) -> float:
-        """Compute loads and residual precisions; return log|R| over all units."""
+        """Compute loads and residual precisions; return log|R| over all units, infinite where R is singular."""
         *random, R = sigmas
         factors = [clipped_factor(S) for S in random]
         for load, out in zip(self.equations.loads, self._small.loads, strict=True):
@@ -258,7 +261,8 @@ class MixedModelLikelihood:
         log_R = 0.0
         for p, seen in enumerate(self.equations.patterns):
             values, vectors = np.linalg.eigh(R[np.ix_(seen, seen)])
-            values = np.maximum(values, 1e-12)
+            if values[0] < FLOOR:
+                return np.inf
             self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
             log_R += float(self._pattern_units[p] * np.sum(np.log(values)))
         return log_R

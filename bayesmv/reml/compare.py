@@ -8,7 +8,8 @@ from math import comb
 import numpy as np
 from scipy.stats import chi2
 
-from bayesmv.errors import SpecError
+from bayesmv.design import Design, TermDesign
+from bayesmv.errors import SpecError, listing
 from bayesmv.reml.fit import RemlFit
 
 
@@ -73,8 +74,19 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     return LikelihoodRatio(statistic=statistic, df=df, p_value=float(chi2.sf(statistic, df)), reference=reference)
 
 
-def _variances_only(term: object) -> bool:
-    return all(i == j for i, j in term.structure.support)  # type: ignore[attr-defined]
+def _variances_only(term: TermDesign) -> bool:
+    return all(i == j for i, j in term.structure.support)
+
+
+def _contains(full: Design, null: Design, name: str) -> bool:
+    """Whether the larger model's structure of a term can take any value of the smaller one's."""
+    if full.effects_of(name) != null.effects_of(name):
+        return False
+    large, small = (d.blocks.structures[d.names.index(name)] for d in (full, null))
+    sigma = small.matrix(np.random.default_rng(0).uniform(0.5, 1.5, small.n_parameters))
+    scale = null.effect_scale(name) / full.effect_scale(name)
+    sigma = sigma * np.outer(scale, scale)
+    return np.allclose(large.matrix(large.from_matrix(sigma)), sigma)
 
 
 def _check_nested(null: RemlFit, full: RemlFit) -> None:
@@ -84,6 +96,9 @@ def _check_nested(null: RemlFit, full: RemlFit) -> None:
         raise SpecError("the two fits have different data; a likelihood ratio needs the same records")
     if a.fixed.variables != b.fixed.variables or not np.array_equal(a.fixed.present, b.fixed.present):
         raise SpecError("the two fits have different fixed effects; restricted likelihoods are then not comparable")
+    strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]
+    if strangers:
+        raise SpecError(f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first")
     if full.n_parameters <= null.n_parameters:
         raise SpecError(
             f"the second fit has {full.n_parameters} covariance parameters and the first {null.n_parameters}; "

@@ -294,7 +294,12 @@ def _scaled_start(design: Design, name: str, matrix: Array) -> Array:
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(scale), len(scale)) or not np.allclose(matrix, matrix.T):
         raise SpecError(f"the start value of {name} must be a symmetric {len(scale)} × {len(scale)} matrix")
-    return np.asarray(matrix / np.outer(scale, scale))
+    scaled = matrix / np.outer(scale, scale)
+    if not np.isfinite(scaled).all() or np.linalg.eigvalsh(scaled)[0] < -1e-8 * max(
+        float(np.max(np.abs(scaled))), 1e-300
+    ):
+        raise SpecError(f"the start value of {name} must be positive semi-definite")
+    return np.asarray(scaled)
 
 
 def _lift(sigmas: Sequence[Array]) -> list[Array]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from bayesmv.likelihood import cholesky
+from bayesmv.likelihood import cholesky, symbolic
 from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
 
 
@@ -29,7 +29,7 @@ class Problem:
         start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         lower = sparse.csc_array(np.tril(adjacency | np.eye(n, dtype=bool)).astype(float))
         lower.sort_indices()
-        self.symbolic = cholesky.analyse(
+        self.symbolic = symbolic.analyse(
             start, lower.indptr.astype(np.int64), lower.indices.astype(np.int64), tree_of(adjacency), last_alone
         )
         pattern = np.repeat(np.repeat(adjacency | np.eye(n, dtype=bool), sizes, axis=0), sizes, axis=1)
@@ -45,7 +45,7 @@ class Problem:
         self.work.factor[self.locate(self.rows, self.cols)] = self.A[self.rows, self.cols]
 
     def locate(self, rows, cols):
-        return cholesky.locate(self.symbolic, rows.astype(np.int64), cols.astype(np.int64))
+        return symbolic.locate(self.symbolic, rows.astype(np.int64), cols.astype(np.int64))
 
     def entries(self):
         """Rows and columns of all entries of the panels, lower triangle."""
@@ -130,9 +130,9 @@ def test_cholesky__wide_supernodes(wide):
 
 def test_analyse__wide_nodes_are_split_at_the_widest():
     p = Problem(*WIDE["forty full nodes of 4"], seed=1)
-    assert np.diff(p.symbolic.start).max() <= cholesky.WIDEST
+    assert np.diff(p.symbolic.start).max() <= symbolic.WIDEST
     assert len(p.symbolic.start) - 1 >= 3
-    assert max(WIDE["one node of 130"][0]) > cholesky.WIDEST
+    assert max(WIDE["one node of 130"][0]) > symbolic.WIDEST
 
 
 @settings(max_examples=50)
