@@ -14,7 +14,7 @@ from bayesmv.plots import plot_comparison
 from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 from bayesmv.relationship import Relationship
-from bayesmv.reml import LikelihoodRatio, RemlFit, fit_reml, likelihood_ratio
+from bayesmv.reml import LikelihoodRatio, RemlFit, blup, fit_reml, likelihood_ratio
 from bayesmv.sampling import load_posterior, sample
 from bayesmv.simulate import simulate_records, simulate_traits
 from bayesmv.spec import Genetic, ModelSpec
@@ -35,6 +35,7 @@ __all__ = [
     "RemlFit",
     "SpecError",
     "__version__",
+    "blup",
     "breeding_values",
     "build_design",
     "build_model",

@@ -116,7 +116,7 @@ def test_constrain__two_traits_is_fishers_z():
 
 def test_unconstrain__raises_small_scales_and_keeps_correlations_inside():
     """A singular estimate becomes a finite point, its other parameters as they were."""
-    blocks, coordinates = coordinates_of((("us", 2), ("diag", 1)))
+    _, coordinates = coordinates_of((("us", 2), ("diag", 1)))
     theta = np.array([0.5, -0.8, 0.0, 1e-9])
     x = coordinates.unconstrain(theta, 0.05)
     assert np.isfinite(x).all()

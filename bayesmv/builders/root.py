@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytensor.tensor as pt
+from numba import njit
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from scipy import sparse
-from scipy.sparse.linalg import splu, spsolve_triangular
+from scipy.sparse.linalg import splu
 
 from bayesmv.builders.fallback import runs_in_python
 from bayesmv.covariance import Array
@@ -38,7 +39,7 @@ class RelationshipRoot(Op):
 
     def __init__(self, upper: sparse.csr_array, place: npt.NDArray[np.integer[Any]], transposed: bool = False) -> None:
         self.upper, self.place, self.transposed = upper, place, transposed
-        self._lower = upper.T.tocsr()
+        self.upper.sort_indices()
 
     @classmethod
     def of(cls, relationship: Relationship) -> RelationshipRoot:
@@ -63,12 +64,15 @@ class RelationshipRoot(Op):
         output_storage[0][0] = self._multiply_transposed(x) if self.transposed else self._multiply(x)
 
     def _multiply(self, x: Array) -> Array:
-        return np.ascontiguousarray(spsolve_triangular(self.upper, x, lower=False)[self.place])
+        out = np.array(x, order="C")
+        _solve_upper(self.upper.indptr, self.upper.indices, self.upper.data, out)
+        return out[self.place]
 
     def _multiply_transposed(self, x: Array) -> Array:
-        permuted = np.empty_like(x)
-        permuted[self.place] = x
-        return np.ascontiguousarray(spsolve_triangular(self._lower, permuted, lower=True))
+        out = np.empty(x.shape)
+        out[self.place] = x
+        _solve_transposed(self.upper.indptr, self.upper.indices, self.upper.data, out)
+        return out
 
     def pullback(self, inputs: Sequence[Any], outputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
         """The transposed root times the cotangent."""
@@ -77,3 +81,27 @@ class RelationshipRoot(Op):
     def infer_shape(self, node: Any, input_shapes: Sequence[Any]) -> list[Any]:
         """Return the shape of the effects."""
         return list(input_shapes)
+
+
+# scipy's solver of triangular systems copies and checks the matrix at every call, which takes longer than the solution.
+@njit(cache=True, nogil=True)
+def _solve_upper(indptr, indices, data, x):  # type: ignore[no-untyped-def]
+    """Solve C' z = x in place, C' (q, q) by sorted rows, x (q, m)."""
+    for i in range(len(x) - 1, -1, -1):
+        first = indptr[i]
+        for c in range(x.shape[1]):
+            total = x[i, c]
+            for e in range(first + 1, indptr[i + 1]):
+                total -= data[e] * x[indices[e], c]
+            x[i, c] = total / data[first]
+
+
+@njit(cache=True, nogil=True)
+def _solve_transposed(indptr, indices, data, x):  # type: ignore[no-untyped-def]
+    """Solve C z = x in place, C' (q, q) by sorted rows, x (q, m)."""
+    for i in range(len(x)):
+        first = indptr[i]
+        for c in range(x.shape[1]):
+            x[i, c] /= data[first]
+            for e in range(first + 1, indptr[i + 1]):
+                x[indices[e], c] -= data[e] * x[i, c]

@@ -1,6 +1,6 @@
 """Restricted maximum likelihood."""
 
 from bayesmv.reml.compare import LikelihoodRatio, likelihood_ratio
-from bayesmv.reml.fit import RemlFit, fit_reml
+from bayesmv.reml.fit import RemlFit, blup, fit_reml
 
-__all__ = ["LikelihoodRatio", "RemlFit", "fit_reml", "likelihood_ratio"]
+__all__ = ["LikelihoodRatio", "RemlFit", "blup", "fit_reml", "likelihood_ratio"]

@@ -98,7 +98,9 @@ def _check_nested(null: RemlFit, full: RemlFit) -> None:
         raise SpecError("the two fits have different fixed effects; restricted likelihoods are then not comparable")
     strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]
     if strangers:
-        raise SpecError(f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first")
+        raise SpecError(
+            f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first"
+        )
     if full.n_parameters <= null.n_parameters:
         raise SpecError(
             f"the second fit has {full.n_parameters} covariance parameters and the first {null.n_parameters}; "

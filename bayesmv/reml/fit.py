@@ -38,6 +38,8 @@ class RemlFit:
         Steps taken.
     converged
         Whether the criterion was met.
+    given
+        The covariances were given by the user, not estimated.
     """
 
     design: Design
@@ -47,6 +49,7 @@ class RemlFit:
     gradient: Array
     iterations: int
     converged: bool
+    given: bool = False
 
     @cached_property
     def sigmas(self) -> list[Array]:
@@ -85,6 +88,8 @@ class RemlFit:
         ``J (J'AI J)⁺ J'``: the average information of the parameters that are free, those on the boundary being held.
         """
         J = self.design.blocks.jacobian(self.theta)
+        if self.given:
+            return np.zeros((len(J), len(J)))
         information = J.T @ self.engine.average_information(self.sigmas) @ J
         unit = vech([np.outer(s, s) for s in self._scales])
         return np.asarray(np.outer(unit, unit) * (J @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ J.T))
@@ -110,7 +115,7 @@ class RemlFit:
         """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint.
 
         ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the
-        parameter space, ``boundary`` where the matrix is singular in that direction.
+        parameter space, ``boundary`` where the matrix is singular in that direction, ``fixed`` where it was given.
         """
         rows = []
         for name, structure in zip(self.design.names, self.design.blocks.structures, strict=True):
@@ -127,6 +132,7 @@ class RemlFit:
             value, gradient = component_gradient(self.covariances[name], i, j, as_correlation)
             error = float(np.sqrt(max(float(gradient @ V @ gradient), 0.0)))
             constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
+            constraint = "fixed" if self.given else constraint
             rows.append((name, effects[j], effects[i], value, error, constraint))
         return rows
 
@@ -276,6 +282,55 @@ def fit_reml(
     )
 
 
+def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
+    """Solve the mixed-model equations at given covariances: best linear unbiased prediction.
+
+    Parameters
+    ----------
+    design
+        From :func:`bayesmv.build_design`.
+    covariances
+        Covariance matrix of every random term and of the residual (``"Residual"``), in the units of the data.
+
+    Returns
+    -------
+    RemlFit
+        Not fitted: ``fixed``, ``effects(term)`` and ``loglik`` at these covariances, which ``varcomp`` calls ``fixed``.
+
+    Raises
+    ------
+    SpecError
+        If a matrix is missing, has the wrong shape, is not positive semi-definite, or not of the term's structure.
+
+    References
+    ----------
+    Henderson (1975), Biometrics 31:423-447.
+    """
+    absent = [name for name in design.names if name not in covariances]
+    strangers = [name for name in covariances if name not in design.names]
+    if absent or strangers:
+        raise SpecError(
+            f"give the covariances of {listing(design.names)}, no more and no fewer; got {listing(covariances)}"
+        )
+    sigmas = [_scaled_start(design, name, np.asarray(covariances[name], dtype=float)) for name in design.names]
+    theta = design.blocks.from_matrices(sigmas)
+    for name, sigma, kept in zip(design.names, sigmas, design.blocks.matrices(theta), strict=True):
+        if not np.allclose(sigma, kept, atol=1e-10):
+            raise SpecError(f"the covariance of {name} is not of the structure that the model states for it")
+    engine = MixedModelLikelihood(design)
+    value, gradients = engine.value_and_gradient(sigmas)
+    return RemlFit(
+        design=design,
+        engine=engine,
+        theta=theta,
+        loglik=value,
+        gradient=design.blocks.pullback(theta, gradients),
+        iterations=0,
+        converged=True,
+        given=True,
+    )
+
+
 def _start(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Array:
     """θ at the start values given, or at an even split of the phenotypic variances."""
     share = 0.5 / max(len(design.terms), 1)
@@ -293,12 +348,12 @@ def _scaled_start(design: Design, name: str, matrix: Array) -> Array:
     scale = design.effect_scale(name)
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(scale), len(scale)) or not np.allclose(matrix, matrix.T):
-        raise SpecError(f"the start value of {name} must be a symmetric {len(scale)} × {len(scale)} matrix")
+        raise SpecError(f"the covariance of {name} must be a symmetric {len(scale)} × {len(scale)} matrix")
     scaled = matrix / np.outer(scale, scale)
     if not np.isfinite(scaled).all() or np.linalg.eigvalsh(scaled)[0] < -1e-8 * max(
         float(np.max(np.abs(scaled))), 1e-300
     ):
-        raise SpecError(f"the start value of {name} must be positive semi-definite")
+        raise SpecError(f"the covariance of {name} must be positive semi-definite")
     return np.asarray(scaled)
 
 

@@ -53,7 +53,7 @@ class Evaluated:
 
 
 def log_normal(deviation, covariance):
-    """log N(deviation | 0, covariance) up to a constant; standardised first, because the traits' units differ widely."""
+    """log N(deviation | 0, covariance) up to a constant; standardised first: the traits' units differ widely."""
     sd = np.sqrt(np.diag(covariance))
     L = np.linalg.cholesky(covariance / np.outer(sd, sd))
     return -0.5 * np.sum(np.linalg.solve(L, deviation / sd) ** 2) - np.log(np.diag(L)).sum() - np.log(sd).sum()

@@ -416,9 +416,9 @@ def test_fit_reml__starts_from_another_fit(incomplete, reference):
     ("start", "message"),
     [
         ({"g": np.eye(2)}, r"start values for 'g'; terms: 'b', 'f', 'Residual'"),
-        ({"b": np.eye(3)}, r"the start value of b must be a symmetric 2 × 2 matrix"),
-        ({"b": np.array([[1.0, 0.5], [0.1, 1.0]])}, r"the start value of b must be a symmetric 2 × 2 matrix"),
-        ({"b": np.array([[1.0, 50.0], [50.0, 100.0]])}, r"start value of b"),
+        ({"b": np.eye(3)}, r"the covariance of b must be a symmetric 2 × 2 matrix"),
+        ({"b": np.array([[1.0, 0.5], [0.1, 1.0]])}, r"the covariance of b must be a symmetric 2 × 2 matrix"),
+        ({"b": np.array([[1.0, 50.0], [50.0, 100.0]])}, r"covariance of b"),
     ],
 )
 def test_fit_reml__raises_on_start(incomplete, start, message):
