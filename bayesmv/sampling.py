@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -16,8 +16,9 @@ from bayesmv import dims
 from bayesmv.covariance import Array, correlation
 from bayesmv.density import Density
 from bayesmv.design import Design
+from bayesmv.effects import Wanted, effect_dataset, wanted_effects
 from bayesmv.errors import SpecError, listing
-from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood
+from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior import LogPosterior, log_posterior
 from bayesmv.priors import CovariancePrior
 from bayesmv.reml.fit import RemlFit, fit_reml
@@ -37,7 +38,7 @@ def sample(
     priors: Mapping[str, CovariancePrior] | None = None,
     engine: Engine | RestrictedLikelihood = "auto",
     reml: RemlFit | None = None,
-    effects: Sequence[str] | bool = False,
+    effects: Wanted = False,
     target_accept: float = 0.8,
     progress: bool | None = None,
 ) -> xr.DataTree:
@@ -62,8 +63,9 @@ def sample(
     reml
         A REML fit of the same design, to start from; fitted if not given.
     effects
-        Also draw fixed effects and the effects of these random terms (True: of all), exactly, given each draw of
-        the covariances.
+        Also draw fixed effects and the effects of these random terms, exactly, given each draw of the covariances:
+        names of terms, ``{term: levels}`` for chosen levels only, True for all. For many levels prefer
+        ``breeding_values(trace, term, design=design)``, which accumulates means and standard deviations.
     target_accept
         Target acceptance probability of NUTS.
     progress
@@ -88,30 +90,21 @@ def sample(
     for name, value in {"draws": draws, "chains": chains, "cores": cores, "tune": tune}.items():
         if value < 1:
             raise SpecError(f"{name} must be at least 1, not {value}")
-    terms = _effect_terms(design, effects)
+    wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = log_posterior(design, priors, engine)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, draws, tune, chains, cores, seed, target_accept, progress)
     tree = {"posterior": covariance_dataset(design, posterior.coordinates.constrain(x)), "sample_stats": stats}
-    if terms is not None:
-        rng = np.random.default_rng([seed, 1])
-        tree["posterior"] = tree["posterior"].merge(effect_dataset(design, posterior, x, terms, rng))
+    if wanted is not None:
+        theta, rng = posterior.coordinates.constrain(x), np.random.default_rng([seed, 1])
+        tree["posterior"] = tree["posterior"].merge(effect_dataset(design, theta, wanted, rng))
     tree["observed_data"] = _observed(design)
     tree["constant_data"] = _constant(design)
     out = xr.DataTree.from_dict(tree)
     out.attrs.update(_attributes(design, posterior, seed, tune))
     return out
-
-
-def _effect_terms(design: Design, effects: Sequence[str] | bool) -> tuple[str, ...] | None:
-    if effects is False:
-        return None
-    if effects is True:
-        return tuple(term.name for term in design.terms)
-    wanted = (effects,) if isinstance(effects, str) else tuple(effects)
-    return tuple(design.term(name).name for name in wanted)
 
 
 def _nuts(
@@ -188,37 +181,6 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
         coords |= {i: list(effects), j: list(effects)}
     coords |= {dims.CHAIN: np.arange(theta.shape[0]), dims.DRAW: np.arange(theta.shape[1])}
     return xr.Dataset(variables, coords)
-
-
-def effect_dataset(
-    design: Design, posterior: LogPosterior, x: Array, terms: Sequence[str], rng: np.random.Generator
-) -> xr.Dataset:
-    """Draw fixed effects and the effects of `terms`, given every draw of the covariances, in the units of the data."""
-    shape = x.shape[:2]
-    fixed = np.empty((*shape, int(design.fixed.present.sum())))
-    random = {t: np.empty((*shape, len(design.term(t).levels), len(design.term(t).effects))) for t in terms}
-    for index, solution in effect_draws(design, posterior, x, rng):
-        fixed[index] = (design.fixed.ols + solution.fixed * design.scale)[design.fixed.present]
-        for t in terms:
-            random[t][index] = solution.random[design.names.index(t)] * design.effect_scale(t)
-    labels = [f"{trait}:{variable}" for trait, variable in design.fixed.coefficients(design.traits)]
-    variables: dict[str, Any] = {dims.FIXED: ((dims.CHAIN, dims.DRAW, dims.COEFFICIENT), fixed)}
-    coords: dict[str, Any] = {dims.COEFFICIENT: labels}
-    for t, values in random.items():
-        trait, _ = dims.effect_dims(t, design.term(t).effects, design.traits)
-        variables[dims.effect_name(t)] = ((dims.CHAIN, dims.DRAW, dims.level_dim(t), trait), values)
-        coords[dims.level_dim(t)] = [str(level) for level in design.term(t).levels]
-    return xr.Dataset(variables, coords)
-
-
-def effect_draws(
-    design: Design, posterior: LogPosterior, x: Array, rng: np.random.Generator
-) -> Iterator[tuple[tuple[int, ...], Any]]:
-    """Yield (chain, draw) and one exact draw of all effects given the covariances of that draw."""
-    equations = posterior.engine if isinstance(posterior.engine, MixedModelLikelihood) else MixedModelLikelihood(design)
-    for index in np.ndindex(*x.shape[:2]):
-        sigmas = design.blocks.matrices(posterior.coordinates.constrain(x[index]))
-        yield index, equations.draw(sigmas, rng)
 
 
 def _observed(design: Design) -> xr.Dataset:

@@ -13,7 +13,9 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.covariance import Array, packed_rows
+from bayesmv.design import Design
 from bayesmv.diagnostics import draw_statistics, draws_of
+from bayesmv.effects import effect_moments
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
 from bayesmv.reml.fit import RemlFit
@@ -233,44 +235,70 @@ def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
     return out
 
 
-def breeding_values(source: RemlFit | xr.DataTree, term: str) -> pd.DataFrame:
+def breeding_values(
+    source: RemlFit | xr.DataTree, term: str, *, design: Design | None = None, max_draws: int = 400
+) -> pd.DataFrame:
     """Predicted effects of the levels of a term (breeding values for a genetic one).
 
     Parameters
     ----------
     source
-        A REML fit (BLUPs), or a posterior sampled with ``effects=[term]``.
+        A REML fit (BLUPs), or a posterior.
     term
         Name of the random term.
+    design
+        For a posterior that holds no draws of these effects: its design, to accumulate their moments over draws of the
+        covariances without storing any.
+    max_draws
+        Most draws of the covariances to accumulate over, evenly spaced.
 
     Returns
     -------
     DataFrame
-        level, trait and blup, std_error, reliability for REML; mean, sd, hdi_low, hdi_high for a posterior.
+        level, trait and, for REML, blup, std_error, reliability, accuracy; for a posterior, mean, sd and, from a
+        design, reliability ``1 - var / (σ² K_ii)`` and accuracy (its square root), from draws, hdi_low, hdi_high.
 
     Raises
     ------
     SpecError
-        If the posterior holds no draws of these effects.
+        If the posterior holds no draws of these effects and no design is given.
     """
     if isinstance(source, RemlFit):
         return source.effects(term)
+    if design is not None:
+        return _accumulated(source, term, design, max_draws)
     name = dims.effect_name(term)
     if name not in source["posterior"].to_dataset():
-        raise SpecError(f"the posterior holds no effects of '{term}'; sample again with effects=['{term}']")
+        raise SpecError(
+            f"the posterior holds no effects of '{term}'; give design=…, or sample again with effects=['{term}']"
+        )
     from arviz_stats.base import array_stats
 
     draws = draws_of(source, name)
     flat = draws.to_numpy().reshape(-1, *draws.shape[2:])
     low, high = np.moveaxis(array_stats.hdi(flat, HDI, axis=0), -1, 0)
-    levels, traits = axis_labels(draws, 2), axis_labels(draws, 3)
-    return pd.DataFrame(
-        {
-            "level": np.repeat(levels, len(traits)),
-            "trait": np.tile(traits, len(levels)),
-            "mean": flat.mean(axis=0).reshape(-1),
-            "sd": flat.std(axis=0, ddof=1).reshape(-1),
-            "hdi_low": low.reshape(-1),
-            "hdi_high": high.reshape(-1),
-        }
-    )
+    columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "hdi_low": low, "hdi_high": high}
+    return _by_level(axis_labels(draws, 2), axis_labels(draws, 3), columns)
+
+
+def _accumulated(trace: xr.DataTree, term: str, design: Design, max_draws: int) -> pd.DataFrame:
+    if trace.attrs["model"] != design.spec.to_toml() or term_names(trace) != design.names:
+        raise SpecError("the posterior is not of this design; give the design that was sampled")
+    part = design.term(term)
+    scaled = []
+    for name in design.names:
+        draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
+        unit = design.effect_scale(name)
+        scaled.append(draws.reshape(-1, *draws.shape[2:]) / np.outer(unit, unit))
+    picked = np.unique(np.linspace(0, len(scaled[0]) - 1, max_draws).astype(int))
+    mean, variance, prior = effect_moments(design, [[S[d] for S in scaled] for d in picked], term)
+    reliability = 1.0 - variance / prior
+    columns = {"mean": mean, "sd": np.sqrt(variance), "reliability": reliability}
+    columns["accuracy"] = np.sqrt(np.maximum(reliability, 0.0))
+    return _by_level(part.levels, part.effects, columns)
+
+
+def _by_level(levels: Sequence[Any] | pd.Index, effects: Sequence[str], columns: Mapping[str, Array]) -> pd.DataFrame:
+    """Long table of (levels, effects) arrays."""
+    labels = {"level": np.repeat(np.asarray(levels), len(effects)), "trait": np.tile(np.asarray(effects), len(levels))}
+    return pd.DataFrame(labels | {name: values.reshape(-1) for name, values in columns.items()})

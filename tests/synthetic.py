@@ -59,6 +59,12 @@ def some_draws(posterior: LogPosterior, chains: int = 2, draws: int = 50, seed: 
     return centre + spread * np.random.default_rng(seed).normal(size=(chains, draws, d))
 
 
+def draws_around(posterior: LogPosterior, theta: np.ndarray, chains: int, draws: int, spread: float = 0.05):
+    """Independent draws of x around θ, (chains, draws, d)."""
+    centre = posterior.coordinates.unconstrain(theta, 0.05)
+    return centre + spread * np.random.default_rng(3).normal(size=(chains, draws, len(centre)))
+
+
 def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 0, **words) -> xr.DataTree:
     """Return what `sample` would, had NUTS drawn `x` (chains, draws, d)."""
     x = some_draws(log_posterior(design)) if x is None else x

@@ -22,7 +22,7 @@ LAYERS = (
     {"relationship", "fixed", "records", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
-    {"density", "posterior", "sampling"},
+    {"density", "posterior", "effects", "sampling"},
     {"genetics", "summary", "compare", "diagnostics"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},

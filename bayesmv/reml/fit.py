@@ -181,7 +181,7 @@ class RemlFit:
         -------
         DataFrame
             level, trait, blup, std_error (square root of the prediction error variance), reliability
-            ``1 - PEV / (σ² K_ii)``, in the units of the data.
+            ``1 - PEV / (σ² K_ii)`` and accuracy (its square root), in the units of the data.
 
         Raises
         ------
@@ -203,6 +203,7 @@ class RemlFit:
                 "blup": (solution * scale).reshape(-1),
                 "std_error": (np.sqrt(np.maximum(pev, 0.0)) * scale).reshape(-1),
                 "reliability": reliability.reshape(-1),
+                "accuracy": np.sqrt(np.maximum(reliability, 0.0)).reshape(-1),
             }
         )
 

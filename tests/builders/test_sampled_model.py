@@ -101,9 +101,12 @@ def test_sampled_model__is_the_marginal_model_times_the_effects(name):
 def test_sampled_model__gradient(name):
     case = make_case(name, residual="diag(trait):units" if name == "no random term" else "us(trait):units")
     evaluated = Evaluated(build_model(case.design, effects="sampled"))
-    x = np.random.default_rng(0).normal(0.0, 0.4, evaluated.size)
-    slopes = finite_difference(evaluated.logp, x)
-    np.testing.assert_allclose(evaluated.density(x)[1], slopes, atol=1e-6 * max(1.0, np.abs(slopes).max()))
+    rng = np.random.default_rng(0)
+    x, directions = rng.normal(0.0, 0.4, evaluated.size), rng.normal(0.0, 1.0, (6, evaluated.size))
+    gradient = evaluated.density(x)[1]
+    for v in directions:
+        slope = finite_difference(lambda h, v=v: evaluated.logp(x + h[0] * v), np.zeros(1), step=1e-4)[0]
+        assert gradient @ v == pytest.approx(slope, abs=1e-6 * max(1.0, np.abs(gradient).max()))
 
 
 def test_sampled_model__names_dims_coords():

@@ -1,0 +1,125 @@
+"""Fixed effects and breeding values drawn back, given draws of the covariances."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from bayesmv import dims
+from bayesmv.covariance import Array
+from bayesmv.design import Design
+from bayesmv.errors import SpecError, listing
+from bayesmv.likelihood import MixedModelLikelihood
+
+type Wanted = bool | Sequence[str] | Mapping[str, Collection[Any] | None]
+
+
+def wanted_effects(design: Design, effects: Wanted) -> dict[str, npt.NDArray[np.intp]] | None:
+    """Positions of the levels that are wanted, by name of the term; None if no effects are.
+
+    Raises
+    ------
+    SpecError
+        If a term or a level does not exist.
+    """
+    if effects is False:
+        return None
+    if effects is True:
+        effects = [term.name for term in design.terms]
+    names = [effects] if isinstance(effects, str) else list(effects)
+    chosen = effects if isinstance(effects, Mapping) else dict.fromkeys(names)
+    return {name: _positions(design, name, chosen[name]) for name in names}
+
+
+def _positions(design: Design, name: str, levels: Collection[Any] | None) -> npt.NDArray[np.intp]:
+    term = design.term(name)
+    if levels is None:
+        return np.arange(len(term.levels))
+    if term.relationship is not None:
+        return term.relationship.locate(pd.Series(list(levels)), name)
+    positions = term.levels.get_indexer(pd.Index(list(levels)))
+    if (positions < 0).any():
+        absent = [level for level, p in zip(levels, positions, strict=True) if p < 0]
+        raise SpecError(f"no level {listing(absent)} of '{name}'; levels: {listing(term.levels)}")
+    return np.asarray(positions)
+
+
+def effect_dataset(
+    design: Design, theta: Array, wanted: Mapping[str, npt.NDArray[np.intp]], rng: np.random.Generator
+) -> xr.Dataset:
+    """Draw fixed and random effects from their exact distribution given every draw of the covariances.
+
+    Parameters
+    ----------
+    design
+        The design.
+    theta
+        Draws of the covariance parameters, (chains, draws, d).
+    wanted
+        Positions of the levels to keep, by name of the term.
+    rng
+        Source of the random numbers.
+
+    Returns
+    -------
+    Dataset
+        ``fixed`` (chain, draw, coefficient) and ``<term>_effect`` (chain, draw, level, trait), in the units of the
+        data.
+    """
+    equations = MixedModelLikelihood(design)
+    shape = theta.shape[:2]
+    fixed = np.empty((*shape, int(design.fixed.present.sum())))
+    random = {t: np.empty((*shape, len(at), len(design.term(t).effects))) for t, at in wanted.items()}
+    for index in np.ndindex(*shape):
+        solution = equations.draw(design.blocks.matrices(theta[index]), rng)
+        fixed[index] = (design.fixed.ols + solution.fixed * design.scale)[design.fixed.present]
+        for t, at in wanted.items():
+            random[t][index] = solution.random[design.names.index(t)][at] * design.effect_scale(t)
+    labels = [f"{trait}:{variable}" for trait, variable in design.fixed.coefficients(design.traits)]
+    variables: dict[str, Any] = {dims.FIXED: ((dims.CHAIN, dims.DRAW, dims.COEFFICIENT), fixed)}
+    coords: dict[str, Any] = {dims.COEFFICIENT: labels}
+    for t, values in random.items():
+        trait, _ = dims.effect_dims(t, design.term(t).effects, design.traits)
+        variables[dims.effect_name(t)] = ((dims.CHAIN, dims.DRAW, dims.level_dim(t), trait), values)
+        coords[dims.level_dim(t)] = [str(level) for level in design.term(t).levels[wanted[t]]]
+    return xr.Dataset(variables, coords)
+
+
+def effect_moments(design: Design, covariances: Sequence[Sequence[Array]], term: str) -> tuple[Array, Array, Array]:
+    """Posterior mean, variance and prior variance of the effects of a term, accumulated over draws of the covariances.
+
+    ``E u = mean E(u | Σ)`` and ``var u = mean var(u | Σ) + var E(u | Σ)``: exact conditional moments, so that a few
+    hundred draws of Σ suffice and no array of draws × levels is made.
+
+    Parameters
+    ----------
+    design
+        The design.
+    covariances
+        For every draw the scaled matrices in the order of ``design.names``.
+    term
+        Name of the term.
+
+    Returns
+    -------
+    mean, variance, prior variance
+        (levels, effects) each, in the units of the data.
+    """
+    equations, k, part = MixedModelLikelihood(design), design.names.index(term), design.term(term)
+    shape = (len(part.levels), len(part.effects))
+    mean, spread, within, prior = (np.zeros(shape) for _ in range(4))
+    for n, sigmas in enumerate(covariances, start=1):
+        within += np.diagonal(equations.prediction_error(sigmas)[k], axis1=1, axis2=2)
+        u = equations.solve(sigmas).random[k]
+        step = u - mean
+        mean += step / n
+        spread += step * (u - mean)
+        prior += part.level_variance[:, None] * np.diag(sigmas[k])
+    unit = design.effect_scale(term)
+    n = len(covariances)
+    return mean * unit, (within + spread) / n * unit**2, prior / n * unit**2
