@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy import sparse
 
 from bayesmv.covariance import Array
@@ -39,6 +40,8 @@ class TermInformation:
         Labels of the effects.
     free_covariances
         Whether the structure estimates covariances.
+    confounded
+        Other terms (or the residual) whose levels group the units in the same way.
     """
 
     term: str
@@ -49,6 +52,7 @@ class TermInformation:
     links: Array
     effects: tuple[str, ...]
     free_covariances: bool
+    confounded: tuple[str, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -60,7 +64,14 @@ class TermInformation:
         """What the data cannot say, in words; empty if nothing stands out."""
         out = []
         m = self.size
-        if self.free_covariances and self.freedom < m:
+        if self.confounded:
+            out.append(
+                f"{self.term}: groups the units as {', '.join(self.confounded)} does: the data cannot tell them apart; "
+                f"take one of them out, or give one a relationship"
+            )
+        if self.freedom == 0:
+            out.append(f"{self.term}: confounded with the fixed effects: nothing is left to estimate it from")
+        elif self.free_covariances and self.freedom < m:
             out.append(
                 f"{self.term}: {self.levels} levels give {_count(self.freedom, 'degree')} of freedom for a {m} × {m} "
                 f"matrix: rank ≤ {self.rank}; expect a boundary REML estimate; "
@@ -120,10 +131,27 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
         levels=levels,
         freedom=freedom,
         exact=exact,
+        confounded=_confounded(design, term),
         links=recorded.T @ recorded,
         effects=term.effects,
         free_covariances=any(i != j for i, j in term.structure.support),
     )
+
+
+def _confounded(design: Design, term: TermDesign) -> tuple[str, ...]:
+    """Other terms, and the residual, with the same grouping of units; relationships tell groupings apart."""
+    if term.relationship is not None or len(term.incidences) > 1:
+        return ()
+    own = _grouping(term)
+    others = [t for t in design.terms if t.name != term.name and t.relationship is None and len(t.incidences) == 1]
+    same = [t.name for t in others if set(t.effects) & set(term.effects) and np.array_equal(_grouping(t), own)]
+    alone = [RESIDUAL] if len(np.unique(own)) == len(own) else []
+    return (*same, *alone)
+
+
+def _grouping(term: TermDesign) -> npt.NDArray[np.intp]:
+    """Number of the group of every unit, groups numbered as they appear."""
+    return np.asarray(pd.factorize(term.incidences[0].indices)[0])
 
 
 def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:

@@ -40,13 +40,13 @@ def from_prior(size, prior, rng):
 
 
 def with_term(design, x, name, sigma):
-    """Return the draws with one term's covariance (…, m, m) replaced."""
-    posterior = log_posterior(design)
+    """Return the draws with one unstructured covariance (…, m, m) replaced: log sd, and sinh x = L_ij / L_ii."""
+    i, j = np.tril_indices(sigma.shape[-1])
+    L = np.linalg.cholesky(sigma)
     out = x.copy()
-    for index in np.ndindex(*x.shape[:2]):
-        sigmas = design.blocks.matrices(posterior.coordinates.constrain(x[index]))
-        sigmas[design.names.index(name)] = sigma[index]
-        out[index] = posterior.coordinates.unconstrain(design.blocks.from_matrices(sigmas))
+    out[..., design.blocks.slices[design.names.index(name)]] = np.where(
+        i == j, 0.5 * np.log(sigma[..., i, i]), np.arcsinh(L[..., i, j] / L[..., i, i])
+    )
     return out
 
 

@@ -1,6 +1,7 @@
 """The data sets that come with the package, all simulated, and the published results that two of them are built on.
 
-None of these are the records of a real trial: :mod:`bayesmv.datasets.generators` holds the functions that made them.
+None of these are the records of a real trial: :mod:`bayesmv.datasets.generators` and
+:mod:`bayesmv.datasets.breeding` hold the functions that made them.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from importlib.resources import files
 
 import pandas as pd
 
+from bayesmv.datasets.breeding import Truth, true_values
 from bayesmv.errors import SpecError, listing
 
-__all__ = ["DATASETS", "PUBLISHED_LOGLIK", "load_dataset", "load_pedigree", "published_table"]
+__all__ = ["DATASETS", "PUBLISHED_LOGLIK", "Truth", "load_dataset", "load_pedigree", "load_truth", "published_table"]
 
 #: What there is, in one line each.
 DATASETS: dict[str, str] = {
     "canty": "simulated forest trial, 11 blocks x 43 families, 653 trees, bden on 484 of them and veloc on 648",
     "canty_complete": "simulated forest trial, 11 blocks x 43 families, one tree per plot, nothing missing",
     "ril": "simulated trial of 159 inbred lines in 2 blocks: heading date, plant height and grain yield",
+    "breeding": "simulated sheep flock with pedigree: 600 animals, wwt on 450 lambs and fat on 360 of them",
 }
 
+#: Those that have a pedigree, and true breeding values.
+_WITH_PEDIGREE = ("breeding",)
+
 #: Columns that are labels, whatever they look like.
-_LABELS = ("tree", "plot", "Block", "Family", "line")
+_LABELS = ("tree", "plot", "Block", "Family", "line", "animal", "sex", "litter", "id", "sire", "dam")
 
 #: Published restricted log-likelihoods of the reference trial, as ASReml prints them: without ``-(N-p)/2 log 2π``.
 #: Their level depends on the real records; only the difference, 8.53, can be set beside that of the simulated data.
@@ -51,12 +57,14 @@ def load_dataset(name: str) -> pd.DataFrame:
     name
         ``canty``: columns tree, Block, Family, bden (basic density, kg/m³) and veloc (acoustic velocity, km/s), NaN
         where a trait was not recorded. ``canty_complete``: the same columns, balanced and complete. ``ril``: plot,
-        Block, line, heading (days), height (cm) and grain_yield (t/ha). :data:`DATASETS` lists them.
+        Block, line, heading (days), height (cm) and grain_yield (t/ha). ``breeding``: animal, sex, year, litter, wwt
+        (weaning weight, kg) and fat (fat depth, mm; NaN in 20 %, missing completely at random).
+        :data:`DATASETS` lists them.
 
     Returns
     -------
     DataFrame
-        A new table each time; one row a tree or plot; labels are strings such as ``B01``, ``F01``, ``L001``.
+        A new table each time; one row a tree, plot or animal; labels are strings such as ``B01``, ``F01``, ``L001``.
 
     Raises
     ------
@@ -70,19 +78,64 @@ def load_dataset(name: str) -> pd.DataFrame:
     """
     if name not in DATASETS:
         raise SpecError(f"no data set '{name}'; data sets: {listing(DATASETS, 20)}")
-    with files(__name__).joinpath(f"{name}.csv").open(encoding="utf-8") as stream:
-        return pd.read_csv(stream, dtype=dict.fromkeys(_LABELS, str))
+    return _read(name)
 
 
 def load_pedigree(name: str) -> pd.DataFrame:
-    """Return the pedigree (id, sire, dam) of a data set of the package that has one.
+    """Return the pedigree of a data set of the package that has one: ``breeding``, **simulated** like its records.
+
+    Returns
+    -------
+    DataFrame
+        id, sire, dam; one row an animal, parents before offspring, NaN for unknown parents.
 
     Raises
     ------
     SpecError
         If there is none.
+
+    Examples
+    --------
+    >>> load_pedigree("breeding").shape
+    (600, 3)
     """
-    raise SpecError(f"the data set '{name}' has no pedigree")
+    _check_pedigree(name)
+    return _read(f"{name}_pedigree")
+
+
+def load_truth(name: str) -> Truth:
+    """Return the true values that a **simulated** data set with a pedigree, ``breeding``, was made from.
+
+    They are for judging estimates, not for fitting; the data and the pedigree do not hold them.
+
+    Returns
+    -------
+    Truth
+        The covariance matrices of animal, litter and Residual, the fixed effects, and the breeding value of every
+        animal for each trait.
+
+    Raises
+    ------
+    SpecError
+        If the data set has none.
+
+    Examples
+    --------
+    >>> load_truth("breeding").covariances["animal"].diagonal().tolist()
+    [7.0, 0.3]
+    """
+    _check_pedigree(name)
+    return true_values(_read(f"{name}_truth"))
+
+
+def _check_pedigree(name: str) -> None:
+    if name not in _WITH_PEDIGREE:
+        raise SpecError(f"the data set '{name}' has no pedigree; with pedigree: {listing(_WITH_PEDIGREE)}")
+
+
+def _read(stem: str) -> pd.DataFrame:
+    with files(__name__).joinpath(f"{stem}.csv").open(encoding="utf-8") as stream:
+        return pd.read_csv(stream, dtype=dict.fromkeys(_LABELS, str))
 
 
 def published_table() -> pd.DataFrame:

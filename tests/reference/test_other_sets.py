@@ -1,0 +1,298 @@
+"""pine_halfsib_4heights, devillemereuil_multi, wheat599, milk_repeat, blupf90_sim: answers of independent REML code.
+
+Their standard errors come from other informations than ours (average): from the observed one for the pines, from the
+expected one for the simulated pedigree and the wheat. Both are computed here, and ours is held to its own definition.
+"""
+
+import numpy as np
+import pytest
+from information import Canonical, correlation_error, errors, observed
+from published import (
+    ABSENT,
+    DATA,
+    Found,
+    Model,
+    Stop,
+    answers,
+    asreml_loglik,
+    cases,
+    check,
+    correlation,
+    models_with_components,
+    parameter,
+    shortfall,
+    table,
+)
+
+#: lme4's optimiser stops at 1e-3 s.e. here (V_herd of milk: 4186677, not 4185469); it prints no standard errors.
+LME4 = Stop(2e-3, 0.0)
+
+
+def us(traits, form):
+    """Names of a packed lower triangle: ``form`` of a trait or of two traits joined by a point."""
+    return {
+        form.format(a if a == b else f"{a}.{b}"): (a, b) for i, b in enumerate(traits) for a in traits[: i + 1]
+    }
+
+
+def placed(names, term):
+    return {name: (term, *traits) for name, traits in names.items()}
+
+
+def smallest_eigenvalue(fit, term):
+    """Smallest eigenvalue of a correlation matrix."""
+    S = fit.covariances[term]
+    s = np.sqrt(np.diag(S))
+    return Found(np.linalg.eigvalsh(S / np.outer(s, s))[0])
+
+
+def with_errors(found, fit, terms, information):
+    """The same values with the standard errors of another information."""
+    V = np.linalg.inv(information)
+    start, out = 0, dict(found)
+    for term, (component, as_correlation) in terms.items():
+        traits, sigma = list(fit.design.effects_of(term)), fit.covariances[term]
+        size = len(sigma) * (len(sigma) + 1) // 2
+        block = V[start : start + size, start : start + size]
+        start += size
+        for row, (name, _) in enumerate(us(traits, component).items()):
+            out[name] = Found(out[name].value, float(np.sqrt(block[row, row])))
+        for name, (a, b) in us(traits, as_correlation).items():
+            if a != b:
+                error = correlation_error(sigma, block, traits.index(b), traits.index(a))
+                out[name] = Found(correlation(fit, term, a, b).value, error)
+    return out
+
+
+# --- pines ------------------------------------------------------------------------------------------------------------
+
+
+def pine(traits):
+    def others(fit):
+        out = {f"min_eig_corr_{short}": smallest_eigenvalue(fit, term) for short, term in PINE_TERMS.items()}
+        values = {
+            name: Found(row.component)
+            for short, term in PINE_TERMS.items()
+            for name, row in zip(
+                us(traits, short + "_{}"), fit.varcomp[fit.varcomp["term"] == term].itertuples(), strict=True
+            )
+        }
+        for short, term in PINE_TERMS.items():
+            values |= {
+                name: correlation(fit, term, a, b) for name, (a, b) in us(traits, f"r_{short}_{{}}").items() if a != b
+            }
+        if fit.at_boundary:
+            return out | values
+        words = {term: (f"{short}_{{}}", f"r_{short}_{{}}") for short, term in PINE_TERMS.items()}
+        return out | with_errors(values, fit, words, observed(fit))
+
+    return Model(
+        label=f"{len(traits)}_heights",
+        dataset="pine_halfsib_4heights",
+        formula=f"{' + '.join(traits)} ~ C(rep)",
+        random="us(trait):female",
+        components=placed(us(traits, "female_{}"), "female") | placed(us(traits, "R_{}"), "Residual"),
+        others=others,
+    )
+
+
+PINE_TERMS = {"female": "female", "R": "Residual"}
+PINE_NAME = "{}-trait ({}) ~ rep (fixed per trait); us female (half-sib: VA = 4 Vfemale); us residual; REML"
+PINES = {
+    PINE_NAME.format(len(traits), ",".join(traits)): pine(traits)
+    for traits in (["HT1", "HT2", "HT3", "HT4"], ["HT1", "HT2", "HT3"], ["HT1", "HT4"])
+}
+FOUR_HEIGHTS, THREE_HEIGHTS, _ = PINES.values()
+
+
+@pytest.mark.parametrize(("model", "answer"), cases("pine_halfsib_4heights", PINES, {}))
+def test_fit_reml__pine(model, answer):
+    if answer.value == 1.32e-14:  # a zero: what is left of it is rounding
+        assert abs(model.found[answer.quantity].value) < 1e-8
+        return
+    check(model, answer)
+
+
+@pytest.mark.parametrize(("model", "name"), models_with_components(dict(list(PINES.items())[1:]), ["computed"]))
+def test_fit_reml__pine_computed_point_is_not_better(model, name):
+    assert -1e-8 <= shortfall(model, name) < 1e-8
+
+
+def test_fit_reml__pine_four_heights_on_the_boundary():
+    """A singular matrix of families is an answer, with a label; three heights have an interior one."""
+    fit = FOUR_HEIGHTS.fit
+    assert fit.converged
+    assert fit.at_boundary == ("female",)
+    assert fit.ranks == {"female": 3, "Residual": 4}
+    labels = fit.varcomp.groupby("term")["constraint"].agg(set)
+    assert labels["female"] == {"boundary"}
+    assert labels["Residual"] == {"positive", "unconstrained"}
+    assert THREE_HEIGHTS.fit.at_boundary == ()
+
+
+def test_fit_reml__pine_average_and_observed_information_differ_by_little():
+    """Average information is the mean of observed and expected: within 5 % of the published (observed) errors."""
+    fit = THREE_HEIGHTS.fit
+    np.testing.assert_allclose(fit.varcomp["std_error"], errors(observed(fit)), rtol=0.05)
+
+
+# --- one term with a relationship matrix, records complete ------------------------------------------------------------
+
+
+def canonical(label, dataset, traits, random, term, components, correlations, extra):
+    def others(fit):
+        values = {name: Found(fit.covariances[at][_place(traits, pair)]) for name, (at, *pair) in components.items()}
+        V = np.linalg.inv(Canonical.of(fit).expected)
+        out = {}
+        for number, at in enumerate((term, "Residual")):
+            size = len(V) // 2
+            block = V[number * size :, number * size :][:size, :size]
+            names = [name for name, place in components.items() if place[0] == at]
+            for row, name in enumerate(names):
+                out[name] = Found(values[name].value, float(np.sqrt(block[row, row])))
+            for name, (a, b) in us(traits, correlations[at]).items():
+                if a != b:
+                    error = correlation_error(fit.covariances[at], block, traits.index(b), traits.index(a))
+                    out[name] = Found(correlation(fit, at, a, b).value, error)
+        return out | extra(fit, V)
+
+    return Model(
+        label=label,
+        dataset=dataset,
+        formula=f"{' + '.join(traits)} ~ 1",
+        random=random,
+        components=components,
+        fixed={f"b_{i + 1}": (trait, "Intercept") for i, trait in enumerate(traits)},
+        others=others,
+    )
+
+
+def _place(traits, pair):
+    return tuple(traits.index(trait) for trait in reversed(pair))
+
+
+def heritabilities(fit, V):
+    """h² with the delta-method error of the expected information."""
+    G, R = fit.covariances.values()
+    out = {}
+    for i, row in enumerate((0, 2)):
+        at = [row, row + 3]
+        phenotypic = G[i, i] + R[i, i]
+        gradient = np.array([R[i, i], -G[i, i]]) / phenotypic**2
+        out[f"h2_{i + 1}"] = Found(G[i, i] / phenotypic, float(np.sqrt(gradient @ V[np.ix_(at, at)] @ gradient)))
+    return out
+
+
+def phen(short, cov, term):
+    pairs = {f"{short}_1": ("phen1", "phen1"), cov: ("phen1", "phen2"), f"{short}_2": ("phen2", "phen2")}
+    return placed(pairs, term)
+
+
+SIMULATED = canonical(
+    "simulated",
+    "devillemereuil_multi",
+    ["phen1", "phen2"],
+    "us(trait):vm(animal, A)",
+    "animal",
+    phen("VA", "COVA", "animal") | phen("VR", "COVR", "Residual"),
+    {"animal": "rA{}", "Residual": "rR{}"},
+    lambda fit, V: heritabilities(fit, V),
+)
+DE_VILLEMEREUIL = {
+    "biv (phen1,phen2) ~ trait; us animal + us residual; REML": SIMULATED,
+    "biv (phen1,phen2) ~ trait-1; us animal(ped) + us units; MCMCglmm prior IW(V=I/2,nu=2) both; "
+    "nitt 100000 burnin 1000 thin 10": SIMULATED,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "answer"), cases("devillemereuil_multi", DE_VILLEMEREUIL, {"DIC": "an MCMC criterion; REML has none"})
+)
+def test_fit_reml__devillemereuil(model, answer):
+    check(model, answer)
+
+
+ENVIRONMENTS = ["env1", "env2", "env3", "env4"]
+WHEAT = canonical(
+    "wheat",
+    "wheat599",
+    ENVIRONMENTS,
+    "us(trait):vm(line, A)",
+    "line",
+    placed(us(ENVIRONMENTS, "VG_{}"), "line") | placed(us(ENVIRONMENTS, "VR_{}"), "Residual"),
+    {"line": "rG_{}", "Residual": "rR_{}"},
+    lambda fit, V: _phenotypic(),
+)
+
+
+def _phenotypic():
+    r = table("wheat599")[ENVIRONMENTS].corr()
+    return {name: Found(r.loc[a, b]) for name, (a, b) in us(ENVIRONMENTS, "rP_{}").items()}
+
+
+WHEATS = {
+    "4-trait (env1..env4) ~ 1; us line (pedigree A) + us residual; REML": WHEAT,
+    "phenotypic correlation of line means": WHEAT,
+}
+
+
+@pytest.mark.parametrize(("model", "answer"), cases("wheat599", WHEATS, {}))
+def test_fit_reml__wheat(model, answer):
+    check(model, answer)
+
+
+@pytest.mark.parametrize("model", [SIMULATED, WHEAT], ids=lambda m: m.label)
+def test_fit_reml__rotated_oracle(model):
+    """l, and the average information behind our standard errors, by rotation to independent records."""
+    fit = model.fit
+    oracle = Canonical.of(fit)
+    assert asreml_loglik(fit) == pytest.approx(oracle.loglik, abs=1e-6)
+    np.testing.assert_allclose(fit.varcomp["std_error"], errors(oracle.average), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    models_with_components({k: m for k, m in (DE_VILLEMEREUIL | WHEATS).items() if "REML" in k}, ["computed"]),
+)
+def test_fit_reml__rotated_computed_point_is_not_better(model, name):
+    assert -1e-8 <= shortfall(model, name) < 1e-8
+
+
+# --- milk -------------------------------------------------------------------------------------------------------------
+
+
+def milk(trait):
+    terms = {"V_id": "id", "V_herd": "herd", "V_Residual": "Residual"}
+    return Model(
+        label=trait,
+        dataset="milk_repeat",
+        formula=f"{trait} ~ C(lact) + np.log(dim)",
+        random="id + herd",
+        components={name: (term, trait, trait) for name, term in terms.items()},
+        stop=LME4,
+    )
+
+
+MILK = {
+    f"uni {trait} ~ factor(lact) + log(dim); cow(identity) + herd; REML": milk(trait)
+    for trait in ("milk", "fat", "prot", "scs")
+}
+
+
+@pytest.mark.parametrize(("model", "answer"), cases("milk_repeat", MILK, {}, kinds=["computed"]))
+def test_fit_reml__milk(model, answer):
+    check(model, answer)
+
+
+@pytest.mark.parametrize(("model", "name"), models_with_components(MILK, ["computed"]))
+def test_fit_reml__milk_computed_point_is_not_better(model, name):
+    """lme4 stops up to 1e-3 s.e. from the maximum, which is less than 1e-6 in l."""
+    assert -1e-8 <= shortfall(model, name) < 1e-6
+
+
+# --- not yet ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skip("blupf90_sim: residual variances are divided by a column of weights, which the package cannot say yet")
+def test_fit_reml__blupf90_sim():
+    assert answers("blupf90_sim"), ABSENT.format(DATA)
