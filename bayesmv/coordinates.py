@@ -8,6 +8,10 @@ A *scale* is a positive parameter. Other parameters of the same row of a factor 
 so that x_d is the logarithm of a standard deviation (the norm of the row) and x_p, for two traits, Fisher's z of the
 correlation. Unlike log-Cholesky entries these do not widen with the standard deviation, which spares the sampler a
 funnel.
+
+Where a variance may well be 0, its logarithm has a long tail to -∞. *Folded* coordinates replace exp(x_d) by
+``unit sinh x_d``, linear near 0 and logarithmic far away. A row with a negative x_d is that of an effect of opposite
+sign: the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
 """
 
 from __future__ import annotations
@@ -31,9 +35,12 @@ class Coordinates:
     ----------
     anchor
         For each parameter the scale that it is anchored to: itself for a scale, FREE for none, (d,).
+    unit
+        Standard deviation below which folded coordinates are linear; None for logarithms.
     """
 
     anchor: npt.NDArray[np.intp]
+    unit: float | None = None
 
     @property
     def scales(self) -> npt.NDArray[np.bool_]:
@@ -54,7 +61,7 @@ class Coordinates:
             square = np.ones_like(theta)
             for k, p in enumerate(off):
                 square[..., self.anchor[p]] += v[..., k] ** 2
-            theta[..., scales] = np.exp(x[..., scales]) / np.sqrt(square[..., scales])
+            theta[..., scales] = self._sd(x[..., scales]) / np.sqrt(square[..., scales])
         theta[..., off] = theta[..., self.anchor[off]] * v
         return theta
 
@@ -65,7 +72,8 @@ class Coordinates:
         square = theta**2
         np.add.at(square, self.anchor[off], theta[off] ** 2)
         x = theta.copy()
-        x[scales] = 0.5 * np.log(square[scales])
+        sd = np.sqrt(square[scales])
+        x[scales] = np.log(sd) if self.unit is None else np.arcsinh(sd / self.unit)
         x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
         return x
 
@@ -73,7 +81,8 @@ class Coordinates:
         """log|dθ/dx| at x (d,)."""
         theta = self.constrain(x)
         off = self.anchored
-        return float(self._weights[self.scales] @ np.log(theta[self.scales]) + np.sum(np.log(np.cosh(x[off]))))
+        total = self._weights[self.scales] @ np.log(np.abs(theta[self.scales])) + np.sum(np.log(np.cosh(x[off])))
+        return float(total - np.sum(np.log(np.abs(self._rate(x[self.scales])))))
 
     def pullback(self, x: Array, by_theta: Array) -> Array:
         """Gradient by x of ``f(θ(x)) + log|dθ/dx|`` from df/dθ, (d,)."""
@@ -84,14 +93,25 @@ class Coordinates:
         by_x[scales] = by_theta[scales] * theta[scales] + self._weights[scales]
         np.add.at(by_x, self.anchor[off], by_theta[off] * theta[off])
         scale = theta[self.anchor[off]]
-        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / np.exp(x[self.anchor[off]])) ** 2
+        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / self._sd(x[self.anchor[off]])) ** 2
         by_x[off] = by_theta[off] * scale * np.cosh(x[off]) - by_x[self.anchor[off]] * shrink + np.tanh(x[off])
+        if self.unit is not None:
+            # From d/d log θ_d to d/dx_d, and the gradient of -log|tanh x_d|.
+            by_x[scales] = by_x[scales] / self._rate(x[scales]) - 2.0 / np.sinh(2.0 * x[scales])
         return by_x
 
     def jacobian(self, x: Array) -> Array:
         """dθ/dx, (d, d)."""
         d = len(x)
         return np.stack([self.pullback(x, e) for e in np.eye(d)]) - self.pullback(x, np.zeros(d))
+
+    def _sd(self, x: Array) -> Array:
+        """Standard deviation (signed, if folded) of the coordinate of a scale."""
+        return np.asarray(np.exp(x) if self.unit is None else self.unit * np.sinh(x))
+
+    def _rate(self, x: Array) -> Array:
+        """dx / d log θ_d of a scale."""
+        return np.ones_like(x) if self.unit is None else np.asarray(np.tanh(x))
 
     @property
     def _weights(self) -> Array:

@@ -9,8 +9,10 @@ from numba import njit
 
 from bayesmv.covariance import Array
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
+from bayesmv.likelihood.chebyshev import restricted
 from bayesmv.likelihood.cholesky import FAST
 from bayesmv.likelihood.kernels import evaluate
+from bayesmv.likelihood.spectral import SpectralLikelihood
 from bayesmv.likelihood.symbolic import Ints
 from bayesmv.posterior import LogPosterior
 from bayesmv.priors import row_weights
@@ -23,6 +25,8 @@ class Layout(NamedTuple):
     ----------
     anchor
         Scale that every parameter is anchored to (:mod:`bayesmv.coordinates`), (d,).
+    unit
+        Unit of folded coordinates; 0 for logarithms.
     block, row, col, parameter
         Where every nonzero entry of the factors stands, and the parameter that it is.
     size
@@ -34,6 +38,7 @@ class Layout(NamedTuple):
     """
 
     anchor: Ints
+    unit: float
     block: Ints
     row: Ints
     col: Ints
@@ -60,6 +65,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
     block, row, col, parameter = np.concatenate(places, axis=1)
     return Layout(
         anchor=blocks.anchor,
+        unit=float(posterior.unit or 0.0),
         block=block,
         row=row,
         col=col,
@@ -90,6 +96,8 @@ class Density:
             self._call, self._arguments = _strata_density, engine.arrays
         elif isinstance(engine, MixedModelLikelihood):
             self._call, self._arguments = _sparse_density, engine.arrays
+        elif isinstance(engine, SpectralLikelihood):
+            self._call, self._arguments = _spectral_density, engine.arrays
         else:
             raise TypeError(f"no compiled density for {type(engine).__name__}")
 
@@ -99,6 +107,11 @@ class Density:
             z, self._centre, self._root, self._layout, self._factors[0], self._factors[1], self._arguments
         )
         return value, gradient
+
+
+@njit(cache=True, fastmath=FAST)
+def _sd(x, unit):  # type: ignore[no-untyped-def]
+    return unit * np.sinh(x) if unit > 0.0 else np.exp(x)
 
 
 @njit(cache=True, fastmath=FAST)
@@ -112,10 +125,14 @@ def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
             square[anchor[p]] += np.sinh(x[p]) ** 2
             total += np.log(np.cosh(x[p]))
     for p in range(len(x)):
-        theta[p] = np.exp(x[p]) / np.sqrt(square[p]) if anchor[p] == p else x[p]
+        theta[p] = x[p]
+        if anchor[p] == p:
+            theta[p] = _sd(x[p], layout.unit) / np.sqrt(square[p])
+            if layout.unit > 0.0:
+                total -= np.log(np.abs(np.tanh(x[p])))
     for p in range(len(x)):
         if anchor[p] >= 0:
-            total += np.log(theta[anchor[p]])
+            total += np.log(np.abs(theta[anchor[p]]))
             if anchor[p] != p:
                 theta[p] = theta[anchor[p]] * np.sinh(x[p])
     for e in range(len(layout.block)):
@@ -138,7 +155,7 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
             for j in range(m):
                 dL[k, i, j] += slope * L[k, i, j]
             if a != 0.0:
-                total += a * np.log(L[k, i, i])
+                total += a * np.log(np.abs(L[k, i, i]))
                 dL[k, i, i] += a / L[k, i, i]
     return total
 
@@ -160,8 +177,11 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     for p in range(len(theta)):
         d = anchor[p]
         if d >= 0 and d != p:
-            shrink = np.sinh(x[p]) * np.cosh(x[p]) * (theta[d] / np.exp(x[d])) ** 2
+            shrink = np.sinh(x[p]) * np.cosh(x[p]) * (theta[d] / _sd(x[d], layout.unit)) ** 2
             by_x[p] = by_theta[p] * theta[d] * np.cosh(x[p]) - by_x[d] * shrink + np.tanh(x[p])
+    for p in range(len(theta)):
+        if anchor[p] == p and layout.unit > 0.0:
+            by_x[p] = by_x[p] / np.tanh(x[p]) - 2.0 / np.sinh(2.0 * x[p])
     return root.T @ by_x
 
 
@@ -211,6 +231,21 @@ def _invert(V):  # type: ignore[no-untyped-def]
                 V[i, p] = 0.0
                 V[i] -= multiple * V[p]
     return log_det
+
+
+@njit(cache=True, nogil=True)
+def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[no-untyped-def]
+    x = centre + root @ z
+    theta = np.empty(len(x))
+    value = _fill_factors(layout, x, theta, L)
+    G = np.empty_like(L)
+    loglik = restricted(L[0] @ L[0].T, L[1] @ L[1].T, series, G[0], G[1])
+    if not np.isfinite(loglik):
+        return -np.inf, np.zeros(len(z))
+    for k in range(len(L)):
+        dL[k] = 2.0 * G[k] @ L[k]
+    value += loglik + _add_prior(layout, L, dL)
+    return value, _gather(layout, x, theta, dL, root)
 
 
 @njit(cache=True, nogil=True)

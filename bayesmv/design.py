@@ -16,6 +16,7 @@ from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.fixed import FixedDesign, build_fixed
 from bayesmv.formula import IDE, RandomTerm
+from bayesmv.priors import CovariancePrior
 from bayesmv.records import check_parameters, read_traits, residual_spread
 from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
@@ -121,6 +122,17 @@ class Design:
     def names(self) -> tuple[str, ...]:
         """Names of the covariance matrices, in the order of `blocks`."""
         return (*(term.name for term in self.terms), RESIDUAL)
+
+    def priors(self, given: Mapping[str, CovariancePrior] | None = None) -> dict[str, CovariancePrior]:
+        """Prior of every covariance matrix: the one given, else the specification's, else the default.
+
+        Raises
+        ------
+        SpecError
+            If a prior is given for a term that does not exist.
+        """
+        spec = self.spec.with_priors(given or {})
+        return {name: spec.prior(name) for name in self.names}
 
     def effects_of(self, name: str) -> tuple[str, ...]:
         """Labels of the effects of a term, or of the residual."""

@@ -30,11 +30,14 @@ class LogPosterior:
         Restricted likelihood.
     priors
         Prior of every covariance matrix, by name of the term.
+    unit
+        Unit of folded coordinates; None for logarithms of standard deviations.
     """
 
     design: Design
     engine: RestrictedLikelihood
     priors: Mapping[str, CovariancePrior]
+    unit: float | None = None
 
     @cached_property
     def blocks(self) -> CovarianceBlocks:
@@ -44,7 +47,7 @@ class LogPosterior:
     @cached_property
     def coordinates(self) -> Coordinates:
         """The map between x and θ."""
-        return Coordinates(self.blocks.anchor)
+        return Coordinates(self.blocks.anchor, self.unit)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""
@@ -110,17 +113,5 @@ def log_posterior(
     return LogPosterior(
         design=design,
         engine=likelihood(design, engine) if isinstance(engine, str) else engine,
-        priors=resolve_priors(design, priors),
+        priors=design.priors(priors),
     )
-
-
-def resolve_priors(design: Design, priors: Mapping[str, CovariancePrior] | None) -> dict[str, CovariancePrior]:
-    """Prior of every covariance matrix: the one given, else the specification's, else the default.
-
-    Raises
-    ------
-    SpecError
-        If a prior is given for a term that does not exist.
-    """
-    given = design.spec.with_priors(priors or {})
-    return {name: given.prior(name) for name in design.names}

@@ -130,7 +130,7 @@ def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Arr
     c, a, b = row_weights(structure, prior)
     L = structure.factor(theta)
     s, diagonal = np.sqrt(np.sum(L**2, axis=1)), np.diag(L)
-    value = c @ prior.sd.log_density(s) + a @ np.log(diagonal) - b @ np.log(s)
+    value = c @ prior.sd.log_density(s) + a @ np.log(np.abs(diagonal)) - b @ np.log(s)
     by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L + np.diag(a / diagonal)
     rows, cols, parameters = structure.placement
     return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)

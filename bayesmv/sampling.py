@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +26,8 @@ from bayesmv.reml.fit import RemlFit, fit_reml
 
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
+#: Standard deviation (in phenotypic sd) below which the sampler moves on a linear scale.
+_FOLD = 0.25
 
 
 def sample(
@@ -39,7 +42,7 @@ def sample(
     engine: Engine | RestrictedLikelihood = "auto",
     reml: RemlFit | None = None,
     effects: Wanted = False,
-    target_accept: float = 0.8,
+    target_accept: float = 0.9,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of the covariance matrices with NUTS.
@@ -92,7 +95,7 @@ def sample(
             raise SpecError(f"{name} must be at least 1, not {value}")
     wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
-    posterior = log_posterior(design, priors, engine)
+    posterior = replace(log_posterior(design, priors, engine), unit=_FOLD)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, draws, tune, chains, cores, seed, target_accept, progress)

@@ -66,13 +66,17 @@ def draws_around(posterior: LogPosterior, theta: np.ndarray, chains: int, draws:
 
 
 def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 0, **words) -> xr.DataTree:
-    """Return what `sample` would, had NUTS drawn `x` (chains, draws, d)."""
+    """Return what `sample` would, had NUTS drawn `x` (chains, draws, d), coordinates in logarithms."""
     x = some_draws(log_posterior(design)) if x is None else x
+    theta = log_posterior(design).coordinates.constrain(x)
     diverging = np.zeros(x.shape[:2], dtype=bool)
     diverging.reshape(-1)[:divergences] = True
-    stats = xr.Dataset(
-        {"diverging": (("chain", "draw"), diverging)},
-        {k: np.arange(n) for k, n in zip(("chain", "draw"), x.shape[:2], strict=True)},
-    )
-    with mock.patch("bayesmv.sampling._nuts", return_value=(x, stats)):
+    coords = {"chain": np.arange(x.shape[0]), "draw": np.arange(x.shape[1])}
+    stats = xr.Dataset({"diverging": (("chain", "draw"), diverging)}, coords)
+
+    def draws(posterior: LogPosterior, *_: object) -> tuple[np.ndarray, xr.Dataset]:
+        """Give the same θ in the coordinates that `sample` chose."""
+        return np.apply_along_axis(posterior.coordinates.unconstrain, -1, theta), stats
+
+    with mock.patch("bayesmv.sampling._nuts", draws):
         return sample(design, **({"seed": 1} | words))

@@ -236,6 +236,56 @@ def test_simulate__same_layout_same_missing_cells_new_values(folder):
     assert again.read_text() == output.read_text()
 
 
+TINY = ("--draws", 30, "--tune", 50, "--chains", 2, "--seed", 3)
+
+
+@pytest.mark.slow
+def test_sample__table_and_file(folder):
+    folder.write(MODEL + GENETIC)
+    output = folder.path / "draws.nc"
+    code = folder.run("sample", folder.model, *TINY, "--effects", "-o", output)
+    assert code == cli.NOT_CONVERGED  # 60 draws cannot pass
+    assert "Posterior (co)variances" in folder.out
+    assert "NOT converged: R-hat" in folder.out
+    assert "heritability" in folder.out
+    assert max(len(line) for line in folder.out.splitlines()) <= 100
+    assert folder.err == f"wrote the draws to {output}\n"
+    trace = bayesmv.load_posterior(str(output))
+    assert trace["posterior"].to_dataset()["Family_effect"].shape == (2, 30, 10, 2)
+    assert (trace.attrs["seed"], trace.attrs["tune"]) == (3, 50)
+    trace.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["sample", "compare"])
+def test_sampling_commands__json_and_csv_hold_the_same(folder, command):
+    assert folder.run(command, folder.model, *TINY, "--json") == cli.NOT_CONVERGED
+    answer = json.loads(folder.out)
+    assert answer["converged"] is False
+    assert folder.run(command, folder.model, *TINY, "--csv") == cli.NOT_CONVERGED
+    table = pd.read_csv(io.StringIO(folder.out))
+    records = pd.DataFrame(answer["varcomp" if command == "sample" else "comparison"])
+    pd.testing.assert_frame_equal(table, records, rtol=1e-9, check_dtype=False)
+
+
+@pytest.mark.slow
+def test_compare__table_and_picture(folder):
+    folder.write(MODEL + GENETIC)
+    picture = folder.path / "picture.png"
+    assert folder.run("compare", folder.model, *TINY, "--plot", picture) == cli.NOT_CONVERGED
+    assert folder.out.startswith("A small trial: bden + veloc ~ 1")
+    for words in ("REML beside the posterior", "Genetic parameters of Family (half-sib), REML", "half-Student-t(3, 1)"):
+        assert words in folder.out
+    assert max(len(line) for line in folder.out.splitlines()) <= 100
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert folder.err == f"wrote the picture to {picture}\n"
+
+
+@pytest.mark.slow
+def test_compare__converged_run_exits_with_0(folder):
+    assert folder.run("compare", folder.model, "--seed", 1, "--csv") == 0
+
+
 # ---------------------------------------------------------------- in a process of its own
 
 

@@ -32,8 +32,12 @@ def points(draw, largest: float = 3.0):
     scales = sorted(draw(st.sets(st.integers(0, d - 1), min_size=1)))
     others = st.sampled_from([FREE, *scales])
     anchor = [p if p in scales else draw(others) for p in range(d)]
-    x = draw(st.lists(st.floats(-largest, largest), min_size=d, max_size=d))
-    return Coordinates(np.array(anchor)), np.array(x)
+    x = np.array(draw(st.lists(st.floats(-largest, largest), min_size=d, max_size=d)))
+    unit = draw(st.sampled_from([None, 0.25, 2.0]))
+    if unit is not None:
+        # A folded scale of -x is that of x with the signs of its row changed; 0 has no logarithm.
+        x[scales] = 0.05 + np.abs(x[scales])
+    return Coordinates(np.array(anchor), unit), x
 
 
 @given(points())
@@ -122,6 +126,24 @@ def test_unconstrain__raises_small_scales_and_keeps_correlations_inside():
     assert np.isfinite(x).all()
     np.testing.assert_allclose(coordinates.constrain(x), [0.5, -0.8, 0.05, 0.05], rtol=1e-12)
     assert theta.tolist() == [0.5, -0.8, 0.0, 1e-9]
+
+
+@given(points())
+def test_constrain__folded_scales_of_opposite_sign_change_the_sign_of_their_row(point):
+    coordinates, x = point
+    folded = Coordinates(coordinates.anchor, coordinates.unit or 0.5)
+    x[folded.scales] = 0.05 + np.abs(x[folded.scales])
+    mirrored = np.where(folded.scales, -x, x)
+    sign = np.where(folded.anchor == FREE, 1.0, -1.0)
+    np.testing.assert_allclose(folded.constrain(mirrored), sign * folded.constrain(x), rtol=1e-12)
+    assert folded.log_jacobian(mirrored) == pytest.approx(folded.log_jacobian(x), rel=1e-12, abs=1e-12)
+
+
+def test_constrain__folded_scales_are_linear_near_zero_and_logarithmic_far_away():
+    folded = Coordinates(np.array([0]), 0.25)
+    assert folded.constrain(np.array([1e-4]))[0] == pytest.approx(0.25e-4, rel=1e-6)
+    ratio = folded.constrain(np.array([9.0])) / folded.constrain(np.array([8.0]))
+    assert ratio[0] == pytest.approx(np.e, rel=1e-6)
 
 
 def test_scales_and_anchored__partition_what_is_not_free():

@@ -1,5 +1,6 @@
 """The log posterior: its gradient, its curvature, its mode, and the compiled density that NUTS sees."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from synthetic import incomplete, make_design, records
 from bayesmv.covariance import vech
 from bayesmv.density import Density
 from bayesmv.errors import SpecError
-from bayesmv.posterior import log_posterior, resolve_priors
+from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
 
@@ -109,6 +110,29 @@ def test_density__is_the_log_posterior_compiled(name, informed):
         assert value == pytest.approx(expected, rel=1e-11)
         scale = np.abs(root.T @ by_x).max()
         np.testing.assert_allclose(gradient, root.T @ by_x, rtol=1e-10, atol=1e-10 * scale)
+
+
+@designs
+def test_density__folded_coordinates(name):
+    """On both sides of a standard deviation of 0: the compiled density, its gradient, and the same posterior of θ."""
+    plain = posterior_of(name, informed=True)
+    folded = replace(plain, unit=0.25)
+    d = plain.blocks.n_parameters
+    density = Density(folded, np.zeros(d), np.eye(d))
+    differences = []
+    for sign, x in zip((1, -1, 1), random_points(plain), strict=True):
+        theta = plain.coordinates.constrain(x)
+        at = folded.coordinates.unconstrain(theta)
+        at[folded.coordinates.scales] *= sign
+        value, gradient = density(at)
+        expected, by_x = folded.value_and_gradient(at)
+        assert value == pytest.approx(expected, rel=1e-11)
+        np.testing.assert_allclose(gradient, by_x, rtol=1e-10, atol=1e-10 * np.abs(by_x).max())
+        numeric = finite_difference(folded.value, at, 1e-4)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-6 * np.abs(by_x).max())
+        jacobians = plain.coordinates.log_jacobian(x) - folded.coordinates.log_jacobian(at)
+        differences.append(plain.value(x) - value - jacobians)
+    np.testing.assert_allclose(differences, 0.0, atol=1e-8)
 
 
 def test_density__threads_share_nothing():
@@ -218,11 +242,11 @@ def test_value_and_gradient__falls_without_bound():
         assert far < near < best
 
 
-def test_resolve_priors__given_before_stated_before_default():
+def test_design_priors__given_before_stated_before_default():
     tight, wide = CovariancePrior(eta=9.0), CovariancePrior(eta=0.5)
     design = make_design()
     stated = type(design)(**{**vars(design), "spec": design.spec.with_priors({"block": tight, "family": tight})})
-    got = resolve_priors(stated, {"family": wide})
+    got = stated.priors({"family": wide})
     assert got == {"block": tight, "family": wide, "Residual": CovariancePrior()}
 
 

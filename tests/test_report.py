@@ -116,6 +116,19 @@ def test_reports__long_names_are_whole():
             assert name[-4:] in letters
 
 
+CROPPED = pytest.mark.xfail(strict=True, reason="parameter_report crops numbers, exponents too, where names are long")
+
+
+@pytest.mark.parametrize("model", [*MODELS[:-1], pytest.param("long names", marks=CROPPED)])
+def test_parameter_report__no_number_is_cropped(model):
+    _, _, trace = results(model)
+    frame = variance_components(trace)
+    text = rendered(parameter_report("Posterior (co)variances", frame)).split()
+    for column in ("mean", "sd", "hdi_low", "hdi_high"):
+        assert column in text
+        assert {number(value) for value in frame[column]} <= set(text)
+
+
 def test_number__few_characters():
     values = (162.8812, 0.002185595, -1.5e-7, 1.25e9, 0.0, np.nan, np.inf)
     assert [number(v) for v in values] == ["162.9", "0.002186", "-1.5e-07", "1.25e+09", "0", "–", "–"]

@@ -17,6 +17,7 @@ from bayesmv.compare import compare_reml
 from bayesmv.datasets import load_dataset
 from bayesmv.design import build_design
 from bayesmv.diagnostics import convergence, draw_statistics
+from bayesmv.effects import effect_dataset, wanted_effects
 from bayesmv.errors import SpecError
 from bayesmv.io import load_design
 from bayesmv.posterior import log_posterior
@@ -25,8 +26,6 @@ from bayesmv.reml import fit_reml
 from bayesmv.sampling import (
     _metric_root,
     covariance_dataset,
-    effect_dataset,
-    effect_draws,
     load_posterior,
     records_per_level,
     sample,
@@ -108,8 +107,8 @@ def many_effects(n=4000):
     design = simple_case(["y1", "y2"], "us(trait):block + at(trait, y2):family", data).design
     posterior = log_posterior(design)
     x = some_draws(posterior, 1, 1)[0, 0]
-    repeated = np.broadcast_to(x, (2, n // 2, len(x)))
-    return effect_dataset(design, posterior, repeated, ("block", "family_y2"), np.random.default_rng(2))
+    theta = np.broadcast_to(posterior.coordinates.constrain(x), (2, n // 2, len(x)))
+    return effect_dataset(design, theta, wanted_effects(design, True), np.random.default_rng(2))
 
 
 def test_effect_dataset__dims_and_coords():
@@ -139,20 +138,12 @@ def test_effect_dataset__mean_and_covariance_are_those_given_the_covariances(cas
     np.testing.assert_array_less(np.abs(standard.T @ standard / 4000 - correlation), 5.0 * np.sqrt(2.0 / 4000))
 
 
-def test_effect_draws__balanced_designs_use_the_mixed_model_equations():
-    posterior = log_posterior(make_design())
-    assert posterior.engine.name == "strata"
-    x = some_draws(posterior, 1, 2)
-    indices = [index for index, _ in effect_draws(posterior.design, posterior, x, np.random.default_rng(0))]
-    assert indices == [(0, 0), (0, 1)]
-
-
-def test_effect_draws__follow_their_own_covariances():
+def test_effect_dataset__follows_each_draw_s_own_covariances():
     """With a residual of almost nothing the effects are the data's; with a term of almost nothing they vanish."""
     data = records(t=1, blocks=3, families=1, plants=5)
     posterior = log_posterior(make_design("us(trait):block", data))
-    x = np.log([[[1.0, 1e-4], [1e-4, 1.0]]])
-    got = effect_dataset(posterior.design, posterior, x, ("block",), np.random.default_rng(1))
+    theta = np.array([[[1.0, 1e-4], [1e-4, 1.0]]])  # standard deviations
+    got = effect_dataset(posterior.design, theta, {"block": np.arange(3)}, np.random.default_rng(1))
     means = data.groupby("block")["y1"].mean().to_numpy()
     sums = got["fixed"].to_numpy()[0, :, :1] + got["block_effect"].to_numpy()[0, ..., 0]
     scale = posterior.design.scale[0]
@@ -221,6 +212,7 @@ def test_sample__no_seed_is_recorded():
     assert traces[0].attrs["seed"] != traces[1].attrs["seed"]
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata:UserWarning")  # zarr's, of any Zarr 3 store xarray writes
 @pytest.mark.parametrize("form", ["netcdf", "zarr"])
 def test_load_posterior__unchanged(trace, tmp_path, form):
     path = str(tmp_path / f"trace.{form}")
@@ -297,7 +289,7 @@ def test_sample__canty_converges():
 @pytest.mark.slow
 def test_sample__same_seed_same_draws_whatever_the_cores():
     design = load_design(MODELS.format("canty_us"))
-    words = dict(draws=50, tune=100, chains=2, effects=["Family"])
+    words = {"draws": 50, "tune": 100, "chains": 2, "effects": ["Family"]}
     one, again, other = (
         sample(design, seed=s, cores=c, **words)["posterior"].to_dataset() for s, c in ((7, 2), (7, 1), (8, 2))
     )
@@ -334,12 +326,16 @@ def assert_same_medians(one, other):
     np.testing.assert_allclose(other["sd"], one["sd"], rtol=0.2)
 
 
+UNLUCKY = pytest.mark.xfail(strict=True, reason="at target_accept 0.8 half of the seeds diverge or stick on this model")
+
+
 @pytest.mark.slow
-def test_sample__ril_converges_though_reml_is_singular():
+@pytest.mark.parametrize("seed", [1, pytest.param(4, marks=UNLUCKY), pytest.param(11, marks=UNLUCKY)])
+def test_sample__ril_converges_though_reml_is_singular(seed):
     design = load_design(MODELS.format("ril_us"))
     reml = fit_reml(design)
     assert (reml.converged, reml.at_boundary, reml.ranks["Block"]) == (True, ("Block",), 1)
-    trace = sample(design, reml=reml, seed=1)
+    trace = sample(design, reml=reml, seed=seed)
     verdict = convergence(trace)
     assert verdict.converged, str(verdict)
     frame = compare_reml(trace, reml)

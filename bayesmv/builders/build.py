@@ -73,8 +73,7 @@ def build_model(
     """
     if effects not in get_args(Effects):
         raise SpecError(f"effects must be 'marginal' or 'sampled', not {effects!r}")
-    spec = design.spec.with_priors(priors or {})
-    resolved = {name: spec.prior(name) for name in design.names}
+    resolved = design.priors(priors)
     if effects == "sampled":
         from bayesmv.builders.sampled import sampled_model
 

@@ -109,7 +109,7 @@ def make_breeding(seed: int = BREEDING_SEED) -> Breeding:
     """
     rng = np.random.default_rng(seed)
     flock = _breed(rng)
-    pedigree = flock[["id", "sire", "dam"]]
+    pedigree = flock[["id", "sire", "dam"]].infer_objects()
     standard = Pedigree.from_frame(pedigree).cholesky_times(rng.standard_normal((len(flock), len(TRAITS))))
     U = standard @ np.linalg.cholesky(TRUE_COVARIANCES["animal"]).T
     return Breeding(
@@ -175,7 +175,8 @@ def _lambs(rams: list[str], ewes: list[str], year: int, n: int, rng: np.random.G
 def _record(flock: pd.DataFrame, U: Array, rng: np.random.Generator) -> pd.DataFrame:
     """Records of the lambs from the first recorded year on; U (animals, t) are the breeding values."""
     seen = (flock["year"] >= _RECORDED_FROM).to_numpy()
-    layout = flock.loc[seen, ["id", "sex", "year", "litter"]].rename(columns={"id": "animal"}).reset_index(drop=True)
+    layout = flock.loc[seen, ["id", "sex", "year", "litter"]].rename(columns={"id": "animal"})
+    layout = layout.reset_index(drop=True).infer_objects()
     values = _fixed_part(layout) + U[seen]
     for name in ("litter", "Residual"):
         root = np.linalg.cholesky(TRUE_COVARIANCES[name])

@@ -8,12 +8,13 @@ from bayesmv.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.mixed_model import MixedModelLikelihood
 from bayesmv.likelihood.protocol import RestrictedLikelihood
+from bayesmv.likelihood.spectral import SpectralLikelihood, build_table, obstacle
 from bayesmv.likelihood.strata import StrataLikelihood, find_strata
 
-Engine = Literal["auto", "strata", "sparse"]
+Engine = Literal["auto", "strata", "sparse", "spectral"]
 
 
-def likelihood(design: Design, engine: Engine = "auto") -> RestrictedLikelihood:
+def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) -> RestrictedLikelihood:
     """Return the restricted likelihood of a design.
 
     Parameters
@@ -21,7 +22,10 @@ def likelihood(design: Design, engine: Engine = "auto") -> RestrictedLikelihood:
     design
         The design.
     engine
-        ``strata`` for balanced designs, ``sparse`` for any, ``auto`` for the first that is possible.
+        ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
+        ``auto`` for the first of them that is possible.
+    progress
+        Show a progress bar if preparing the engine takes over two seconds.
 
     Raises
     ------
@@ -30,9 +34,22 @@ def likelihood(design: Design, engine: Engine = "auto") -> RestrictedLikelihood:
     """
     if engine not in get_args(Engine):
         raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(get_args(Engine))}")
-    strata = None if engine == "sparse" else find_strata(design)
+    strata = find_strata(design) if engine in ("auto", "strata") else None
     if strata is not None:
         return StrataLikelihood(design, strata)
     if engine == "strata":
         raise SpecError("the strata engine needs a balanced design with complete records; use engine='auto'")
-    return MixedModelLikelihood(design)
+    if engine == "spectral":
+        return SpectralLikelihood(design, build_table(design, progress=progress))
+    spectral = _spectral(design, progress) if engine == "auto" else None
+    return MixedModelLikelihood(design) if spectral is None else spectral
+
+
+def _spectral(design: Design, progress: bool) -> SpectralLikelihood | None:
+    """Return the spectral engine of a design; None if it cannot serve it, or not to its accuracy."""
+    if obstacle(design) is not None:
+        return None
+    try:
+        return SpectralLikelihood(design, build_table(design, progress=progress))
+    except SpecError:
+        return None

@@ -36,7 +36,7 @@ class Canonical(NamedTuple):
         design, (term,) = fit.design, fit.design.terms
         Z = term.incidences[0]
         K = Z @ term.relationship.covariance().to_numpy() @ Z.T
-        Q = scipy.linalg.null_space(np.ones((1, len(K))))
+        Q = scipy.linalg.helmert(len(K)).T
         d, U = np.linalg.eigh(Q.T @ K @ Q)
         return cls(d, U.T @ Q.T @ design.response, *fit.covariances.values())
 

@@ -30,10 +30,14 @@ SKIPPED = {
 #: Solutions are printed with three decimals; BLUPF90's with more.
 BOOK = "Mrode & Pocrnic"
 BOOK_UNIT = 0.5e-3
-#: The book's digit is wrong: its solution is -17.228497, by the dense equations too (test below).
-MISPRINTED = {("5.1", "pe_6"): 0.51e-3}
+#: The book's last digit is not the nearest: the solutions are 4.3585023 (BLUPF90 prints 4.35850233 as well) and
+#: -17.228497, by the dense equations too (test below).
+MISPRINTED = {("4.1", "b_M"): 0.503e-3, ("5.1", "pe_6"): 0.504e-3}
+#: BLUPF90's digits agree with the dense equations, and with ours, to 4e-8 of a value, up to four units of the last.
+BLUPF90_SOLVER = 4e-8
 #: Prediction error variances that the book gives for 6.1 are up to 0.0022 too large for animals 1, 4, 6 and 7 (35.904,
-#: where BLUPF90 prints a square root of 5.991809902, hence 35.9018, as we do): rounding inside its canonical method.
+#: where BLUPF90 prints a square root of 5.991809902, hence 35.9018, as we do). Why is not known;
+#: the dense equations agree with us.
 BOOK_PEV = 0.0022
 
 
@@ -74,7 +78,7 @@ def _effects(fit, term, short):
 
 
 def _contrasts(b):
-    """Estimable functions: the book sets hys 1 and hys 3 to zero, we set parity 2 to zero, as its records are hys 3, 4."""
+    """Estimable functions: the book sets hys 1 and hys 3 to zero, we set parity 2 (all in hys 3, 4) to zero."""
     hys = [b[f"C(hys)[{i}]"] for i in (1, 2, 3, 4)]
     return {
         "hys2-hys1": Found(hys[1] - hys[0]),
@@ -102,18 +106,21 @@ def cases(kind):
 
 
 def half_unit(answer):
-    """Half a unit of the last digit printed; the book's trailing zeros are lost in the table, its decimals are three."""
-    return min(BOOK_UNIT, answer.half_unit) if answer.source.startswith(BOOK) else answer.half_unit
+    """Half a unit of the last digit; the book prints three decimals, whose trailing zeros are lost in the table."""
+    if answer.source.startswith(BOOK) and len(answer.text) < 9:
+        return min(BOOK_UNIT, answer.half_unit)
+    return answer.half_unit + BLUPF90_SOLVER * abs(answer.value)
 
 
 @pytest.mark.parametrize(("example", "answer"), cases("solution"))
 def test_blup__mrode(example, answer):
-    allowed = MISPRINTED.get((example, answer.quantity), half_unit(answer))
+    misprint = MISPRINTED.get((example, answer.quantity)) if answer.source.startswith(BOOK) else None
+    allowed = misprint or half_unit(answer)
     assert found(example)[answer.quantity].value == pytest.approx(answer.value, abs=allowed, rel=0)
 
 
 def through_rounded_inverse(answer, sep):
-    """Reliability or SEP of example 4.1 as the book works it out: from C⁻¹ (in units of σ²_e = 40) to three decimals."""
+    """Reliability or SEP of example 4.1 as the book works it out: from C⁻¹ (units of σ²_e = 40), three decimals."""
     d = np.round(sep**2 / 40.0, 3)
     return 1.0 - 2.0 * d if answer.quantity.startswith("reliability") else np.sqrt(40.0 * d)
 
@@ -128,7 +135,8 @@ def test_blup__mrode_prediction_errors(example, answer):
         assert through_rounded_inverse(answer, sep) == pytest.approx(answer.value, abs=BOOK_UNIT + 1e-9, rel=0)
     elif example == "6.1" and answer.is_error and printed_by_book:
         # The table holds square roots, four decimals, of the variances that the book prints.
-        assert ours.error**2 == pytest.approx(answer.value**2, abs=BOOK_PEV, rel=0)
+        allowed = BOOK_PEV + 2.0 * ours.error * 0.5e-4
+        assert ours.error**2 == pytest.approx(answer.value**2, abs=allowed, rel=0)
     else:
         value = ours.error if answer.is_error else ours.value
         assert value == pytest.approx(answer.value, abs=half_unit(answer), rel=0)

@@ -24,8 +24,8 @@ from bayesmv.sampling import sample
 from bayesmv.spec import ModelSpec
 
 ALARM = 1e-4
-RUNS, BINS = 320, 16
-#: 95 draws kept, every fifth: 96 possible ranks, six to a bin.
+RUNS, BINS = 192, 12
+#: 95 draws kept, every fifth: 96 possible ranks, eight to a bin.
 KEPT, THIN = 95, 5
 SPEC = ModelSpec.from_formula("y1 + y2 ~ 1", random="us(trait):family")
 

@@ -1,0 +1,418 @@
+r"""The spectral engine: one random term and complete records, at a cost that does not grow with the herd.
+
+With R = LL', L⁻¹ΣL⁻ᵀ = Q diag(λ) Q' and T = Q'L⁻¹, the columns of YT' are independent with covariances λ_i H + I,
+H = ZKZ', and
+
+.. math:: -2l = const + (n-p) \log|R| + \sum_i [ d(λ_i) + (T S(λ_i) T')_{ii} ]
+
+``d(λ) = log|λH+I| + log|X'(λH+I)⁻¹X|`` and ``S(λ) = Y'P(λ)Y`` (t, t) are functions of one number. They are tabulated
+once (:mod:`bayesmv.likelihood.chebyshev`), each node by one sparse factorisation for a single trait.
+
+Source: Meyer (1985), Biometrics 41:153-165 (canonical transformation).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+from typing import NamedTuple, Self
+
+import numpy as np
+from numba import njit
+from scipy import sparse
+from threadpoolctl import threadpool_limits
+
+from bayesmv.covariance import Array, packed_rows, unit_components
+from bayesmv.design import Design
+from bayesmv.errors import SpecError
+from bayesmv.likelihood import chebyshev
+from bayesmv.likelihood.chebyshev import Scale, Series, moments, restricted
+from bayesmv.likelihood.cholesky import FAST, Workspace, factorize, workspace
+from bayesmv.likelihood.kernels import log_determinant
+from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
+from bayesmv.likelihood.protocol import symmetric
+from bayesmv.likelihood.symbolic import Ints, Supernodes, analyse, locate
+
+#: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
+TOLERANCE, REFUSED = 1e-12, 1e-9
+#: A progress bar appears after this many seconds.
+_PATIENCE = 2.0
+
+
+def obstacle(design: Design) -> str | None:
+    """Return why the spectral engine cannot serve a design; None if it can."""
+    present, terms = design.fixed.present, design.terms
+    if len(terms) != 1:
+        return f"there are {len(terms)} random terms, not one"
+    if terms[0].effects != design.traits or len(terms[0].incidences) != 1:
+        return f"the term '{terms[0].name}' does not act on all traits alike"
+    if not design.complete:
+        return f"{(~design.observed).sum()} records are missing"
+    if (present.all(axis=1) != present.any(axis=1)).any():
+        return "the traits have different fixed effects"
+    if np.diff(terms[0].incidences[0].indptr).max(initial=0) > 1:
+        return f"units bear on several levels of '{terms[0].name}'"
+    return None
+
+
+class Entries(NamedTuple):
+    """Numbers that make up the equations: where they stand in the factor, and the power of √λ that multiplies them."""
+
+    position: Ints
+    power: Ints
+    value: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Univariate:
+    """Mixed-model equations of one trait with unit residual variance, analysed once for all λ.
+
+    With s = √λ and u = s v: ``M(s) = [X'X, s X'Z; s Z'X, s² Z'Z + K⁻¹]``.
+
+    Parameters
+    ----------
+    X
+        Fixed-effect design (n, p), columns of unit mean square.
+    Z
+        Incidence (n, q), at most one number in a row.
+    precision, log_K
+        K⁻¹ (q, q) and log|K|.
+    log_X
+        What the scaling of X took from log|X'V⁻¹X|.
+    place
+        Permuted position of each unknown (p + q,).
+    entries, symbolic
+        Assembly and symbolic factor.
+    """
+
+    X: sparse.csr_array
+    Z: sparse.csr_array
+    precision: sparse.csr_array
+    log_K: float
+    log_X: float
+    place: Ints
+    entries: Entries
+    symbolic: Supernodes
+
+    def functions(self, ratio: float, Y: Array, work: Workspace) -> Array:
+        """d(λ) and the packed lower triangle of S(λ), (1 + t(t+1)/2,), for Y (n, t).
+
+        ``S = E'E + V'K⁻¹V`` from residuals E and effects V: a sum of squares, least at the solution, so that neither
+        cancellation nor, to first order, errors in the solution reach it.
+        """
+        root = np.sqrt(ratio)
+        log_C = _factor(self.symbolic, work, self.entries, root)
+        b, V = self.solve(self.X.T @ Y, root * (self.Z.T @ Y), work)
+        E = Y - self.X @ b - root * (self.Z @ V)
+        S = E.T @ E + V.T @ (self.precision @ V)
+        return np.append(log_C + self.log_K, S[packed_rows(len(S))])
+
+    def solve(self, fixed: Array, random: Array, work: Workspace) -> tuple[Array, Array]:
+        """Solve the factored equations for right-hand sides (p, k) and (q, k)."""
+        rhs = np.empty((len(self.place), fixed.shape[1]))
+        rhs[self.place] = np.concatenate([fixed, random])
+        _forward(self.symbolic, work.factor, rhs)
+        _backward(self.symbolic, work.factor, rhs)
+        solution = rhs[self.place]
+        return solution[: len(fixed)], solution[len(fixed) :]
+
+    @property
+    def counts(self) -> Array:
+        """Diagonal of Z'Z, (q,)."""
+        return np.asarray(self.Z.multiply(self.Z).sum(axis=0)).reshape(-1)
+
+    def rank(self) -> int:
+        """Rank of H outside the column space of X, rank[X Z] - rank X."""
+        seen, (n, p) = self.counts > 0, self.X.shape
+        if seen.sum() == n:
+            return n - p
+        cross = (self.Z.T @ self.X)[seen]
+        within = (self.X.T @ self.X - cross.T @ (sparse.diags_array(1.0 / self.counts[seen]) @ cross)).toarray()
+        return int(seen.sum() - p + (np.linalg.eigvalsh(within) > 1e-9 * n).sum())
+
+    def scale(self, work: Workspace) -> Scale:
+        """Map of λ for the nonzero eigenvalues of H.
+
+        The lower bound is that of K⁻¹ among the levels with records, the upper one is found by Lanczos' method.
+        """
+        seen = self.counts > 0
+        inner, root = self.precision[seen][:, seen], 1.0 / np.sqrt(self.counts[seen])
+        least = 1.0 / chebyshev.largest_eigenvalue(lambda v: root * (inner @ (root * v)), np.ones(len(root)))
+        _factor(self.symbolic, work, self.entries, 0.0)
+        p, q = self.X.shape[1], self.Z.shape[1]
+
+        def project(v: Array) -> Array:
+            return np.asarray(v - self.X @ self.solve(self.X.T @ v, np.zeros((q, 1)), work)[0])
+
+        def apply(v: Array) -> Array:
+            return project(self.Z @ self.solve(np.zeros((p, 1)), self.Z.T @ v[:, None], work)[1])[:, 0]
+
+        start = project(np.random.default_rng(0).standard_normal((self.X.shape[0], 1)))[:, 0]
+        return chebyshev.scale_for(least, max(chebyshev.largest_eigenvalue(apply, start), 1e-3 * least))
+
+
+def univariate(design: Design) -> Univariate:
+    """Analyse the equations of one trait of a design."""
+    X = design.fixed.X[:, design.fixed.present.all(axis=1)]
+    size = np.sqrt(np.asarray(X.multiply(X).mean(axis=0)).reshape(-1))
+    scaled, Z, K = sparse.csr_array(X / size), design.terms[0].incidences[0], _precision(design)
+    p, W = X.shape[1], sparse.hstack([scaled, Z], format="csr")
+    gram = sparse.coo_array(W.T @ W)
+    rows = np.concatenate([gram.row, K.row + p]).astype(np.int64)
+    cols = np.concatenate([gram.col, K.col + p]).astype(np.int64)
+    power = np.concatenate([(gram.row >= p) * 1 + (gram.col >= p), np.zeros(K.nnz, dtype=np.int64)])
+    place, symbolic = _analyse(rows, cols, W.shape[1])
+    relationship = design.terms[0].relationship
+    rows, cols, value = place[rows], place[cols], np.concatenate([gram.data, K.data])
+    low = rows >= cols
+    return Univariate(
+        X=scaled,
+        Z=Z,
+        precision=sparse.csr_array(K),
+        log_K=0.0 if relationship is None else relationship.log_determinant,
+        log_X=2.0 * float(np.log(size).sum()),
+        place=place,
+        entries=Entries(locate(symbolic, rows[low], cols[low]), power[low], value[low]),
+        symbolic=symbolic,
+    )
+
+
+def _precision(design: Design) -> sparse.coo_array:
+    """K⁻¹, (q, q)."""
+    term = design.terms[0]
+    return sparse.coo_array(
+        sparse.eye_array(len(term.levels)) if term.relationship is None else term.relationship.precision
+    )
+
+
+def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:
+    """Permuted position of each unknown, fill-reducing and postordered, and the symbolic factor."""
+    ones = np.ones(len(rows))
+    graph = sparse.csr_array((ones, (rows, cols)), shape=(order, order))  # sums what stands twice
+    first = np.argsort(minimum_degree(graph.indptr, graph.indices))
+    graph = sparse.csr_array((ones, (first[rows], first[cols])), shape=(order, order))
+    place = np.argsort(postorder(elimination_tree(graph.indptr, graph.indices)))[first]
+    graph = sparse.csc_array((ones, (place[rows], place[cols])), shape=(order, order))
+    parent = elimination_tree(graph.indptr, graph.indices)
+    indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
+    return place, analyse(np.arange(order + 1), indptr, indices, parent, last_alone=False)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _factor(symbolic, work, entries, root):  # type: ignore[no-untyped-def]
+    """Factor M(√λ) and return log|M|; NaN if it is not positive definite."""
+    work.factor[:] = 0.0
+    for e in range(len(entries.value)):
+        work.factor[entries.position[e]] += entries.value[e] * root ** entries.power[e]
+    if not factorize(symbolic, work):
+        return np.nan
+    all_but_last, last = log_determinant(symbolic, work.factor)
+    return all_but_last + np.log(last)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _forward(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
+    """Solve L z = rhs in place, (order, k)."""
+    for s in range(len(symbolic.start) - 1):
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        width = end - begin
+        for j in range(width):
+            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
+            for c in range(rhs.shape[1]):
+                x = rhs[begin + j, c] / column[j]
+                rhs[begin + j, c] = x
+                for i in range(j + 1, width):
+                    rhs[begin + i, c] -= column[i] * x
+                for p in range(len(rows)):
+                    rhs[rows[p], c] -= column[width + p] * x
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _backward(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
+    """Solve L' z = rhs in place, (order, k)."""
+    for s in range(len(symbolic.start) - 2, -1, -1):
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
+        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        width = end - begin
+        for j in range(width - 1, -1, -1):
+            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
+            for c in range(rhs.shape[1]):
+                x = rhs[begin + j, c]
+                for i in range(j + 1, width):
+                    x -= column[i] * rhs[begin + i, c]
+                for p in range(len(rows)):
+                    x -= column[width + p] * rhs[rows[p], c]
+                rhs[begin + j, c] = x / column[j]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralTable:
+    """d and S of a design, tabulated; serves every model of these traits, or some of them, with the same X, Z and K.
+
+    Parameters
+    ----------
+    design
+        What it was made for.
+    series
+        The functions, Y in the units of that design.
+    error
+        Largest interpolation error found, relative to the largest value of each function.
+    factorisations
+        How many univariate factorisations it took.
+    """
+
+    design: Design
+    series: Series
+    error: float
+    factorisations: int
+
+    def series_for(self, design: Design) -> Series:
+        """Return the functions for the traits, the units and the constant of another design.
+
+        Raises
+        ------
+        SpecError
+            If its records, fixed effects, levels or relationship are others.
+        """
+        mine = self.design
+        if not _same_data(mine, design):
+            raise SpecError("the spectral table is of other records or another model; build it for this design")
+        at = np.array([mine.traits.index(t) for t in design.traits])
+        unit = mine.scale[at] / design.scale
+        rows, cols = packed_rows(len(at))
+        high, low = np.maximum(at[rows], at[cols]), np.minimum(at[rows], at[cols])
+        S = self.series.coefficients[:, 1 + high * (high + 1) // 2 + low] * unit[rows] * unit[cols]
+        coefficients = np.column_stack([self.series.coefficients[:, 0], S])
+        constant = len(at) * self.series.constant + design.log_jacobian
+        return self.series._replace(coefficients=coefficients, constant=constant)
+
+
+def build_table(
+    design: Design, *, cores: int = 2, progress: bool = False, tolerance: float = TOLERANCE
+) -> SpectralTable:
+    """Tabulate d and S of a design.
+
+    Parameters
+    ----------
+    design
+        One random term, complete records, the same fixed effects for all traits.
+    cores
+        Factorisations at once.
+    progress
+        Show a progress bar if it takes over two seconds.
+    tolerance
+        Interpolation error aimed at, per unit.
+
+    Raises
+    ------
+    SpecError
+        If the engine cannot serve the design, or the functions cannot be tabulated to 1e-9 per unit.
+    """
+    reason = obstacle(design)
+    if reason is not None:
+        raise SpecError(f"the spectral engine cannot serve this design: {reason}; use engine='auto'")
+    equations, Y = univariate(design), design.working_response
+    spare = deque(workspace(equations.symbolic) for _ in range(cores))
+    with threadpool_limits(1, user_api="blas"):
+        scale, rank, freedom = equations.scale(spare[0]), equations.rank(), len(Y) - equations.X.shape[1]
+        decay = 1.0 / scale.high if rank == freedom else 0.0
+        nodes = _Nodes(equations, Series(scale, np.zeros((0, 0)), rank, decay, freedom, 0.0), Y, spare, progress)
+        size = np.append(len(Y), np.sqrt(np.outer(*2 * [(Y**2).sum(axis=0)]))[packed_rows(Y.shape[1])])
+        coefficients, error = chebyshev.tabulate(nodes, chebyshev.degree_for(scale, tolerance), size, tolerance)
+    if not error <= REFUSED:
+        raise SpecError(
+            f"the likelihood of '{design.terms[0].name}' cannot be tabulated: error {error:.0e} per unit with "
+            f"{len(coefficients)} nodes, {REFUSED:.0e} allowed; use engine='sparse'"
+        )
+    constant = -0.5 * (freedom * np.log(2 * np.pi) + equations.log_X)
+    series = nodes.series._replace(coefficients=coefficients, constant=constant)
+    return SpectralTable(design=design, series=series, error=error, factorisations=nodes.count)
+
+
+class _Nodes:
+    """What is tabulated, at many z, several at once; `series` without coefficients says what that is."""
+
+    def __init__(
+        self, equations: Univariate, series: Series, Y: Array, spare: deque[Workspace], progress: bool
+    ) -> None:
+        self.equations, self.series, self.Y, self.spare, self.progress = equations, series, Y, spare, progress
+        self.count = 0
+
+    def __call__(self, z: Array) -> Array:
+        begin, first = monotonic(), self._one(z[0])
+        slow = monotonic() - begin > _PATIENCE / len(z)
+        self.count += len(z)
+        with ThreadPoolExecutor(len(self.spare)) as pool:
+            rest: Iterable[Array] = pool.map(self._one, z[1:])
+            if self.progress and slow:
+                from rich.progress import track
+
+                rest = track(rest, "Tabulating the likelihood", total=len(z) - 1, transient=True)
+            return np.array([first, *rest])
+
+    def _one(self, z: float) -> Array:
+        scale, ratio = self.series.scale, chebyshev.ratio_at(self.series.scale, z)
+        work = self.spare.pop()
+        try:
+            found = self.equations.functions(ratio, self.Y, work)
+        finally:
+            self.spare.append(work)
+        found[0] -= self.series.rank * np.log1p(ratio / scale.high)
+        found[1:] *= 1.0 + self.series.decay * ratio
+        return found
+
+
+def _same_data(one: Design, other: Design) -> bool:
+    """Whether the traits of `other` are among those of `one`, with the same records, X, Z and K."""
+    if one is other:
+        return True
+    if obstacle(other) is not None or not set(other.traits) <= set(one.traits):
+        return False
+    response = one.response[:, [one.traits.index(t) for t in other.traits]]
+    mine, its = ((_precision(d), d.terms[0].incidences[0], d.fixed.X[:, d.fixed.present[:, 0]]) for d in (one, other))
+    return np.array_equal(response, other.response) and all(
+        a.shape == b.shape and abs(a - b).max() == 0.0 for a, b in zip(mine, its, strict=True)
+    )
+
+
+class SpectralLikelihood:
+    """Restricted likelihood of one random term with complete records; O(t⁴ · nodes) an evaluation.
+
+    Parameters
+    ----------
+    design
+        The design.
+    table
+        Its functions, or those of another model of the same data; tabulated if not given.
+    """
+
+    name = "spectral"
+
+    def __init__(self, design: Design, table: SpectralTable | None = None) -> None:
+        self.design = design
+        self.table = build_table(design) if table is None else table
+        self.arrays = self.table.series_for(design)
+
+    def fork(self) -> Self:
+        """Return self: nothing is written to."""
+        return self
+
+    def loglik(self, sigmas: Sequence[Array]) -> float:
+        """Restricted log-likelihood; -inf where R is singular."""
+        return self.value_and_gradient(sigmas)[0]
+
+    def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
+        """Restricted log-likelihood and its derivative by both matrices."""
+        gradients = np.empty((2, *sigmas[0].shape))
+        value = restricted(*map(np.ascontiguousarray, sigmas), self.arrays, *gradients)
+        return float(value), [symmetric(G) for G in gradients]
+
+    def average_information(self, sigmas: Sequence[Array]) -> Array:
+        """½ Σ_ijk E_ij F_ik y_j'P_j G P_i H P_k y_k of all pairs of components E, F in canonical space."""
+        T, middle = moments(*map(np.ascontiguousarray, sigmas), self.arrays)
+        E = T @ np.stack(unit_components(len(T))) @ T.T
+        return np.block([[0.5 * np.einsum("aij,bik,jik->ab", E, E, m) for m in row] for row in middle])

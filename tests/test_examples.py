@@ -1,0 +1,53 @@
+"""The scripts of examples/ run, and their notebooks hold the same cells with today's estimates and no errors."""
+
+import importlib.util
+import runpy
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "examples"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+LARGEST_NOTEBOOK = 60_000  # bytes
+#: What scripts print from here on depends on the draws.
+SAMPLED = "term   parameter"
+
+
+def read_cells(script):
+    spec = importlib.util.spec_from_file_location("make_notebooks", FOLDER / "make_notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.read_cells(script)
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_01_canty__runs_and_its_notebook_holds_the_same_estimates(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAYESMV_DRAWS", "50")
+    runpy.run_path(str(FOLDER / "01_canty.py"))
+    printed = capsys.readouterr().out
+    stored = "".join(output.text for cell in code_cells(FOLDER / "01_canty.ipynb") for output in cell.outputs)
+    for expected in ("logLik -1882.451, sum of the two -1882.451", "family correlation 0.3689", "gain 10.29;"):
+        assert expected in printed
+    assert SAMPLED in stored
+    assert stored.partition(SAMPLED)[0].split() == printed.partition(SAMPLED)[0].split()
+    assert (tmp_path / "canty_us.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook__has_the_cells_of_the_script(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == read_cells(path.with_suffix(".py"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook__was_run_without_errors_and_is_small(path):
+    cells = code_cells(path)
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert {(output.output_type, output.get("name")) for output in outputs} == {("stream", "stdout")}
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert path.stat().st_size < LARGEST_NOTEBOOK
