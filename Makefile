@@ -28,7 +28,7 @@ test-all: install  ## every test, also the statistical ones
 	$(PY) -m pytest -m "slow or not slow"
 
 bench: install  ## the benchmarks behind README's "How fast"
-	$(PY) -m pytest tests/benchmarks --benchmark-enable --benchmark-only
+	$(PY) -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 lint: install  ## ruff, lint and format
 	$(VENV)/bin/ruff check .

@@ -301,9 +301,9 @@ def test_effect_moments__are_the_laws_of_total_mean_and_variance(design, thetas)
 
 
 def test_effect_moments__equal_those_of_direct_draws(design, thetas):
-    # 1500 draws of 1200 effects: every mean within 5.5 and every variance within 6.5 standard errors of sqrt(2/n);
+    # 600 draws of 1200 effects: every mean within 5.5 and every variance within 6.5 standard errors of sqrt(2/n);
     # false alarms below 1 in 5000, were the seed not fixed.
-    n = 1500
+    n = 600
     theta = np.tile(thetas, (n // len(thetas), 1))[None]
     U = effect_dataset(design, theta, wanted_effects(design, ["animal"]), np.random.default_rng(7))["animal_effect"]
     mean, variance, _ = effect_moments(design, [design.blocks.matrices(row) for row in thetas], "animal")

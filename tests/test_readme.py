@@ -1,7 +1,7 @@
 """What README.md shows is what the program does: its Python runs, its model files and commands give what is printed.
 
-``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text`` blocks are what
-the Python block before them printed. ``[…]`` stands for lines cut. Draws are few, so that posterior figures are not compared.
+``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text`` blocks are
+what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few: posterior figures are not compared.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def run(arguments, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bayesmv", *arguments])
     with pytest.raises(SystemExit) as ending:
         cli.main()
-    return capsys.readouterr().out, ending.value.code
+    return capsys.readouterr().out, ending.value.code or 0
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from numba import njit
 from scipy.fft import dct
 from scipy.linalg import eigvalsh_tridiagonal
 
-from bayesmv.covariance import Array
+from bayesmv.covariance import Array, packed_rows
 from bayesmv.likelihood.cholesky import FAST
+from bayesmv.likelihood.symbolic import Ints
 
 #: The last node is at this multiple of C; beyond it the series is extrapolated, over less than 0.01 in x, to λ = ∞.
 _LAST = 100.0
@@ -233,6 +234,14 @@ class Series(NamedTuple):
     decay: float
     freedom: float
     constant: float
+
+
+def select(series: Series, at: Ints, unit: Array) -> Series:
+    """Return the functions of the traits `at` (t,), each multiplied by its unit."""
+    rows, cols = packed_rows(len(at))
+    high, low = np.maximum(at[rows], at[cols]), np.minimum(at[rows], at[cols])
+    S = series.coefficients[:, 1 + high * (high + 1) // 2 + low] * unit[rows] * unit[cols]
+    return series._replace(coefficients=np.column_stack([series.coefficients[:, 0], S]))
 
 
 @njit(cache=True, fastmath=FAST)

@@ -78,14 +78,10 @@ class Univariate:
         Fixed-effect design (n, p), columns of unit mean square.
     Z
         Incidence (n, q), at most one number in a row.
-    precision, log_K
-        K⁻¹ (q, q) and log|K|.
-    log_X
-        What the scaling of X took from log|X'V⁻¹X|.
-    place
-        Permuted position of each unknown (p + q,).
-    entries, symbolic
-        Assembly and symbolic factor.
+    precision, log_K, log_X
+        K⁻¹ (q, q), log|K|, and what the scaling of X took from log|X'V⁻¹X|.
+    place, entries, symbolic
+        Permuted position of each unknown (p + q,), assembly and symbolic factor.
     """
 
     X: sparse.csr_array
@@ -134,10 +130,7 @@ class Univariate:
         return int(seen.sum() - p + (np.linalg.eigvalsh(within) > 1e-9 * n).sum())
 
     def scale(self, work: Workspace) -> Scale:
-        """Map of λ for the nonzero eigenvalues of H.
-
-        The lower bound is that of K⁻¹ among the levels with records, the upper one is found by Lanczos' method.
-        """
+        """Map of λ for the nonzero eigenvalues of H: above K⁻¹'s of levels with records, below Lanczos' largest."""
         seen = self.counts > 0
         inner, root = self.precision[seen][:, seen], 1.0 / np.sqrt(self.counts[seen])
         least = 1.0 / chebyshev.largest_eigenvalue(lambda v: root * (inner @ (root * v)), np.ones(len(root)))
@@ -158,16 +151,18 @@ def univariate(design: Design) -> Univariate:
     """Analyse the equations of one trait of a design."""
     X = design.fixed.X[:, design.fixed.present.all(axis=1)]
     size = np.sqrt(np.asarray(X.multiply(X).mean(axis=0)).reshape(-1))
-    scaled, Z, K = sparse.csr_array(X / size), design.terms[0].incidences[0], _precision(design)
+    scaled, Z, K = (
+        sparse.csr_array(X @ sparse.diags_array(1.0 / size)),
+        design.terms[0].incidences[0],
+        _precision(design),
+    )
     p, W = X.shape[1], sparse.hstack([scaled, Z], format="csr")
     gram = sparse.coo_array(W.T @ W)
-    rows = np.concatenate([gram.row, K.row + p]).astype(np.int64)
-    cols = np.concatenate([gram.col, K.col + p]).astype(np.int64)
+    rows, cols = np.hstack([[gram.row, gram.col], np.add([K.row, K.col], p)]).astype(np.int64)
     power = np.concatenate([(gram.row >= p) * 1 + (gram.col >= p), np.zeros(K.nnz, dtype=np.int64)])
     place, symbolic = _analyse(rows, cols, W.shape[1])
-    relationship = design.terms[0].relationship
+    relationship, low = design.terms[0].relationship, place[rows] >= place[cols]
     rows, cols, value = place[rows], place[cols], np.concatenate([gram.data, K.data])
-    low = rows >= cols
     return Univariate(
         X=scaled,
         Z=Z,
@@ -182,10 +177,8 @@ def univariate(design: Design) -> Univariate:
 
 def _precision(design: Design) -> sparse.coo_array:
     """K⁻¹, (q, q)."""
-    term = design.terms[0]
-    return sparse.coo_array(
-        sparse.eye_array(len(term.levels)) if term.relationship is None else term.relationship.precision
-    )
+    levels, relationship = design.terms[0].levels, design.terms[0].relationship
+    return sparse.coo_array(sparse.eye_array(len(levels)) if relationship is None else relationship.precision)
 
 
 def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:
@@ -258,11 +251,11 @@ class SpectralTable:
     design
         What it was made for.
     series
-        The functions, Y in the units of that design.
+        The functions, Y in the units of that design; the constant is that of one trait.
     error
-        Largest interpolation error found, relative to the largest value of each function.
+        Estimated interpolation error of d and S, per unit (mean square).
     factorisations
-        How many univariate factorisations it took.
+        Univariate factorisations that it took.
     """
 
     design: Design
@@ -282,13 +275,8 @@ class SpectralTable:
         if not _same_data(mine, design):
             raise SpecError("the spectral table is of other records or another model; build it for this design")
         at = np.array([mine.traits.index(t) for t in design.traits])
-        unit = mine.scale[at] / design.scale
-        rows, cols = packed_rows(len(at))
-        high, low = np.maximum(at[rows], at[cols]), np.minimum(at[rows], at[cols])
-        S = self.series.coefficients[:, 1 + high * (high + 1) // 2 + low] * unit[rows] * unit[cols]
-        coefficients = np.column_stack([self.series.coefficients[:, 0], S])
         constant = len(at) * self.series.constant + design.log_jacobian
-        return self.series._replace(coefficients=coefficients, constant=constant)
+        return chebyshev.select(self.series, at, mine.scale[at] / design.scale)._replace(constant=constant)
 
 
 def build_table(
@@ -299,11 +287,9 @@ def build_table(
     Parameters
     ----------
     design
-        One random term, complete records, the same fixed effects for all traits.
-    cores
-        Factorisations at once.
-    progress
-        Show a progress bar if it takes over two seconds.
+        The design.
+    cores, progress
+        Factorisations at once, and whether to show a progress bar if they take over two seconds.
     tolerance
         Interpolation error aimed at, per unit.
 
@@ -380,14 +366,12 @@ def _same_data(one: Design, other: Design) -> bool:
 
 
 class SpectralLikelihood:
-    """Restricted likelihood of one random term with complete records; O(t⁴ · nodes) an evaluation.
+    """Restricted likelihood of a design with one random term and complete records; O(t⁴ · nodes) an evaluation.
 
     Parameters
     ----------
-    design
-        The design.
-    table
-        Its functions, or those of another model of the same data; tabulated if not given.
+    design, table
+        The design, and its table or that of another model of the same data; tabulated if not given.
     """
 
     name = "spectral"
