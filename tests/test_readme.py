@@ -1,7 +1,8 @@
 """What README.md shows is what the program does: its Python runs, its model files and commands give what is printed.
 
-``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text`` blocks are
-what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few: posterior figures are not compared.
+``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text``
+blocks are what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few, and so posterior figures are
+not compared.
 """
 
 import contextlib
@@ -48,7 +49,8 @@ def of(language):
 
 
 def words(text):
-    return re.sub(r"in \d+ iterations", "", text).split()
+    """Words of an output, without those that may change with the engine."""
+    return re.sub(r"in \d+ iterations|likelihood engine: \w+|\w+\s+engine", "", text).split()
 
 
 def same(shown, fresh):

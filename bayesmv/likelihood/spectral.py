@@ -31,13 +31,12 @@ from bayesmv.errors import SpecError
 from bayesmv.likelihood import chebyshev
 from bayesmv.likelihood.chebyshev import Scale, Series, moments, restricted
 from bayesmv.likelihood.cholesky import FAST, Workspace, factorize, workspace
-from bayesmv.likelihood.kernels import log_determinant
 from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.likelihood.protocol import symmetric
 from bayesmv.likelihood.symbolic import Ints, Supernodes, analyse, locate
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
-TOLERANCE, REFUSED = 1e-12, 1e-9
+TOLERANCE, REFUSED = 1e-11, 1e-9
 #: A progress bar appears after this many seconds.
 _PATIENCE = 2.0
 
@@ -59,8 +58,9 @@ def obstacle(design: Design) -> str | None:
 
 
 class Entries(NamedTuple):
-    """Numbers that make up the equations: where they stand in the factor, and the power of √λ that multiplies them."""
+    """Numbers of the equations: where they stand in the factor (and its diagonal), the power of √λ that they take."""
 
+    diagonal: Ints
     position: Ints
     power: Ints
     value: Array
@@ -100,7 +100,8 @@ class Univariate:
         cancellation nor, to first order, errors in the solution reach it.
         """
         root = np.sqrt(ratio)
-        log_C = _factor(self.symbolic, work, self.entries, root)
+        ok = _factor(self.symbolic, work, self.entries, root)
+        log_C = 2.0 * np.log(work.factor[self.entries.diagonal]).sum() if ok else np.nan  # summed in pairs
         b, V = self.solve(self.X.T @ Y, root * (self.Z.T @ Y), work)
         E = Y - self.X @ b - root * (self.Z @ V)
         S = E.T @ E + V.T @ (self.precision @ V)
@@ -151,18 +152,16 @@ def univariate(design: Design) -> Univariate:
     """Analyse the equations of one trait of a design."""
     X = design.fixed.X[:, design.fixed.present.all(axis=1)]
     size = np.sqrt(np.asarray(X.multiply(X).mean(axis=0)).reshape(-1))
-    scaled, Z, K = (
-        sparse.csr_array(X @ sparse.diags_array(1.0 / size)),
-        design.terms[0].incidences[0],
-        _precision(design),
-    )
-    p, W = X.shape[1], sparse.hstack([scaled, Z], format="csr")
+    scaled, Z = sparse.csr_array(X @ sparse.diags_array(1.0 / size)), design.terms[0].incidences[0]
+    K, relationship = _precision(design), design.terms[0].relationship
+    p, W = X.shape[1], sparse.csr_array(sparse.hstack([scaled, Z]))
     gram = sparse.coo_array(W.T @ W)
     rows, cols = np.hstack([[gram.row, gram.col], np.add([K.row, K.col], p)]).astype(np.int64)
     power = np.concatenate([(gram.row >= p) * 1 + (gram.col >= p), np.zeros(K.nnz, dtype=np.int64)])
     place, symbolic = _analyse(rows, cols, W.shape[1])
-    relationship, low = design.terms[0].relationship, place[rows] >= place[cols]
+    diagonal = locate(symbolic, np.arange(W.shape[1]), np.arange(W.shape[1]))
     rows, cols, value = place[rows], place[cols], np.concatenate([gram.data, K.data])
+    low = rows >= cols
     return Univariate(
         X=scaled,
         Z=Z,
@@ -170,7 +169,7 @@ def univariate(design: Design) -> Univariate:
         log_K=0.0 if relationship is None else relationship.log_determinant,
         log_X=2.0 * float(np.log(size).sum()),
         place=place,
-        entries=Entries(locate(symbolic, rows[low], cols[low]), power[low], value[low]),
+        entries=Entries(diagonal, locate(symbolic, rows[low], cols[low]), power[low], value[low]),
         symbolic=symbolic,
     )
 
@@ -188,7 +187,7 @@ def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:
     first = np.argsort(minimum_degree(graph.indptr, graph.indices))
     graph = sparse.csr_array((ones, (first[rows], first[cols])), shape=(order, order))
     place = np.argsort(postorder(elimination_tree(graph.indptr, graph.indices)))[first]
-    graph = sparse.csc_array((ones, (place[rows], place[cols])), shape=(order, order))
+    graph = sparse.csr_array((ones, (place[rows], place[cols])), shape=(order, order))  # symmetric
     parent = elimination_tree(graph.indptr, graph.indices)
     indptr, indices = graph.indptr.astype(np.int64), graph.indices.astype(np.int64)
     return place, analyse(np.arange(order + 1), indptr, indices, parent, last_alone=False)
@@ -196,14 +195,11 @@ def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _factor(symbolic, work, entries, root):  # type: ignore[no-untyped-def]
-    """Factor M(√λ) and return log|M|; NaN if it is not positive definite."""
+    """Factor M(√λ); False if it is not positive definite."""
     work.factor[:] = 0.0
     for e in range(len(entries.value)):
         work.factor[entries.position[e]] += entries.value[e] * root ** entries.power[e]
-    if not factorize(symbolic, work):
-        return np.nan
-    all_but_last, last = log_determinant(symbolic, work.factor)
-    return all_but_last + np.log(last)
+    return factorize(symbolic, work)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -279,9 +275,7 @@ class SpectralTable:
         return chebyshev.select(self.series, at, mine.scale[at] / design.scale)._replace(constant=constant)
 
 
-def build_table(
-    design: Design, *, cores: int = 2, progress: bool = False, tolerance: float = TOLERANCE
-) -> SpectralTable:
+def build_table(design: Design, *, cores: int = 2, progress: bool = False) -> SpectralTable:
     """Tabulate d and S of a design.
 
     Parameters
@@ -290,8 +284,6 @@ def build_table(
         The design.
     cores, progress
         Factorisations at once, and whether to show a progress bar if they take over two seconds.
-    tolerance
-        Interpolation error aimed at, per unit.
 
     Raises
     ------
@@ -307,8 +299,10 @@ def build_table(
         scale, rank, freedom = equations.scale(spare[0]), equations.rank(), len(Y) - equations.X.shape[1]
         decay = 1.0 / scale.high if rank == freedom else 0.0
         nodes = _Nodes(equations, Series(scale, np.zeros((0, 0)), rank, decay, freedom, 0.0), Y, spare, progress)
-        size = np.append(len(Y), np.sqrt(np.outer(*2 * [(Y**2).sum(axis=0)]))[packed_rows(Y.shape[1])])
-        coefficients, error = chebyshev.tabulate(nodes, chebyshev.degree_for(scale, tolerance), size, tolerance)
+        norm, (rows, cols) = np.linalg.norm(Y, axis=0), packed_rows(Y.shape[1])
+        size = np.append(len(Y), norm[rows] * norm[cols])
+        degree = chebyshev.degree_for(scale, 0.1 * TOLERANCE)
+        coefficients, error = chebyshev.tabulate(nodes, degree, size, TOLERANCE)
     if not error <= REFUSED:
         raise SpecError(
             f"the likelihood of '{design.terms[0].name}' cannot be tabulated: error {error:.0e} per unit with "
@@ -322,10 +316,8 @@ def build_table(
 class _Nodes:
     """What is tabulated, at many z, several at once; `series` without coefficients says what that is."""
 
-    def __init__(
-        self, equations: Univariate, series: Series, Y: Array, spare: deque[Workspace], progress: bool
-    ) -> None:
-        self.equations, self.series, self.Y, self.spare, self.progress = equations, series, Y, spare, progress
+    def __init__(self, equations: Univariate, series: Series, Y: Array, spare: deque[Workspace], bar: bool) -> None:
+        self.equations, self.series, self.Y, self.spare, self.bar = equations, series, Y, spare, bar
         self.count = 0
 
     def __call__(self, z: Array) -> Array:
@@ -334,7 +326,7 @@ class _Nodes:
         self.count += len(z)
         with ThreadPoolExecutor(len(self.spare)) as pool:
             rest: Iterable[Array] = pool.map(self._one, z[1:])
-            if self.progress and slow:
+            if self.bar and slow:
                 from rich.progress import track
 
                 rest = track(rest, "Tabulating the likelihood", total=len(z) - 1, transient=True)

@@ -24,6 +24,8 @@ from bayesmv.likelihood.protocol import symmetric
 
 #: Most effects per trait for which the (dense) joint diagonalisation is tried.
 LARGEST = 1500
+#: Below this many it is tried on any design.
+SMALL = 200
 _TOLERANCE = 1e-9
 
 
@@ -50,8 +52,7 @@ class Strata(NamedTuple):
 
 def find_strata(design: Design) -> Strata | None:
     """Return the strata of a design; None if records are incomplete, terms do not commute, or it is too large."""
-    q = sum(len(term.levels) for term in design.terms)
-    if not design.complete or not _same_for_all_traits(design) or q > LARGEST or not design.terms:
+    if not design.complete or not _same_for_all_traits(design) or not _promising(design):
         return None
     X = design.fixed.X[:, design.fixed.present.all(axis=1)].toarray()
     gram = X.T @ X
@@ -67,6 +68,20 @@ def find_strata(design: Design) -> Strata | None:
     values = np.stack([np.einsum("ij,ik,kj->j", W, h, W) for h in H], axis=1)
     within = Y.T @ Y - inside.T @ inside
     return _group(values, inside, within, n_free - freedom, len(design.traits) * np.linalg.slogdet(gram)[1])
+
+
+def _promising(design: Design) -> bool:
+    """Whether to try: a dense joint diagonalisation is cheap, or likely to succeed."""
+    q = sum(len(term.levels) for term in design.terms)
+    return 0 < q <= LARGEST and (q <= SMALL or all(_regular(term) for term in design.terms))
+
+
+def _regular(term: TermDesign) -> bool:
+    """Equal numbers of units on independent levels, or a dense kernel, of which no sparse engine can take advantage."""
+    if term.relationship is not None:
+        return bool(term.relationship.precision.nnz > 0.1 * len(term.levels) ** 2)
+    counts = np.bincount(term.incidences[0].indices, minlength=len(term.levels))
+    return bool(np.ptp(counts) == 0)
 
 
 def _same_for_all_traits(design: Design) -> bool:

@@ -17,6 +17,9 @@ from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
 from bayesmv.reml.optimise import Optimum, maximise_reml
 
+#: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
+_ZERO = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class RemlFit:
@@ -133,6 +136,7 @@ class RemlFit:
             error = float(np.sqrt(max(float(gradient @ V @ gradient), 0.0)))
             constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
             constraint = "fixed" if self.given else constraint
+            error = error if self.given or value != 0 or constraint != "boundary" else float("nan")
             rows.append((name, effects[j], effects[i], value, error, constraint))
         return rows
 
@@ -275,12 +279,18 @@ def fit_reml(
     return RemlFit(
         design=design,
         engine=density,
-        theta=design.blocks.from_matrices(design.blocks.matrices(optimum.theta)),
+        theta=_settled(design, optimum.theta),
         loglik=optimum.loglik,
         gradient=optimum.gradient,
         iterations=optimum.iterations,
         converged=optimum.converged,
     )
+
+
+def _settled(design: Design, theta: Array) -> Array:
+    """Canonical θ, with scales that came within rounding of the boundary put on it."""
+    settled = design.blocks.from_matrices(design.blocks.matrices(theta))
+    return np.where(design.blocks.positive & (np.abs(settled) < _ZERO), 0.0, settled)
 
 
 def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:

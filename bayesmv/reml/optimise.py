@@ -103,7 +103,7 @@ def climb(objective: Objective, theta: Array, limit: int = 200) -> Optimum:
     here = objective.expand(theta)
     while not converged and iteration < limit:
         iteration += 1
-        step = _ascent(here)
+        step = _ascent(here, _LONGEST_STEP * max(1.0, float(np.max(np.abs(theta)))))
         gain = float(here.gradient @ step)
         converged = gain < TOLERANCE
         moved = theta + step if gain < _UNSEEN else _search(objective, theta, step, here.value, gain)
@@ -115,12 +115,12 @@ def climb(objective: Objective, theta: Array, limit: int = 200) -> Optimum:
     return Optimum(theta, here.value, here.gradient, iteration, converged)
 
 
-def _ascent(here: Local) -> Array:
+def _ascent(here: Local, longest: float) -> Array:
     """Newton step with negative curvatures reversed, shortened to the longest step allowed."""
     values, vectors = np.linalg.eigh(here.hessian)
     size = np.maximum(np.abs(values), 1e-9 * np.max(np.abs(values)))
     step = vectors @ ((vectors.T @ here.gradient) / size)
-    return np.asarray(step * min(1.0, _LONGEST_STEP / max(float(np.max(np.abs(step))), 1e-300)))
+    return np.asarray(step * min(1.0, longest / max(float(np.max(np.abs(step))), 1e-300)))
 
 
 def _search(objective: Objective, theta: Array, step: Array, value: float, gain: float) -> Array | None:

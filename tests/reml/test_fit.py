@@ -138,7 +138,8 @@ def test_fit_reml__negative_anova_estimate_is_zero(seed, engine):
     if B[0, 0] < W[0, 0]:
         assert R[0, 0] == pytest.approx((df_b * B[0, 0] + df_w * W[0, 0]) / (df_b + df_w))
         assert (reml.at_boundary, row["constraint"]) == (("g",), "boundary")
-        assert row["std_error"] == pytest.approx(0.0, abs=1e-3 * R[0, 0])
+        assert row["component"] == 0.0
+        assert np.isnan(row["std_error"])
         assert reml.varcomp.iloc[1]["std_error"] == pytest.approx(R[0, 0] * np.sqrt(2 / (df_b + df_w)), rel=1e-4)
     else:
         assert (reml.at_boundary, row["constraint"]) == ((), "positive")
@@ -327,14 +328,14 @@ def test_effects_and_fixed__dense_at_the_estimates():
         assert fixed.loc[label, "z_ratio"] == pytest.approx(value / error, rel=1e-7)
     table = reml.effects("animal")
     scale = np.tile(reml.design.scale, 10)
-    assert list(table.columns) == ["level", "trait", "blup", "std_error", "reliability"]
+    assert list(table.columns) == ["level", "trait", "blup", "std_error", "reliability", "accuracy"]
     assert list(table["level"][::2]) == dense.levels[0]
     np.testing.assert_allclose(table["blup"] / scale, dense.blup(0).ravel() / scale, atol=1e-6)
     variances = np.diagonal(dense.pev(0), axis1=1, axis2=2)
     np.testing.assert_allclose((table["std_error"] / scale) ** 2, variances.ravel() / scale**2, atol=1e-6)
     genetic = np.outer(np.diag(dense.K[0]), np.diag(dense.covariances[0]))
     if "animal" not in reml.at_boundary:
-        np.testing.assert_allclose(table["reliability"], (1 - variances / genetic).ravel(), atol=1e-5)
+        np.testing.assert_allclose(table["reliability", "accuracy"], (1 - variances / genetic).ravel(), atol=1e-5)
 
 
 def test_effects__raises_on_unknown_term(reference):
