@@ -103,7 +103,8 @@ chosen = [
     lambs.loc[lambs["fat"].isna(), "animal"].iloc[0],
 ]
 draws = int(os.environ.get("BAYESMV_DRAWS", "1000"))
-trace = bmv.sample(design, reml=reml, draws=draws, seed=1, effects={"animal": chosen}, progress=False)
+three = {"animal": chosen}
+trace = bmv.sample(design, reml=reml, draws=draws, seed=1, target_accept=0.9, effects=three, progress=False)
 comparison = bmv.compare_reml(trace, reml)
 show(comparison, "term", "parameter", "trait_i", "trait_j", "reml", "median", "hdi_low", "hdi_high", "verdict")
 show(bmv.genetic_parameters(trace, "animal"), "parameter", "trait_i", "trait_j", "median", "hdi_low", "hdi_high")
@@ -119,8 +120,8 @@ print(bmv.convergence(trace))
 # %%
 posterior = bmv.breeding_values(trace, "animal", design=design)
 judge(posterior, "mean")
-wider = (posterior["sd"] / blup["std_error"]).groupby(posterior["trait"], sort=False).median()
-print("posterior sd / standard error of BLUP, median:", wider.round(3).to_dict())
+ratio = (posterior["sd"] / blup["std_error"]).groupby(posterior["trait"]).median()
+print(f"posterior sd / standard error of BLUP, median: wwt {ratio['wwt']:.2f}, fat {ratio['fat']:.2f}")
 drawn = bmv.breeding_values(trace, "animal").merge(truth.breeding_values, on=["level", "trait"])
 show(drawn, "level", "trait", "mean", "sd", "hdi_low", "hdi_high", "true")
 

@@ -1,8 +1,8 @@
 """What README.md shows is what the program does: its Python runs, its model files and commands give what is printed.
 
 ``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text``
-blocks are what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few, and so posterior figures are
-not compared.
+blocks are what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few, and so posterior
+figures are not compared.
 """
 
 import contextlib
