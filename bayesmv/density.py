@@ -102,19 +102,21 @@ class Density:
             raise TypeError(f"no compiled density for {type(engine).__name__}")
 
     def __call__(self, z: Array) -> tuple[float, Array]:
-        """Log density and gradient at z (d,)."""
+        """Log density and gradient at z (d,); -inf and zeros where they are not finite."""
         value, gradient = self._call(
             z, self._centre, self._root, self._layout, self._factors[0], self._factors[1], self._arguments
         )
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros_like(z)
         return value, gradient
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _sd(x, unit):  # type: ignore[no-untyped-def]
     return unit * np.sinh(x) if unit > 0.0 else np.exp(x)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
     """Write θ(x) and the factors; return log|dθ/dx|."""
     anchor = layout.anchor
@@ -140,7 +142,7 @@ def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
     total = 0.0
     for k in range(len(layout.size)):
@@ -160,7 +162,7 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     """Gradient by z from the derivatives by the factors."""
     anchor = layout.anchor
@@ -185,7 +187,7 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     return root.T @ by_x
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-untyped-def]
     c, freedom, products, constant = arrays
     x = centre + root @ z
@@ -214,7 +216,7 @@ def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _invert(V):  # type: ignore[no-untyped-def]
     """Replace a positive definite V by its inverse (Gauss-Jordan on the pivots) and return log|V|; NaN if it is not."""
     log_det = 0.0
@@ -233,7 +235,7 @@ def _invert(V):  # type: ignore[no-untyped-def]
     return log_det
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[no-untyped-def]
     x = centre + root @ z
     theta = np.empty(len(x))
@@ -248,7 +250,7 @@ def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[n
     return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _sparse_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-untyped-def]
     symbolic, blocks, slots, work, small, loading, patterns, units, constant = arrays
     x = centre + root @ z
@@ -280,7 +282,7 @@ def _sparse_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _invert_observed(R, seen, out):  # type: ignore[no-untyped-def]
     """Inverse of the observed part of R, embedded in zeros; return its log-determinant."""
     index = np.flatnonzero(seen)

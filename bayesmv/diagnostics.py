@@ -29,6 +29,8 @@ class Convergence:
         Divergent transitions after tuning.
     chains
         Number of chains.
+    not_finite
+        Draws that are not finite numbers.
 
     References
     ----------
@@ -40,6 +42,7 @@ class Convergence:
     smallest_tail_ess: float
     divergences: int
     chains: int
+    not_finite: int = 0
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -53,6 +56,8 @@ class Convergence:
         if not min(self.smallest_bulk_ess, self.smallest_tail_ess) >= enough:
             smallest = min(self.smallest_bulk_ess, self.smallest_tail_ess)
             out.append(f"effective sample size {smallest:.0f} is under {enough}: run more draws")
+        if self.not_finite:
+            out.append(f"{self.not_finite} draws are not finite numbers: check the scale of the data")
         if self.divergences:
             out.append(f"{self.divergences} divergent transitions: raise target_accept, to 0.95 for example")
         return tuple(out)
@@ -108,8 +113,16 @@ def convergence(trace: xr.DataTree) -> Convergence:
         smallest_bulk_ess=_worst(table["ess_bulk"], np.nanmin),
         smallest_tail_ess=_worst(table["ess_tail"], np.nanmin),
         divergences=int(trace["sample_stats"].to_dataset()["diverging"].sum()),
+        not_finite=_not_finite(trace),
         chains=int(trace["posterior"].to_dataset().sizes[dims.CHAIN]),
     )
+
+
+def _not_finite(trace: xr.DataTree) -> int:
+    """Number of covariances and standard deviations drawn that are not finite; null variances have no correlations."""
+    posterior = trace["posterior"].to_dataset()
+    names = [n for n in posterior.data_vars if str(n).endswith((dims.covariance_name(""), dims.sd_name("")))]
+    return int(sum((~np.isfinite(posterior[n].to_numpy())).sum() for n in names))
 
 
 def _worst(values: Array, pick: Callable[[Array], Any]) -> float:

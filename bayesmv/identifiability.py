@@ -162,7 +162,7 @@ def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
     inside = Z.T @ Q
     gram = (Z.T @ Z).toarray() - inside @ inside.T
     values = np.linalg.eigvalsh(gram)
-    return int((values > 1e-9 * max(float(values[-1]), 1e-300)).sum())
+    return int((values > 1e-9 * float((Z.T @ Z).diagonal().max())).sum())
 
 
 def _residual(design: Design, X: Array) -> TermInformation:

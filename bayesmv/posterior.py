@@ -15,6 +15,10 @@ from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.priors import CovariancePrior, log_prior
 from bayesmv.reml.optimise import Local, Optimum, RestrictedObjective, climb
 
+#: The mode is only a start for the sampler: gain in log density below which it is found.
+_NEAR_ENOUGH = 1e-6
+_LARGEST = 1e100
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogPosterior:
@@ -51,19 +55,27 @@ class LogPosterior:
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""
-        theta = self.coordinates.constrain(x)
-        value, gradients = self.engine.value_and_gradient(self.blocks.matrices(theta))
-        if not np.isfinite(value):
+        with np.errstate(all="ignore"):
+            theta = self.coordinates.constrain(x)
+            if not _usable(theta):
+                return -np.inf, np.zeros_like(x)
+            value, gradients = self.engine.value_and_gradient(self.blocks.matrices(theta))
+            prior, d_prior = self.prior(theta)
+            value += prior + self.coordinates.log_jacobian(x)
+            gradient = self.coordinates.pullback(x, self.blocks.pullback(theta, gradients) + d_prior)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros_like(x)
-        prior, d_prior = self.prior(theta)
-        by_theta = self.blocks.pullback(theta, gradients) + d_prior
-        return value + prior + self.coordinates.log_jacobian(x), self.coordinates.pullback(x, by_theta)
+        return value, gradient
 
     def value(self, x: Array) -> float:
         """Log density at x (d,)."""
-        theta = self.coordinates.constrain(x)
-        value = self.engine.loglik(self.blocks.matrices(theta))
-        return value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
+        with np.errstate(all="ignore"):
+            theta = self.coordinates.constrain(x)
+            if not _usable(theta):
+                return -np.inf
+            value = self.engine.loglik(self.blocks.matrices(theta))
+            value += self.prior(theta)[0] + self.coordinates.log_jacobian(x)
+        return value if np.isfinite(value) else -np.inf
 
     def expand(self, x: Array) -> Local:
         """Log density, gradient, and a negative Hessian with the average information for the likelihood's."""
@@ -83,7 +95,7 @@ class LogPosterior:
 
     def mode(self, start: Array, limit: int = 100) -> Optimum:
         """Highest point of the density of x, climbed to from `start` (d,)."""
-        return climb(self, start, limit)
+        return climb(self, start, limit, tolerance=_NEAR_ENOUGH)
 
     def prior(self, theta: Array) -> tuple[float, Array]:
         """Unnormalised log prior density of θ, and its gradient (d,)."""
@@ -92,6 +104,11 @@ class LogPosterior:
             for name, structure, at in zip(self.design.names, self.blocks.structures, self.blocks.slices, strict=True)
         ]
         return sum(value for value, _ in parts), np.concatenate([gradient for _, gradient in parts])
+
+
+def _usable(theta: Array) -> bool:
+    """Whether squares of the parameters are numbers, not overflows."""
+    return bool(np.all(np.abs(theta) < _LARGEST))
 
 
 def log_posterior(

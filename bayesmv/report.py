@@ -17,8 +17,6 @@ from bayesmv.likelihood import likelihood
 from bayesmv.reml.fit import RemlFit
 
 WIDTH = 100
-#: Columns that may take several lines.
-_WRAPPED = {"component", "effect", "verdict", "parameter"}
 
 
 def console() -> Console:
@@ -41,9 +39,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], wor
     out = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     words = set(words)
     for name in columns:
-        out.add_column(
-            name, justify="left" if name in words else "right", overflow="fold", no_wrap=name not in _WRAPPED
-        )
+        out.add_column(name, justify="left" if name in words else "right", overflow="fold", no_wrap=name not in words)
     for row in rows:
         out.add_row(*row)
     return out

@@ -215,7 +215,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
         "model": design.spec.to_toml(),
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
         "structures": json.dumps({n: s.word for n, s in zip(design.names, design.blocks.structures, strict=True)}),
-        "factors": json.dumps({term.name: term.factor for term in design.spec.random}),
+        "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
         "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),
         "engine": posterior.engine.name,

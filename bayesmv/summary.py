@@ -173,9 +173,9 @@ def _records(source: RemlFit | xr.DataTree, term: str) -> Array | None:
 
 
 def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
-    """Terms on the same factor as the genetic one: permanent environment."""
+    """Terms on the same factor and traits as the genetic one: permanent environment."""
     if isinstance(source, RemlFit):
-        factors = {t.name: t.factor for t in source.design.spec.random}
+        factors = {t.name: [t.factor, t.traits] for t in source.design.spec.random}
     else:
         factors = json.loads(source.attrs["factors"])
     return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
-from nbconvert.preprocessors import ExecutePreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, ExecutePreprocessor
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 FOLDER = Path(__file__).resolve().parent
@@ -34,6 +34,7 @@ def make_notebook(script: Path) -> None:
     cells = [new[kind](source, id=f"cell-{i}") for i, (kind, source) in enumerate(read_cells(script))]
     notebook = new_notebook(cells=cells, metadata=_KERNEL)
     ExecutePreprocessor(timeout=600).preprocess(notebook, {"metadata": {"path": str(script.parent)}})
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})
     for cell in notebook.cells:
         cell.metadata = {}  # times of execution would change with every run
     notebook.metadata = _KERNEL

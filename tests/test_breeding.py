@@ -1,5 +1,6 @@
 """The simulated flock: what it holds, that the truth is found again, and breeding values against dense algebra."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from bayesmv.effects import effect_dataset, effect_moments, wanted_effects
 from bayesmv.errors import DataError, SpecError
 from bayesmv.posterior import log_posterior
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "models"
 TRAITS = ["wwt", "fat"]
 LEVEL = ["level", "trait"]
 LAMBS, PARENTS = bmv.load_dataset("breeding"), bmv.load_pedigree("breeding")
@@ -346,3 +348,15 @@ def test_wanted_effects__raises_on_unknown_litter_or_term(design):
         wanted_effects(design, {"litter": ["A001-15"]})
     with pytest.raises(SpecError, match="no random term 'dam'; random terms: 'animal', 'litter'"):
         wanted_effects(design, ["dam"])
+
+
+@pytest.mark.slow
+def test_example__runs_and_says_what_the_truth_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAYESMV_DRAWS", "50")
+    runpy.run_path(str(ROOT / "examples" / "02_animal_model.py"))
+    printed = capsys.readouterr().out
+    assert "600 animals: 60 founders, 15 sires, 90 dams" in printed
+    for expected in ("correlation with truth", "posterior sd / standard error of BLUP", "without litter: LR = "):
+        assert expected in printed
+    assert not list(tmp_path.iterdir())

@@ -395,7 +395,5 @@ def test_check_size__fewer_records_than_parameters():
 @pytest.mark.parametrize("factor", [2.0, -0.001])
 def test_check_size__duplicated_traits(factor):
     data = frame().assign(y2=lambda d: factor * d["y1"] + 3)
-    with pytest.raises(
-        DataError, match=r"the trait 'y2' is a linear combination of 'y1' after fixed effects"
-    ):
+    with pytest.raises(DataError, match=r"the trait 'y2' is a linear combination of 'y1' after fixed effects"):
         build(data=data)

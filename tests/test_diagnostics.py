@@ -152,7 +152,6 @@ def test_convergence__nothing_moved(draws):
     assert not verdict.converged
 
 
-@pytest.mark.xfail(strict=True, reason="draws that are not finite are passed over by nanmax, and the run 'converges'")
 def test_convergence__draws_that_are_not_finite_are_a_problem(draws):
     design, x = draws
     trace = trace_of(design, x)

@@ -116,10 +116,7 @@ def test_reports__long_names_are_whole():
             assert name[-4:] in letters
 
 
-CROPPED = pytest.mark.xfail(strict=True, reason="parameter_report crops numbers, exponents too, where names are long")
-
-
-@pytest.mark.parametrize("model", [*MODELS[:-1], pytest.param("long names", marks=CROPPED)])
+@pytest.mark.parametrize("model", MODELS)
 def test_parameter_report__no_number_is_cropped(model):
     _, _, trace = results(model)
     frame = variance_components(trace)

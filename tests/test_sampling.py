@@ -193,7 +193,7 @@ def test_sample__attributes_say_what_was_done(trace, tmp_path):
         "Residual": CovariancePrior(),
     }
     assert json.loads(attrs["structures"]) == {"block": "us", "family": "us", "Residual": "us"}
-    assert json.loads(attrs["factors"]) == {"block": "block", "family": "family"}
+    assert json.loads(attrs["factors"]) == {"block": ["block", None], "family": ["family", None]}
     assert json.loads(attrs["notes"]) == []
     assert json.loads(attrs["versions"]) == {n: version(n) for n in ("bayesmv", "nutpie", "numpy", "xarray")}
     assert (attrs["engine"], attrs["seed"], attrs["tune"]) == ("sparse", 1, 300)

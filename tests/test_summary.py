@@ -170,7 +170,6 @@ def test_genetic_parameters__same_rows_for_reml_and_posterior(trace, fit):
     pd.testing.assert_frame_equal(genetic_parameters(trace)[labels], genetic_parameters(fit)[labels])
 
 
-@pytest.mark.xfail(strict=True, reason="_same_subject takes any term on the same factor for permanent environment")
 def test_genetic_parameters__terms_of_other_traits_are_no_permanent_environment():
     """Two terms on one factor, each for a trait of its own, are two genetic terms, and no repeatability."""
     design = make_design("at(trait, y1):family + at(trait, y2):family", residual="diag(trait):units")

@@ -139,7 +139,7 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
                     d_loads[left, i, a] += half[i, b] * G[a, b]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def evaluate(symbolic, blocks, slots, work, small, gradient):  # type: ignore[no-untyped-def]
     """Whether M is positive definite, log|C| and y'Py; the derivatives are left in `small`."""
     slot_matrices(slots, small.loads, small.precisions, small.matrices)

@@ -12,8 +12,11 @@ from bayesmv.design import Design, TermDesign
 from bayesmv.likelihood.cholesky import solve_lower, solve_upper, workspace
 from bayesmv.likelihood.equations import Equations, Load, build_equations
 from bayesmv.likelihood.kernels import evaluate, solve_augmented
-from bayesmv.likelihood.protocol import FLOOR, clipped_factor, symmetric
+from bayesmv.likelihood.protocol import clipped_factor, symmetric
 from bayesmv.likelihood.symbolic import Ints, locate
+
+#: Eigenvalues of R, in phenotypic variances, are raised to this: the equations need its inverse.
+RESIDUAL_FLOOR = 1e-8
 
 
 class Solution(NamedTuple):
@@ -252,7 +255,7 @@ class MixedModelLikelihood:
         return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
 
     def _fill(self, sigmas: Sequence[Array]) -> float:
-        """Compute loads and residual precisions; return log|R| over all units, infinite where R is singular."""
+        """Compute loads and residual precisions; return log|R| over all units, infinite where R is null."""
         *random, R = sigmas
         factors = [clipped_factor(S) for S in random]
         for load, out in zip(self.equations.loads, self._small.loads, strict=True):
@@ -261,8 +264,9 @@ class MixedModelLikelihood:
         log_R = 0.0
         for p, seen in enumerate(self.equations.patterns):
             values, vectors = np.linalg.eigh(R[np.ix_(seen, seen)])
-            if values[0] < FLOOR:
+            if values[-1] < RESIDUAL_FLOOR:
                 return np.inf
+            values = np.maximum(values, RESIDUAL_FLOOR)
             self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
             log_R += float(self._pattern_units[p] * np.sum(np.log(values)))
         return log_R

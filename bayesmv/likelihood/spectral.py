@@ -74,12 +74,10 @@ class Univariate:
 
     Parameters
     ----------
-    X
-        Fixed-effect design (n, p), columns of unit mean square.
-    Z
-        Incidence (n, q), at most one number in a row.
+    X, Z
+        Conditioned fixed-effect design (n, p), and incidence (n, q), at most one number in a row.
     precision, log_K, log_X
-        K⁻¹ (q, q), log|K|, and what the scaling of X took from log|X'V⁻¹X|.
+        K⁻¹ (q, q), log|K|, and what conditioning of X took from log|X'V⁻¹X|.
     place, entries, symbolic
         Permuted position of each unknown (p + q,), assembly and symbolic factor.
     """
@@ -150,11 +148,9 @@ class Univariate:
 
 def univariate(design: Design) -> Univariate:
     """Analyse the equations of one trait of a design."""
-    X = design.fixed.X[:, design.fixed.present.all(axis=1)]
-    size = np.sqrt(np.asarray(X.multiply(X).mean(axis=0)).reshape(-1))
-    scaled, Z = sparse.csr_array(X @ sparse.diags_array(1.0 / size)), design.terms[0].incidences[0]
-    K, relationship = _precision(design), design.terms[0].relationship
-    p, W = X.shape[1], sparse.csr_array(sparse.hstack([scaled, Z]))
+    X, log_X = _condition(design.fixed.X[:, design.fixed.present.all(axis=1)])
+    Z, K, relationship = design.terms[0].incidences[0], _precision(design), design.terms[0].relationship
+    p, W = X.shape[1], sparse.csr_array(sparse.hstack([X, Z]))
     gram = sparse.coo_array(W.T @ W)
     rows, cols = np.hstack([[gram.row, gram.col], np.add([K.row, K.col], p)]).astype(np.int64)
     power = np.concatenate([(gram.row >= p) * 1 + (gram.col >= p), np.zeros(K.nnz, dtype=np.int64)])
@@ -163,15 +159,25 @@ def univariate(design: Design) -> Univariate:
     rows, cols, value = place[rows], place[cols], np.concatenate([gram.data, K.data])
     low = rows >= cols
     return Univariate(
-        X=scaled,
+        X=X,
         Z=Z,
         precision=sparse.csr_array(K),
         log_K=0.0 if relationship is None else relationship.log_determinant,
-        log_X=2.0 * float(np.log(size).sum()),
+        log_X=log_X,
         place=place,
         entries=Entries(diagonal, locate(symbolic, rows[low], cols[low]), power[low], value[low]),
         symbolic=symbolic,
     )
+
+
+def _condition(X: sparse.csc_array) -> tuple[sparse.csr_array, float]:
+    """XB with columns of unit mean square, dense ones (a mean, years) orthogonal to each other, and -2 log|det B|."""
+    dense = np.diff(X.indptr) > 0.5 * X.shape[0]
+    Q, R = np.linalg.qr(X[:, dense].toarray())
+    sizes = np.append(np.abs(np.diag(R)), sparse.linalg.norm(X[:, ~dense], axis=0)) / np.sqrt(X.shape[0])
+    rest = X[:, ~dense] @ sparse.diags_array(1.0 / sizes[len(R) :])
+    whole = sparse.hstack([sparse.csr_array(Q * np.sqrt(X.shape[0])), rest])
+    return sparse.csr_array(whole), 2.0 * float(np.log(sizes).sum())
 
 
 def _precision(design: Design) -> sparse.coo_array:
@@ -244,10 +250,8 @@ class SpectralTable:
 
     Parameters
     ----------
-    design
-        What it was made for.
-    series
-        The functions, Y in the units of that design; the constant is that of one trait.
+    design, series
+        What it was made for, and the functions of Y in the units of that design; the constant is that of one trait.
     error
         Estimated interpolation error of d and S, per unit (mean square).
     factorisations
@@ -327,9 +331,10 @@ class _Nodes:
         with ThreadPoolExecutor(len(self.spare)) as pool:
             rest: Iterable[Array] = pool.map(self._one, z[1:])
             if self.bar and slow:
-                from rich.progress import track
+                from rich import console, progress
 
-                rest = track(rest, "Tabulating the likelihood", total=len(z) - 1, transient=True)
+                screen = console.Console(stderr=True)
+                rest = progress.track(rest, "Tabulating the likelihood", len(z) - 1, console=screen, transient=True)
             return np.array([first, *rest])
 
     def _one(self, z: float) -> Array:

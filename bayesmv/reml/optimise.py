@@ -96,8 +96,8 @@ def maximise_reml(engine: RestrictedLikelihood, blocks: CovarianceBlocks, start:
     return optimum
 
 
-def climb(objective: Objective, theta: Array, limit: int = 200) -> Optimum:
-    """Climb from θ (d,) by Newton steps with a line search until the next step promises nothing."""
+def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float = TOLERANCE) -> Optimum:
+    """Climb from θ (d,) by Newton steps with a line search until the next step promises less than `tolerance`."""
     converged = False
     iteration = 0
     here = objective.expand(theta)
@@ -105,7 +105,7 @@ def climb(objective: Objective, theta: Array, limit: int = 200) -> Optimum:
         iteration += 1
         step = _ascent(here, _LONGEST_STEP * max(1.0, float(np.max(np.abs(theta)))))
         gain = float(here.gradient @ step)
-        converged = gain < TOLERANCE
+        converged = gain < tolerance
         moved = theta + step if gain < _UNSEEN else _search(objective, theta, step, here.value, gain)
         if moved is None:
             converged = gain < 1e-5

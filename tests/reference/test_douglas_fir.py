@@ -6,7 +6,6 @@ import pytest
 from published import Model, answers, cases, check, check_maximum, correlation, folder, models_with_components, pedigree
 
 import bayesmv as bmv
-from bayesmv.errors import ConvergenceWarning
 
 TRAITS = ("H04", "C13")
 ORIGINS = [f"p{letter}" for letter in "ABCFGHIJK"]
@@ -115,12 +114,6 @@ def test_fit_reml__douglas_fir_from_a_runaway_start(failed):
     assert fit.loglik == pytest.approx(BIVARIATE.fit.loglik, abs=1e-7)
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True,
-    raises=ConvergenceWarning,
-    reason="steps are no longer than 0.5 phenotypic sd, so that a start 600 sd away takes more than 200 iterations",
-)
 def test_fit_reml__douglas_fir_from_the_failure(failed):
     """Started at the published failure itself."""
     fit = bmv.fit_reml(BIVARIATE.fit.design, start=failed)
