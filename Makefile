@@ -27,7 +27,7 @@ test: install  ## the fast tests (a few minutes)
 test-all: install  ## every test, also the statistical ones
 	$(PY) -m pytest -m "slow or not slow"
 
-bench: install  ## the benchmarks behind README's "How fast"
+bench: install  ## the benchmarks, in CPU time
 	$(PY) -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 lint: install  ## ruff, lint and format

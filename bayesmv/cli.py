@@ -54,7 +54,9 @@ Draws = Annotated[int, typer.Option(help="Draws kept per chain.", min=1)]
 Tune = Annotated[int, typer.Option(help="Tuning draws per chain.", min=1)]
 Chains = Annotated[int, typer.Option(help="Number of chains.", min=1)]
 Cores = Annotated[int, typer.Option(help="Chains that run at once.", min=1)]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed gives the same draws.", min=0, max=2**63 - 1)]
+Seed = Annotated[int, typer.Option(help="Seed; the same seed repeats the run, but for rounding.", min=0, max=2**63 - 1)]
+Target = Annotated[float, typer.Option(help="Target acceptance probability of NUTS.", min=0.5, max=0.999)]
+Picture = Annotated[Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
 
 
@@ -126,6 +128,7 @@ def sample(
     chains: Chains = 4,
     cores: Cores = 2,
     seed: Seed = 1,
+    target_accept: Target = 0.9,
     output: Output = None,
     effects: Annotated[bool, typer.Option("--effects", help="Also draw fixed and random effects.")] = False,
     as_json: AsJson = False,
@@ -143,7 +146,7 @@ def sample(
     _check_format(as_json, as_csv)
     _check_output(output)
     design = load_design(model, data)
-    trace = _sample(design, _fit(design), draws, tune, chains, cores, seed, effects)
+    trace = _sample(_fit(design), draws, tune, chains, cores, seed, target_accept, effects)
     _save(trace, output)
     components, verdict = variance_components(trace), convergence(trace)
     genetic = genetic_parameters(trace) if design.spec.genetic else None
@@ -166,10 +169,9 @@ def compare(
     chains: Chains = 4,
     cores: Cores = 2,
     seed: Seed = 1,
+    target_accept: Target = 0.9,
     output: Output = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")
-    ] = None,
+    plot: Picture = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -188,7 +190,7 @@ def compare(
     _check_picture(plot)
     design = load_design(model, data)
     fit = _fit(design)
-    trace = _sample(design, fit, draws, tune, chains, cores, seed, effects=False)
+    trace = _sample(fit, draws, tune, chains, cores, seed, target_accept)
     _save(trace, output)
     frame, verdict = compare_reml(trace, fit), convergence(trace)
     if plot is not None:
@@ -258,12 +260,19 @@ def _fit(design: Design) -> RemlFit:
 
 
 def _sample(
-    design: Design, fit: RemlFit, draws: int, tune: int, chains: int, cores: int, seed: int, effects: bool
+    fit: RemlFit,
+    draws: int,
+    tune: int,
+    chains: int,
+    cores: int,
+    seed: int,
+    target_accept: float,
+    effects: bool = False,
 ) -> xr.DataTree:
     from bayesmv.sampling import sample as run
 
     return run(
-        design,
+        fit.design,
         reml=fit,
         engine=fit.engine,
         draws=draws,
@@ -271,6 +280,7 @@ def _sample(
         chains=chains,
         cores=cores,
         seed=seed,
+        target_accept=target_accept,
         effects=effects,
     )
 

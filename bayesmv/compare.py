@@ -14,7 +14,8 @@ from bayesmv.covariance import SINGULAR, Array
 from bayesmv.diagnostics import draws_of
 from bayesmv.errors import SpecError
 from bayesmv.priors import CovariancePrior
-from bayesmv.reml.fit import RemlFit, component_gradient
+from bayesmv.reml.delta import component_gradient, standard_error
+from bayesmv.reml.fit import RemlFit
 from bayesmv.summary import describe, term_names
 
 #: A posterior whose squared interquartile range is more than this share of the prior's says mostly what the prior said.
@@ -103,7 +104,7 @@ def reml_component(reml: RemlFit, name: str, i: int, j: int, as_correlation: boo
     """REML estimate and standard error of one covariance or correlation."""
     V = reml.term_covariance(name)
     value, gradient = component_gradient(reml.covariances[name], i, j, as_correlation)
-    error = float(np.sqrt(max(float(gradient @ V @ gradient), 0.0)))
+    error = standard_error(V, gradient)
     # A correlation at ±1 is held there; its delta-method error would be a rounding error.
     on_edge = as_correlation and 1.0 - abs(value) < SINGULAR
     return value, float("nan") if on_edge else error

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
@@ -40,13 +39,11 @@ def _positions(design: Design, name: str, levels: Collection[Any] | None) -> npt
     term = design.term(name)
     if levels is None:
         return np.arange(len(term.levels))
-    if term.relationship is not None:
-        return term.relationship.locate(pd.Series(list(levels)), name)
-    positions = term.levels.get_indexer(pd.Index(list(levels)))
-    if (positions < 0).any():
-        absent = [level for level, p in zip(levels, positions, strict=True) if p < 0]
+    known = {str(level): position for position, level in enumerate(term.levels)}
+    absent = [level for level in levels if str(level) not in known]
+    if absent:
         raise SpecError(f"no level {listing(absent)} of '{name}'; levels: {listing(term.levels)}")
-    return np.asarray(positions)
+    return np.array([known[str(level)] for level in levels], dtype=np.intp)
 
 
 def effect_dataset(

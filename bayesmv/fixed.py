@@ -94,7 +94,8 @@ def build_fixed(
 def _model_matrix(term: FixedTerm, data: pd.DataFrame) -> tuple[dict[str, Array], set[str]]:
     """Columns of one formula by name, and the names of those that come from factors."""
     try:
-        formula = Formula(term.formula if term.traits is None else f"{term.formula} - 1")
+        own_mean = term.traits is None or term.formula.strip() == "1"
+        formula = Formula(term.formula if own_mean else f"{term.formula} - 1")
         if not isinstance(formula, SimpleFormula):
             raise SpecError(f"the fixed effects '{term}' have several parts; write one, without '|' or '~'")
         used = sorted(str(v) for v in formula.required_variables)
@@ -124,6 +125,8 @@ def _first_line(error: Exception) -> str:
 
 def _check_covariates(used: Sequence[str], term: FixedTerm, data: pd.DataFrame) -> None:
     absent = [name for name in used if name not in data.columns]
+    if "trait" in absent:
+        raise SpecError("every trait has effects of its own: write 1 where ASReml has 'trait', and x for 'trait:x'")
     if absent:
         raise SpecError(
             f"the fixed effects '{term}' name {listing(absent)}, which is not a column of the data; "

@@ -186,21 +186,32 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
 def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
     if not text:
         raise SpecError("an empty random term: check for a '+' too many")
-    *prefix, last = split_top(text, ":")
+    parts = split_top(text, ":")
+    prefix = [part for part in parts if _acts_on_traits(part)]
+    factors = [part for part in parts if part not in prefix]
+    if len(factors) != 1:
+        advice = "; make a column of the combinations" if len(factors) > 1 else ""
+        raise SpecError(f"the random term '{text}' needs one factor, as in us(trait):Block{advice}")
     if not prefix and n_traits > 1:
         raise SpecError(
             f"the random term '{text}' does not say how it acts on the traits; "
             f"write us(trait):{text} or diag(trait):{text}"
         )
-    factor, relationship = _parse_factor(last, text)
+    factor, relationship = _parse_factor(factors[0], text)
     structure, traits = _parse_trait_part(prefix, text)
     return RandomTerm(structure=structure, factor=factor, traits=traits, relationship=relationship)
 
 
-def parse_residual(text: str) -> str:
+def _acts_on_traits(part: str) -> bool:
+    """Whether a part of a term is ``structure(trait)`` or ``at(trait, …)``, not a factor."""
+    call = _call(part)
+    return call is not None and (call[1][:1] == ["trait"] or call[0] in STRUCTURES or call[0] in ALIASES)
+
+
+def parse_residual(text: str, n_traits: int) -> str:
     """Read the residual, ``structure(trait):units`` (or ``units:structure(trait)``), and return the structure.
 
-    >>> parse_residual("us(trait):units")
+    >>> parse_residual("us(trait):units", 2)
     'us'
     """
     parts = split_top(text, ":")
@@ -209,6 +220,8 @@ def parse_residual(text: str) -> str:
             f"the residual '{text}' is not understood; write for example us(trait):units or diag(trait):units"
         )
     parts.remove("units")
+    if not parts and n_traits > 1:
+        raise SpecError(f"the residual '{text}' does not say how it acts on the traits; write us(trait):units")
     structure, traits = _parse_trait_part(parts, text)
     if traits is not None:
         raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
@@ -233,5 +246,6 @@ def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
             restricted.append(FixedTerm(formula=":".join(rest), traits=traits))
         else:
             common.append(part)
-    formula = " + ".join(common) if common else "0"
+    means_stated = any(term.formula.strip() == "1" for term in restricted)
+    formula = " + ".join(common) or ("0" if means_stated else "1")
     return (FixedTerm(formula=formula), *restricted)

@@ -115,5 +115,6 @@ def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[Paramete
 
 
 def _per_pair(name: str, traits: Sequence[str], matrix: Array) -> list[Parameter]:
-    pairs = [(i, j) for i in range(len(traits)) for j in range(i)]
+    # A structure without covariances has no correlations to report.
+    pairs = [(i, j) for i in range(len(traits)) for j in range(i) if np.any(matrix[..., i, j])]
     return [Parameter(name, traits[j], traits[i], matrix[..., i, j]) for i, j in pairs]

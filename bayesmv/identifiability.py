@@ -69,9 +69,9 @@ class TermInformation:
                 f"{self.term}: groups the units as {', '.join(self.confounded)} does: the data cannot tell them apart; "
                 f"take one of them out, or give one a relationship"
             )
-        if self.freedom == 0:
+        if self.freedom == 0 and self.term != RESIDUAL:
             out.append(f"{self.term}: confounded with the fixed effects: nothing is left to estimate it from")
-        elif self.free_covariances and self.freedom < m:
+        elif self.free_covariances and self.freedom < m and self.term != RESIDUAL:
             out.append(
                 f"{self.term}: {self.levels} levels give {_count(self.freedom, 'degree')} of freedom for a {m} × {m} "
                 f"matrix: rank ≤ {self.rank}; expect a boundary REML estimate; "
@@ -167,11 +167,12 @@ def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
 
 def _residual(design: Design, X: Array) -> TermInformation:
     seen = design.observed.astype(float)
+    levels = sum(len(t.levels) - 1 for t in design.terms if t.relationship is None)
     return TermInformation(
         term=RESIDUAL,
         size=len(design.traits),
         levels=len(design.units),
-        freedom=len(design.units) - X.shape[1] - sum(len(t.levels) - 1 for t in design.terms if t.relationship is None),
+        freedom=max(0, len(design.units) - X.shape[1] - levels),
         exact=False,
         links=seen.T @ seen,
         effects=design.traits,

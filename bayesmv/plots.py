@@ -84,6 +84,7 @@ def _panel(ax: Any, draws: Array, row: pd.Series) -> None:
         ax.axvspan(*span, color=_REML, alpha=0.12, linewidth=0)
     if row["parameter"] == "correlation":
         ax.set_xlim(-1, 1)
+        ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_yticks([])
     ax.tick_params(labelsize=7)
     ax.set_title(f"{row['term']}: {component_label(row)}", fontsize=8)

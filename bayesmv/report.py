@@ -13,7 +13,7 @@ from rich.text import Text
 from bayesmv.design import Design
 from bayesmv.diagnostics import Convergence
 from bayesmv.identifiability import TermInformation
-from bayesmv.likelihood import likelihood
+from bayesmv.likelihood import engine_name
 from bayesmv.reml.fit import RemlFit
 
 WIDTH = 100
@@ -70,7 +70,7 @@ def design_report(design: Design, information: Iterable[TermInformation]) -> Ren
         (i.term, f"{i.size} × {i.size}", str(i.levels), ("" if i.exact else "≤ ") + str(i.freedom), _fewest_links(i))
         for i in information
     ]
-    engine = likelihood(design).name
+    engine = engine_name(design)
     lines: list[RenderableType] = [
         Text(f"{design.spec}"),
         Text(f"{len(design.units)} units, {design.n_records} records; likelihood engine: {engine}"),

@@ -58,7 +58,7 @@ def sample(
     draws, tune, chains, cores
         Draws kept and tuning draws per chain, number of chains, and how many run at once.
     seed
-        Seed; the same seed gives the same draws.
+        Seed; the same seed repeats the run (but for rounding, which a fresh compilation may change).
     priors
         Priors by name of the term, in place of those of the specification.
     engine

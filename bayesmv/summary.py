@@ -12,12 +12,13 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array, packed_rows
+from bayesmv.covariance import Array, packed_rows, vech
 from bayesmv.design import Design
 from bayesmv.diagnostics import draw_statistics, draws_of
 from bayesmv.effects import effect_moments
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
+from bayesmv.reml.delta import standard_error
 from bayesmv.reml.fit import RemlFit
 from bayesmv.sampling import records_per_level
 from bayesmv.spec import Genetic, read_genetic
@@ -206,14 +207,18 @@ def _posterior_rows(
 def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> list[dict[str, object]]:
     """Estimates with standard errors by the delta method, ``var g = g' V g``, g by central differences."""
     V = fit.component_covariance
-    steps = 1e-4 * np.sqrt(np.maximum(np.diag(V), 1e-300))
+    variances = np.diag(V)
+    steps = np.where(
+        np.isnan(variances), 1e-6 * np.abs(vech(list(fit.covariances.values()))), np.sqrt(variances) * 1e-4
+    )
+    steps = np.maximum(steps, 1e-150)
     shifts = np.concatenate([np.zeros((1, len(V))), np.diag(steps), -np.diag(steps)])
     values = compute(_shifted(fit, shifts))
     rows: list[dict[str, object]] = []
     for p in values:
         estimate, up, down = p.draws[0], p.draws[1 : 1 + len(V)], p.draws[1 + len(V) :]
         g = (up - down) / (2 * steps)
-        error = float(np.sqrt(max(float(g @ V @ g), 0.0))) if np.isfinite(g).all() else np.nan
+        error = standard_error(V, g) if np.isfinite(g).all() else np.nan
         row = {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, "estimate": float(estimate)}
         rows.append(row | {"std_error": error})
     return rows

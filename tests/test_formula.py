@@ -91,7 +91,9 @@ def test_random_term__names():
         ("us(trait):giv(animal, A)", r"'giv\(animal, A\)' in the term .* is not understood; write a column"),
         ("us(trait):vm(animal, 1)", r"'1' in the term .* is not a column name"),
         ("us(units):Block", r"'us\(units\)' in the term .* is not understood; write structure\(trait\)"),
-        ("trait:Block", r"'trait' in the term 'trait:Block' is not understood; write structure\(trait\)"),
+        ("trait:Block", r"the random term 'trait:Block' needs one factor, as in us\(trait\):Block; make a column"),
+        ("us(trait):Block:Family", r"needs one factor, as in us\(trait\):Block; make a column of the combinations"),
+        ("us(trait)", r"the random term 'us\(trait\)' needs one factor, as in us\(trait\):Block$"),
         ("at(trait):Block", r"'at\(trait\)' in the term|unknown covariance structure 'at'"),
         ("us(trait):us(trait):Block", r"'us\(trait\)' in the term .* is not understood"),
         ("at(trait, a):at(trait, b):Block", r"'at\(trait, b\)' in the term .* is not understood"),
@@ -124,11 +126,13 @@ def test_parse_random__genetic_and_permanent_environment_of_one_column():
 @pytest.mark.parametrize("word", sorted([*STRUCTURES, *ALIASES]))
 def test_parse_residual__either_order(word):
     expected = ALIASES.get(word, word)
-    assert parse_residual(f"{word}(trait):units") == parse_residual(f"units:{word}(trait)") == expected
+    assert parse_residual(f"{word}(trait):units", 2) == parse_residual(f"units:{word}(trait)", 2) == expected
 
 
-def test_parse_residual__units_alone_is_idv():
-    assert parse_residual("units") == "idv"
+def test_parse_residual__units_alone_is_for_one_trait():
+    assert parse_residual("units", 1) == "idv"
+    with pytest.raises(SpecError, match="the residual 'units' does not say how it acts on the traits"):
+        parse_residual("units", 2)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ def test_parse_residual__units_alone_is_idv():
 )
 def test_parse_residual__raises(text, message):
     with pytest.raises(SpecError, match=message):
-        parse_residual(text)
+        parse_residual(text, 2)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,8 @@ def test_parse_residual__raises(text, message):
         ("log(a + b) + C(x)", [("log(a + b) + C(x)", None)]),
         ("1 + at(trait, y1):age", [("1", None), ("age", ("y1",))]),
         ("at(trait, y1, y2):age:sex + 1", [("1", None), ("age:sex", ("y1", "y2"))]),
-        ("at(trait, y1):age", [("0", None), ("age", ("y1",))]),
+        ("at(trait, y1):age", [("1", None), ("age", ("y1",))]),
+        ("at(trait, y1):1 + at(trait, y2):1", [("0", None), ("1", ("y1",)), ("1", ("y2",))]),
     ],
 )
 def test_parse_fixed__terms(text, expected):

@@ -45,6 +45,13 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
     return MixedModelLikelihood(design) if spectral is None else spectral
 
 
+def engine_name(design: Design) -> str:
+    """Name the engine that ``auto`` takes for a design, without preparing it."""
+    if find_strata(design) is not None:
+        return StrataLikelihood.name
+    return MixedModelLikelihood.name if obstacle(design) else SpectralLikelihood.name
+
+
 def _spectral(design: Design, progress: bool) -> SpectralLikelihood | None:
     """Return the spectral engine of a design; None if it cannot serve it, or not to its accuracy."""
     if obstacle(design) is not None:

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, packed_rows, vech
+from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, vech
 from bayesmv.design import Design
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
+from bayesmv.reml.delta import component_gradient, propagate, standard_error
 from bayesmv.reml.optimise import Optimum, maximise_reml
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
@@ -89,13 +90,14 @@ class RemlFit:
         """Covariance matrix of the estimated components (stacked lower triangles), in the units of the data.
 
         ``J (J'AI J)⁺ J'``: the average information of the parameters that are free, those on the boundary being held.
+        NaN for components that the data do not identify.
         """
         J = self.design.blocks.jacobian(self.theta)
         if self.given:
             return np.zeros((len(J), len(J)))
-        information = J.T @ self.engine.average_information(self.sigmas) @ J
         unit = vech([np.outer(s, s) for s in self._scales])
-        return np.asarray(np.outer(unit, unit) * (J @ np.linalg.pinv(information, rcond=1e-10, hermitian=True) @ J.T))
+        information = J.T @ self.engine.average_information(self.sigmas) @ J
+        return np.asarray(np.outer(unit, unit) * propagate(J, information))
 
     def term_covariance(self, name: str) -> Array:
         """Covariance matrix of the estimated components of one term (its packed lower triangle)."""
@@ -118,7 +120,8 @@ class RemlFit:
         """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint.
 
         ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the
-        parameter space, ``boundary`` where the matrix is singular in that direction, ``fixed`` where it was given.
+        parameter space, ``boundary`` where the matrix is singular in that direction, ``fixed`` where it was given,
+        ``not identified`` where the data cannot tell it from another component.
         """
         rows = []
         for name, structure in zip(self.design.names, self.design.blocks.structures, strict=True):
@@ -133,9 +136,10 @@ class RemlFit:
         for i, j in structure.support:
             as_correlation = structure.reports_correlations and i != j
             value, gradient = component_gradient(self.covariances[name], i, j, as_correlation)
-            error = float(np.sqrt(max(float(gradient @ V @ gradient), 0.0)))
+            error = standard_error(V, gradient)
             constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
-            constraint = "fixed" if self.given else constraint
+            if self.given or (np.isnan(error) and constraint != "boundary"):
+                constraint = "fixed" if self.given else "not identified"
             error = error if self.given or value != 0 or constraint != "boundary" else float("nan")
             rows.append((name, effects[j], effects[i], value, error, constraint))
         return rows
@@ -210,22 +214,6 @@ class RemlFit:
                 "accuracy": np.sqrt(np.maximum(reliability, 0.0)).reshape(-1),
             }
         )
-
-
-def component_gradient(sigma: Array, i: int, j: int, as_correlation: bool) -> tuple[float, Array]:
-    """Covariance or correlation (i, j) of a matrix, and its derivative by the packed lower triangle."""
-    gradient = np.zeros_like(sigma)
-    if not as_correlation:
-        gradient[i, j] = 1.0
-        return float(sigma[i, j]), gradient[packed_rows(len(sigma))]
-    product = np.sqrt(sigma[i, i] * sigma[j, j])
-    if product <= 0:
-        return float("nan"), gradient[packed_rows(len(sigma))]
-    r = sigma[i, j] / product
-    gradient[i, j] = 1.0 / product
-    gradient[i, i] = -0.5 * r / sigma[i, i]
-    gradient[j, j] = -0.5 * r / sigma[j, j]
-    return float(r), gradient[packed_rows(len(sigma))]
 
 
 def fit_reml(
