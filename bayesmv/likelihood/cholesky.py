@@ -177,7 +177,7 @@ def _factor_panel(values, base, width, height):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def solve_lower(symbolic, factor, x):  # type: ignore[no-untyped-def]
     """Solve L z = x in place, x (order, k)."""
     for s in range(len(symbolic.start) - 1):
@@ -185,14 +185,17 @@ def solve_lower(symbolic, factor, x):  # type: ignore[no-untyped-def]
         begin, width = symbolic.start[s], P.shape[0]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         for j in range(width):
-            x[begin + j] /= P[j, j]
+            for c in range(x.shape[1]):
+                x[begin + j, c] /= P[j, j]
             for i in range(j + 1, width):
-                x[begin + i] -= P[j, i] * x[begin + j]
+                for c in range(x.shape[1]):
+                    x[begin + i, c] -= P[j, i] * x[begin + j, c]
             for p in range(len(rows)):
-                x[rows[p]] -= P[j, width + p] * x[begin + j]
+                for c in range(x.shape[1]):
+                    x[rows[p], c] -= P[j, width + p] * x[begin + j, c]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def solve_upper(symbolic, factor, x):  # type: ignore[no-untyped-def]
     """Solve L' z = x in place, x (order, k)."""
     for s in range(len(symbolic.start) - 2, -1, -1):
@@ -201,10 +204,13 @@ def solve_upper(symbolic, factor, x):  # type: ignore[no-untyped-def]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
         for j in range(width - 1, -1, -1):
             for p in range(len(rows)):
-                x[begin + j] -= P[j, width + p] * x[rows[p]]
+                for c in range(x.shape[1]):
+                    x[begin + j, c] -= P[j, width + p] * x[rows[p], c]
             for i in range(j + 1, width):
-                x[begin + j] -= P[j, i] * x[begin + i]
-            x[begin + j] /= P[j, j]
+                for c in range(x.shape[1]):
+                    x[begin + j, c] -= P[j, i] * x[begin + i, c]
+            for c in range(x.shape[1]):
+                x[begin + j, c] /= P[j, j]
 
 
 @njit(cache=True)

@@ -665,3 +665,28 @@ def test_simple_case__agrees_with_fit():
     case = simple_case(["y1", "y2"], MODEL, data)
     reml = fit_reml(case.design)
     assert Dense(case, list(reml.covariances.values())).loglik == pytest.approx(reml.loglik, abs=1e-8)
+
+
+# ---------------------------------------------------------------- what the data cannot tell apart
+
+
+def test_fit_reml__one_unit_per_level_is_not_identified():
+    """A random term with a level for every unit cannot be told from the residual: no standard error is claimed."""
+    data = grouped(3, groups=6, plants=5, t=1, between=1.0)
+    data["plant"] = np.arange(len(data))
+    reml = fit("y1 ~ 1", "g + plant", data, engine="sparse")
+    table = reml.varcomp.set_index("term")
+    assert list(table.loc[["plant", "Residual"], "constraint"]) == ["not identified"] * 2
+    assert table.loc[["plant", "Residual"], "std_error"].isna().all()
+    alone = fit("y1 ~ 1", "g", data, engine="sparse").varcomp.set_index("term")
+    assert table.loc["g", "constraint"] == "positive"
+    assert table.loc["g", "std_error"] == pytest.approx(alone.loc["g", "std_error"], rel=1e-3)
+
+
+def test_fit_reml__means_stated_per_trait():
+    """``at(trait, y1):1 + at(trait, y2):1`` is the common intercept, written trait by trait."""
+    data = grouped(4, groups=6, plants=5, t=2, between=1.0)
+    one = fit("y1 + y2 ~ 1", "us(trait):g", data)
+    each = fit("y1 + y2 ~ at(trait, y1):1 + at(trait, y2):1", "us(trait):g", data)
+    assert each.loglik == pytest.approx(one.loglik, abs=1e-8)
+    np.testing.assert_allclose(each.fixed["estimate"], one.fixed["estimate"])
