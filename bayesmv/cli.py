@@ -55,7 +55,12 @@ Tune = Annotated[int, typer.Option(help="Tuning draws per chain.", min=1)]
 Chains = Annotated[int, typer.Option(help="Number of chains.", min=1)]
 Cores = Annotated[int, typer.Option(help="Chains that run at once.", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed; the same seed repeats the run, but for rounding.", min=0, max=2**63 - 1)]
-Target = Annotated[float, typer.Option(help="Target acceptance probability of NUTS.", min=0.5, max=0.999)]
+Target = Annotated[
+    float | None,
+    typer.Option(
+        help="Target acceptance of NUTS.  [default: 0.9, 0.95 if REML is on the boundary]", min=0.5, max=0.999
+    ),
+]
 Picture = Annotated[Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
 
@@ -128,7 +133,7 @@ def sample(
     chains: Chains = 4,
     cores: Cores = 2,
     seed: Seed = 1,
-    target_accept: Target = 0.9,
+    target_accept: Target = None,
     output: Output = None,
     effects: Annotated[bool, typer.Option("--effects", help="Also draw fixed and random effects.")] = False,
     as_json: AsJson = False,
@@ -169,7 +174,7 @@ def compare(
     chains: Chains = 4,
     cores: Cores = 2,
     seed: Seed = 1,
-    target_accept: Target = 0.9,
+    target_accept: Target = None,
     output: Output = None,
     plot: Picture = None,
     as_json: AsJson = False,
@@ -266,7 +271,7 @@ def _sample(
     chains: int,
     cores: int,
     seed: int,
-    target_accept: float,
+    target_accept: float | None,
     effects: bool = False,
 ) -> xr.DataTree:
     from bayesmv.sampling import sample as run

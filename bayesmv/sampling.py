@@ -42,7 +42,7 @@ def sample(
     engine: Engine | RestrictedLikelihood = "auto",
     reml: RemlFit | None = None,
     effects: Wanted = False,
-    target_accept: float = 0.9,
+    target_accept: float | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of the covariance matrices with NUTS.
@@ -70,7 +70,8 @@ def sample(
         names of terms, ``{term: levels}`` for chosen levels only, True for all. For many levels prefer
         ``breeding_values(trace, term, design=design)``, which accumulates means and standard deviations.
     target_accept
-        Target acceptance probability of NUTS.
+        Target acceptance probability of NUTS; by default 0.9, and 0.95 where REML lies on the boundary, because there
+        the curvature of the posterior varies most.
     progress
         Show a progress bar; by default on a terminal only.
 
@@ -97,6 +98,8 @@ def sample(
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = replace(log_posterior(design, priors, engine), unit=_FOLD)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
+    if target_accept is None:
+        target_accept = 0.95 if reml.at_boundary else 0.9
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, draws, tune, chains, cores, seed, target_accept, progress)
     tree = {"posterior": covariance_dataset(design, posterior.coordinates.constrain(x)), "sample_stats": stats}

@@ -104,7 +104,7 @@ chosen = [
 ]
 draws = int(os.environ.get("BAYESMV_DRAWS", "1000"))
 three = {"animal": chosen}
-trace = bmv.sample(design, reml=reml, draws=draws, seed=1, target_accept=0.9, effects=three, progress=False)
+trace = bmv.sample(design, reml=reml, draws=draws, seed=1, effects=three, progress=False)
 comparison = bmv.compare_reml(trace, reml)
 show(comparison, "term", "parameter", "trait_i", "trait_j", "reml", "median", "hdi_low", "hdi_high", "verdict")
 show(bmv.genetic_parameters(trace, "animal"), "parameter", "trait_i", "trait_j", "median", "hdi_low", "hdi_high")
