@@ -91,40 +91,41 @@ def sample(
     ----------
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
-    for name, value in {"draws": draws, "chains": chains, "cores": cores, "tune": tune}.items():
-        if value < 1:
-            raise SpecError(f"{name} must be at least 1, not {value}")
+    _require_positive(draws=draws, tune=tune, chains=chains, cores=cores)
     wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = replace(log_posterior(design, priors, engine), unit=_FOLD)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
-    if target_accept is None:
-        target_accept = 0.95 if reml.at_boundary else 0.9
+    settings = {
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "cores": cores,
+        "seed": seed,
+        "target_accept": target_accept or (0.95 if reml.at_boundary else 0.9),
+        "progress_bar": sys.stderr.isatty() if progress is None else progress,
+    }
     with threadpool_limits(1, user_api="blas"):
-        x, stats = _nuts(posterior, reml, draws, tune, chains, cores, seed, target_accept, progress)
-    tree = {"posterior": covariance_dataset(design, posterior.coordinates.constrain(x)), "sample_stats": stats}
+        x, stats = _nuts(posterior, reml, settings)
+    theta = posterior.coordinates.constrain(x)
+    draws_of_all = covariance_dataset(design, theta)
     if wanted is not None:
-        theta, rng = posterior.coordinates.constrain(x), np.random.default_rng([seed, 1])
-        tree["posterior"] = tree["posterior"].merge(effect_dataset(design, theta, wanted, rng))
-    tree["observed_data"] = _observed(design)
-    tree["constant_data"] = _constant(design)
-    out = xr.DataTree.from_dict(tree)
+        rng = np.random.default_rng([seed, 1])
+        draws_of_all = draws_of_all.merge(effect_dataset(design, theta, wanted, rng))
+    groups = {"posterior": draws_of_all, "sample_stats": stats}
+    out = xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
     out.attrs.update(_attributes(design, posterior, seed, tune))
     return out
 
 
-def _nuts(
-    posterior: LogPosterior,
-    reml: RemlFit,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progress: bool | None,
-) -> tuple[Array, xr.Dataset]:
-    """Draws of x (chains, draws, d) and the sampler's statistics."""
+def _require_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise SpecError(f"{name} must be at least 1, not {value}")
+
+
+def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
+    """Draws of x (chains, draws, d) and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
@@ -144,17 +145,7 @@ def _nuts(
     compiled = from_pyfunc(
         d, make_density, make_expand, [np.dtype("float64")], [(d,)], ["x"], make_initial_point_fn=make_start
     )
-    result = nutpie.sample(
-        compiled,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        seed=seed,
-        target_accept=target_accept,
-        save_warmup=False,
-        progress_bar=sys.stderr.isatty() if progress is None else progress,
-    )
+    result = nutpie.sample(compiled, save_warmup=False, **settings)
     return np.asarray(result["posterior"]["x"].values), result["sample_stats"].to_dataset()
 
 

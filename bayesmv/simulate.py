@@ -8,7 +8,6 @@ With U_k (levels, t) the effects of random factor k and E (n, t) the residuals,
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -179,17 +178,7 @@ def standard_effects(
     if relationship is None:
         codes, levels = pd.factorize(column, sort=True)
         return _related(None, len(levels), t, rng)[codes]
-    return _related(relationship, len(relationship.ids), t, rng)[_locate(relationship, column, name)]
-
-
-def _locate(relationship: Relationship, column: pd.Series[Any], name: str) -> npt.NDArray[np.intp]:
-    codes = relationship.locate(column, name)
-    if (codes < 0).any():
-        strangers = column[codes < 0].unique()
-        raise DataError(
-            f"{len(strangers)} levels of '{name}' are not in its relationship: {listing(strangers)}; add them to it"
-        )
-    return codes
+    return _related(relationship, len(relationship.ids), t, rng)[relationship.locate(column, name)]
 
 
 def _related(relationship: Relationship | None, q: int, t: int, rng: np.random.Generator) -> Array:
