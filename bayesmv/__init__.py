@@ -7,6 +7,7 @@ from bayesmv.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.design import Design, build_design
 from bayesmv.diagnostics import convergence
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
+from bayesmv.groups import group_shares, without_groups
 from bayesmv.identifiability import identifiability
 from bayesmv.io import load_design
 from bayesmv.pedigree import Pedigree
@@ -43,6 +44,7 @@ __all__ = [
     "convergence",
     "fit_reml",
     "genetic_parameters",
+    "group_shares",
     "identifiability",
     "likelihood_ratio",
     "load_dataset",
@@ -56,4 +58,5 @@ __all__ = [
     "simulate_records",
     "simulate_traits",
     "variance_components",
+    "without_groups",
 ]

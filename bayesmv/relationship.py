@@ -341,8 +341,8 @@ def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> 
         raise PedigreeError(f"{listing(columns)} tell how a table is read; give them to Pedigree.from_frame")
     if len(pedigree.groups):
         raise PedigreeError(
-            f"genetic groups are not part of a Relationship: {listing(pedigree.groups)}; read the pedigree without "
-            "groups and fit their shares as covariates, or use Pedigree.inverse_with_groups"
+            f"genetic groups are not part of a Relationship: {listing(pedigree.groups)}; fit "
+            "bmv.group_shares(pedigree) as covariates and give bmv.without_groups(pedigree) here"
         )
     return pedigree
 

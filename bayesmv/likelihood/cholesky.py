@@ -34,6 +34,7 @@ class Workspace(NamedTuple):
     inverse: Array
     product: Array
     gathered: Array
+    square: Array
     place: Ints
     head: Ints
     following: Ints
@@ -51,6 +52,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
         inverse=np.zeros(size),
         product=np.zeros((below + width) * max(width, 1)),
         gathered=np.zeros(below * below),
+        square=np.zeros(width * width),
         place=np.zeros(order, dtype=np.int64),
         head=np.zeros(count, dtype=np.int64),
         following=np.zeros(count, dtype=np.int64),
@@ -231,7 +233,7 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
         _divide_rows(work.factor, base, width, height, below, work.product)
         _gather(symbolic, work.inverse, row_start[s], below, work.place, work.gathered)
         _below(work.gathered, work.product, work.inverse, base, width, height, below)
-        _square(work.factor, work.product, work.inverse, base, width, height, below)
+        _square(work.factor, work.product, work.square, work.inverse, base, width, height, below)
 
 
 @njit(cache=True, fastmath=FAST)
@@ -302,21 +304,21 @@ def _below(R, Y, inverse, base, width, height, below):  # type: ignore[no-untype
 
 
 @njit(cache=True, fastmath=FAST)
-def _square(factor, Y, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
-    """Write S_JJ = (L11 L11')⁻¹ - Y' S_RJ to the square of a panel."""
-    inv = np.zeros((width, width))  # column j of L11⁻¹ in row j
-    for j in range(width):
-        inv[j, j] = 1.0 / factor[base + j * height + j]
+def _square(factor, Y, inv, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
+    """Write S_JJ = (L11 L11')⁻¹ - Y' S_RJ to the square of a panel; `inv` is scratch for L11⁻¹."""
+    for j in range(width):  # column j of L11⁻¹ in row j of inv
+        column = U(j * width)
+        inv[column + U(j)] = 1.0 / factor[base + j * height + j]
         for i in range(j + 1, width):
             total = 0.0
             for k in range(j, i):
-                total += factor[base + k * height + i] * inv[j, k]
-            inv[j, i] = -total / factor[base + i * height + i]
+                total += factor[base + k * height + i] * inv[column + U(k)]
+            inv[column + U(i)] = -total / factor[base + i * height + i]
     for i in range(width):
         for j in range(i + 1):
             total = 0.0
-            for k in range(i, width):
-                total += inv[i, k] * inv[j, k]
+            for k in range(U(i), U(width)):
+                total += inv[U(i * width) + k] * inv[U(j * width) + k]
             left, right = U(i * below), U(base + j * height + width)
             for k in range(U(below)):
                 total -= Y[left + k] * inverse[right + k]
