@@ -20,6 +20,7 @@ install: $(VENV)/.installed  ## make .venv with bayesmv and all it needs
 
 demo: install  ## the main job on the shipped data: REML beside the posterior
 	$(VENV)/bin/bayesmv compare models/canty_us.toml
+	$(PY) examples/published.py
 
 test: install  ## the fast tests (a few minutes)
 	$(PY) -m pytest

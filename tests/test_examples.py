@@ -51,3 +51,14 @@ def test_notebook__was_run_without_errors_and_is_small(path):
     assert {(output.output_type, output.get("name")) for output in outputs} == {("stream", "stdout")}
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert path.stat().st_size < LARGEST_NOTEBOOK
+
+
+def test_published__estimates_and_gain(monkeypatch, capsys):
+    """What `make demo` prints after the comparison."""
+    monkeypatch.chdir(FOLDER.parent)
+    runpy.run_path(str(FOLDER / "published.py"))
+    printed = capsys.readouterr().out
+    rows = [line.split() for line in printed.splitlines()[1:10]]
+    assert [row[3] for row in rows] == [row[4] for row in rows]
+    assert "Family correlation: 0.37, published 0.37" in printed
+    assert "us minus diag: 10.29, published 8.53." in printed

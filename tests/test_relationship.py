@@ -105,9 +105,7 @@ def test_from_pedigree__raise_on_columns_of_a_pedigree():
 @pytest.mark.parametrize("make", [Relationship.from_pedigree, Relationship.dominance])
 def test_from_pedigree__raise_on_genetic_groups(make):
     frame = pd.DataFrame({"id": ["a", "b"], "sire": ["G", "a"], "dam": ["G", "G"]})
-    with pytest.raises(
-        PedigreeError, match=r"genetic groups are not part of a Relationship: 'G'; .*group_shares"
-    ):
+    with pytest.raises(PedigreeError, match=r"genetic groups are not part of a Relationship: 'G'; .*group_shares"):
         make(Pedigree.from_frame(frame, groups=["G"]))
 
 
