@@ -60,15 +60,6 @@ def workspace(symbolic: Supernodes) -> Workspace:
     )
 
 
-@njit(cache=True, inline="always")
-def _panel(values, symbolic, s):  # type: ignore[no-untyped-def]
-    """Panel (w, w + r) of supernode s: row j holds column j of the factor."""
-    width = symbolic.start[s + 1] - symbolic.start[s]
-    height = width + symbolic.row_start[s + 1] - symbolic.row_start[s]
-    begin = symbolic.panel_start[s]
-    return values[begin : begin + height * width].reshape(width, height)
-
-
 @njit(cache=True)
 def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     """Replace the lower triangle in ``work.factor`` by its Cholesky factor; False if it is not positive definite.
@@ -180,39 +171,39 @@ def _factor_panel(values, base, width, height):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def solve_lower(symbolic, factor, x):  # type: ignore[no-untyped-def]
-    """Solve L z = x in place, x (order, k)."""
+def solve_lower(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
+    """Solve L z = rhs in place, (order, k)."""
     for s in range(len(symbolic.start) - 1):
-        P = _panel(factor, symbolic, s)
-        begin, width = symbolic.start[s], P.shape[0]
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        width = end - begin
         for j in range(width):
-            for c in range(x.shape[1]):
-                x[begin + j, c] /= P[j, j]
-            for i in range(j + 1, width):
-                for c in range(x.shape[1]):
-                    x[begin + i, c] -= P[j, i] * x[begin + j, c]
-            for p in range(len(rows)):
-                for c in range(x.shape[1]):
-                    x[rows[p], c] -= P[j, width + p] * x[begin + j, c]
+            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
+            for c in range(rhs.shape[1]):
+                x = rhs[begin + j, c] / column[j]
+                rhs[begin + j, c] = x
+                for i in range(j + 1, width):
+                    rhs[begin + i, c] -= column[i] * x
+                for p in range(len(rows)):
+                    rhs[rows[p], c] -= column[width + p] * x
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def solve_upper(symbolic, factor, x):  # type: ignore[no-untyped-def]
-    """Solve L' z = x in place, x (order, k)."""
+def solve_upper(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
+    """Solve L' z = rhs in place, (order, k)."""
     for s in range(len(symbolic.start) - 2, -1, -1):
-        P = _panel(factor, symbolic, s)
-        begin, width = symbolic.start[s], P.shape[0]
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
+        width = end - begin
         for j in range(width - 1, -1, -1):
-            for p in range(len(rows)):
-                for c in range(x.shape[1]):
-                    x[begin + j, c] -= P[j, width + p] * x[rows[p], c]
-            for i in range(j + 1, width):
-                for c in range(x.shape[1]):
-                    x[begin + j, c] -= P[j, i] * x[begin + i, c]
-            for c in range(x.shape[1]):
-                x[begin + j, c] /= P[j, j]
+            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
+            for c in range(rhs.shape[1]):
+                x = rhs[begin + j, c]
+                for i in range(j + 1, width):
+                    x -= column[i] * rhs[begin + i, c]
+                for p in range(len(rows)):
+                    x -= column[width + p] * rhs[rows[p], c]
+                rhs[begin + j, c] = x / column[j]
 
 
 @njit(cache=True)

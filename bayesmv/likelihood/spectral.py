@@ -30,7 +30,7 @@ from bayesmv.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import chebyshev
 from bayesmv.likelihood.chebyshev import Scale, Series, moments, restricted
-from bayesmv.likelihood.cholesky import FAST, Workspace, factorize, workspace
+from bayesmv.likelihood.cholesky import FAST, Workspace, factorize, solve_lower, solve_upper, workspace
 from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.likelihood.protocol import symmetric
 from bayesmv.likelihood.symbolic import Ints, Supernodes, analyse, locate
@@ -109,8 +109,8 @@ class Univariate:
         """Solve the factored equations for right-hand sides (p, k) and (q, k)."""
         rhs = np.empty((len(self.place), fixed.shape[1]))
         rhs[self.place] = np.concatenate([fixed, random])
-        _forward(self.symbolic, work.factor, rhs)
-        _backward(self.symbolic, work.factor, rhs)
+        solve_lower(self.symbolic, work.factor, rhs)
+        solve_upper(self.symbolic, work.factor, rhs)
         solution = rhs[self.place]
         return solution[: len(fixed)], solution[len(fixed) :]
 
@@ -206,42 +206,6 @@ def _factor(symbolic, work, entries, root):  # type: ignore[no-untyped-def]
     for e in range(len(entries.value)):
         work.factor[entries.position[e]] += entries.value[e] * root ** entries.power[e]
     return factorize(symbolic, work)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _forward(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
-    """Solve L z = rhs in place, (order, k)."""
-    for s in range(len(symbolic.start) - 1):
-        begin, end = symbolic.start[s], symbolic.start[s + 1]
-        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
-        width = end - begin
-        for j in range(width):
-            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
-            for c in range(rhs.shape[1]):
-                x = rhs[begin + j, c] / column[j]
-                rhs[begin + j, c] = x
-                for i in range(j + 1, width):
-                    rhs[begin + i, c] -= column[i] * x
-                for p in range(len(rows)):
-                    rhs[rows[p], c] -= column[width + p] * x
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _backward(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
-    """Solve L' z = rhs in place, (order, k)."""
-    for s in range(len(symbolic.start) - 2, -1, -1):
-        begin, end = symbolic.start[s], symbolic.start[s + 1]
-        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
-        width = end - begin
-        for j in range(width - 1, -1, -1):
-            column = factor[symbolic.panel_start[s] + j * (width + len(rows)) :]
-            for c in range(rhs.shape[1]):
-                x = rhs[begin + j, c]
-                for i in range(j + 1, width):
-                    x -= column[i] * rhs[begin + i, c]
-                for p in range(len(rows)):
-                    x -= column[width + p] * rhs[rows[p], c]
-                rhs[begin + j, c] = x / column[j]
 
 
 @dataclass(frozen=True, kw_only=True)
