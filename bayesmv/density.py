@@ -254,44 +254,49 @@ def _sparse_density(
     z: Array, centre: Array, root: Array, layout: Layout, L: Array, dL: Array, arrays: tuple[Any, ...]
 ) -> tuple[float, Array]:
     # Three compiled calls, not one: compiled as a whole, the kernels of the factorisation ran at 0.6 of their speed.
-    symbolic, blocks, slots, work, small, loading, patterns, units, constant = arrays
-    x, theta, log_jacobian, log_R = _sparse_fill(z, centre, root, layout, L, small, loading, patterns, units)
-    if not np.isfinite(log_R):
+    symbolic, blocks, slots, work, small, loading, classes, constant = arrays
+    x, theta, log_jacobian, log_V = _sparse_fill(z, centre, root, layout, L, small, loading, classes)
+    if not np.isfinite(log_V):
         return -np.inf, np.zeros_like(z)
     ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small, True)
     if not ok:
         return -np.inf, np.zeros_like(z)
-    log_prior, gradient = _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units)
-    return constant + log_jacobian + log_prior - 0.5 * (log_R + log_C + ypy), gradient
+    log_prior, gradient = _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes)
+    return constant + log_jacobian + log_prior - 0.5 * (log_V + log_C + ypy), gradient
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_fill(z, centre, root, layout, L, small, loading, patterns, units):  # type: ignore[no-untyped-def]
-    """Write loads and residual precisions; return x, θ, log|dθ/dx| and log|R|, NaN where R is not positive definite."""
+def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: ignore[no-untyped-def]
+    """Write loads and precisions; return x, θ, log|dθ/dx| and Σ log|V|, NaN where a V is not positive definite."""
     x = centre + root @ z
     theta = np.empty(len(x))
     log_jacobian = _fill_factors(layout, x, theta, L)
     for e in range(len(loading.load)):
         small.loads[loading.load[e], loading.trait[e]] = L[loading.term[e], loading.effect[e]]
-    R = L[-1] @ L[-1].T
-    log_R = 0.0
-    for p in range(len(patterns)):
-        log_R += units[p] * _invert_observed(R, patterns[p], small.precisions[p])
-    return x, theta, log_jacobian, log_R
+    log_V = 0.0
+    for p in range(len(classes.units)):
+        V = np.zeros((L.shape[1], L.shape[1]))
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            AL = classes.matrix[e] @ L[classes.block[e]]
+            V[: len(AL), : len(AL)] += AL @ AL.T
+        log_V += classes.units[p] * _invert_observed(V, classes.observed[p], small.precisions[p])
+    return x, theta, log_jacobian, log_V
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units):  # type: ignore[no-untyped-def]
+def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  # type: ignore[no-untyped-def]
     """Log prior, and the gradient by z of the log posterior, from the derivatives by loads and precisions."""
     dL[:] = 0.0
     for e in range(len(loading.load)):
         for j in range(L.shape[2]):
             d = small.d_loads[loading.load[e], loading.trait[e], j]
             dL[loading.term[e], loading.effect[e], j] -= 0.5 * d
-    for p in range(len(units)):
+    for p in range(len(classes.units)):
         Q = small.precisions[p]
-        D = units[p] * Q - Q @ (0.5 * (small.d_precisions[p] + small.d_precisions[p].T)) @ Q
-        dL[-1] -= D @ L[-1]
+        D = classes.units[p] * Q - Q @ (0.5 * (small.d_precisions[p] + small.d_precisions[p].T)) @ Q
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            A = classes.matrix[e]
+            dL[classes.block[e]] -= A.T @ (D @ (A @ L[classes.block[e]]))
     log_prior = _add_prior(layout, L, dL)
     return log_prior, _gather(layout, x, theta, dL, root)
 
