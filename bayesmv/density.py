@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from bayesmv.coordinates import BEND, STRAIGHT
 from bayesmv.covariance import Array
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
 from bayesmv.likelihood.chebyshev import restricted
@@ -26,13 +27,13 @@ class Layout(NamedTuple):
     anchor
         Scale that every parameter is anchored to (:mod:`bayesmv.coordinates`), (d,).
     unit
-        Unit of folded coordinates; 0 for logarithms.
+        Unit of the planar coordinates.
     block, row, col, parameter
         Where every nonzero entry of the factors stands, and the parameter that it is.
     size
         Size of each matrix (B,).
-    c, a, b
-        Row weights of the priors, (B, m).
+    c, a, b, diagonal
+        Row weights of the priors, and the column of the diagonal entry of each row, (B, m).
     nu, scale
         Degrees of freedom and scale of the half-t priors, (B,).
     """
@@ -47,15 +48,18 @@ class Layout(NamedTuple):
     c: Array
     a: Array
     b: Array
+    diagonal: Ints
     nu: Array
     scale: Array
 
 
 def layout_of(posterior: LogPosterior) -> Layout:
-    """Flatten the structures and priors of a posterior."""
+    """Flatten the structures and priors of a posterior in planar coordinates."""
+    if posterior.unit is None:
+        raise ValueError("the compiled density is that of planar coordinates: give the posterior a unit")
     blocks = posterior.blocks
     sizes = np.array([s.size for s in blocks.structures])
-    weights = np.zeros((3, len(sizes), sizes.max()))
+    weights = np.zeros((4, len(sizes), sizes.max()))
     places: list[Ints] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
     for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
@@ -65,7 +69,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
     block, row, col, parameter = np.concatenate(places, axis=1)
     return Layout(
         anchor=blocks.anchor,
-        unit=float(posterior.unit or 0.0),
+        unit=posterior.unit,
         block=block,
         row=row,
         col=col,
@@ -74,6 +78,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
         c=weights[0],
         a=weights[1],
         b=weights[2],
+        diagonal=weights[3].astype(np.int64),
         nu=np.array([float(p.sd.nu) for p in priors]),
         scale=np.array([float(p.sd.scale) for p in priors]),
     )
@@ -112,31 +117,48 @@ class Density:
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _sd(x, unit):  # type: ignore[no-untyped-def]
-    return unit * np.sinh(x) if unit > 0.0 else np.exp(x)
+def _rows(anchor, x):  # type: ignore[no-untyped-def]
+    """Count n, b and q² of the row of every scale, in its place."""
+    count, b, square = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
+    for p in range(len(x)):
+        if anchor[p] == p:
+            b[p] = np.log1p(np.exp(-BEND * abs(x[p]))) / BEND + max(x[p], 0.0)
+            square[p] += b[p] ** 2
+        elif anchor[p] >= 0:
+            count[anchor[p]] += 1.0
+            square[anchor[p]] += x[p] ** 2
+    return count, b, square
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _radial(square, n, unit):  # type: ignore[no-untyped-def]
+    """g, d log s / d log q and its derivative by log q, from q²."""
+    r = np.sqrt(square) / STRAIGHT
+    sinh, rest = np.sinh(r), 1.0 + square
+    slope = r * np.cosh(r) / sinh
+    gain = unit * (square / rest) ** (0.5 * n) * sinh / r
+    return gain, n / rest + slope, -2.0 * n * square / rest**2 + slope - (r / sinh) ** 2
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
     """Write θ(x) and the factors; return log|dθ/dx|."""
-    anchor = layout.anchor
-    square = np.ones(len(x))
+    anchor, unit = layout.anchor, layout.unit
+    count, b, square = _rows(anchor, x)
+    gain = np.ones(len(x))
     total = 0.0
+    for d in range(len(x)):
+        theta[d] = x[d]
+        if anchor[d] == d and count[d] == 0.0:
+            theta[d] = unit * STRAIGHT * np.sinh(x[d] / STRAIGHT)
+            total += np.log(unit * np.cosh(x[d] / STRAIGHT))
+        elif anchor[d] == d:
+            gain[d], elasticity, _ = _radial(square[d], count[d], unit)
+            theta[d] = gain[d] * b[d]
+            total += (count[d] + 1.0) * np.log(gain[d]) + np.log(elasticity) - np.log1p(np.exp(-BEND * x[d]))
     for p in range(len(x)):
         if anchor[p] >= 0 and anchor[p] != p:
-            square[anchor[p]] += np.sinh(x[p]) ** 2
-            total += np.log(np.cosh(x[p]))
-    for p in range(len(x)):
-        theta[p] = x[p]
-        if anchor[p] == p:
-            theta[p] = _sd(x[p], layout.unit) / np.sqrt(square[p])
-            if layout.unit > 0.0:
-                total -= np.log(np.abs(np.tanh(x[p])))
-    for p in range(len(x)):
-        if anchor[p] >= 0:
-            total += np.log(np.abs(theta[anchor[p]]))
-            if anchor[p] != p:
-                theta[p] = theta[anchor[p]] * np.sinh(x[p])
+            theta[p] = gain[anchor[p]] * x[p]
     for e in range(len(layout.block)):
         L[layout.block[e], layout.row[e], layout.col[e]] = theta[layout.parameter[e]]
     return total
@@ -157,8 +179,9 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
             for j in range(m):
                 dL[k, i, j] += slope * L[k, i, j]
             if a != 0.0:
-                total += a * np.log(np.abs(L[k, i, i]))
-                dL[k, i, i] += a / L[k, i, i]
+                j = layout.diagonal[k, i]
+                total += a * np.log(np.abs(L[k, i, j]))
+                dL[k, i, j] += a / L[k, i, j]
     return total
 
 
@@ -170,20 +193,23 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     for e in range(len(layout.block)):
         by_theta[layout.parameter[e]] += dL[layout.block[e], layout.row[e], layout.col[e]]
     by_x = by_theta.copy()
-    for p in range(len(theta)):
-        if anchor[p] == p:
-            by_x[p] = 0.0
-    for p in range(len(theta)):
+    count, b, square = _rows(anchor, x)
+    along = np.zeros(len(x))
+    for p in range(len(x)):
         if anchor[p] >= 0:
-            by_x[anchor[p]] += by_theta[p] * theta[p] + 1.0
-    for p in range(len(theta)):
+            along[anchor[p]] += theta[p] * by_theta[p]
+    for p in range(len(x)):
         d = anchor[p]
-        if d >= 0 and d != p:
-            shrink = np.sinh(x[p]) * np.cosh(x[p]) * (theta[d] / _sd(x[d], layout.unit)) ** 2
-            by_x[p] = by_theta[p] * theta[d] * np.cosh(x[p]) - by_x[d] * shrink + np.tanh(x[p])
-    for p in range(len(theta)):
-        if anchor[p] == p and layout.unit > 0.0:
-            by_x[p] = by_x[p] / np.tanh(x[p]) - 2.0 / np.sinh(2.0 * x[p])
+        if d == p and count[d] == 0.0:
+            r = x[d] / STRAIGHT
+            by_x[d] = by_theta[d] * layout.unit * np.cosh(r) + np.tanh(r) / STRAIGHT
+        elif d >= 0:
+            gain, elasticity, bend = _radial(square[d], count[d], layout.unit)
+            radial = ((along[d] + count[d] + 1.0) * (elasticity - 1.0) + bend / elasticity) / square[d]
+            by_x[p] = gain * by_theta[p] + radial * (b[d] if p == d else x[p])
+            if p == d:
+                rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
+                by_x[d] = by_x[d] * rate + BEND * (1.0 - rate)
     return root.T @ by_x
 
 
