@@ -136,13 +136,13 @@ def _pull_affine(root, by_x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _square(F, out):  # type: ignore[no-untyped-def]
-    """Write FF'."""
-    for i in range(F.shape[0]):
-        for j in range(F.shape[0]):
-            out[i, j] = 0.0
-            for k in range(F.shape[1]):
-                out[i, j] += F[i, k] * F[j, k]
+def _add_square(F, seen, out):  # type: ignore[no-untyped-def]
+    """Add FF' on the rows and columns `seen`."""
+    for i in range(len(seen)):
+        for j in range(len(seen)):
+            if seen[i] and seen[j]:
+                for k in range(F.shape[1]):
+                    out[i, j] += F[i, k] * F[j, k]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -241,7 +241,7 @@ def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     sigma, G, half = np.zeros_like(L), np.zeros_like(L), np.empty((3, t, t))
     V, seen = half[0], np.ones(t, np.bool_)
     for k in range(len(L)):
-        _square(L[k], sigma[k])
+        _add_square(L[k], seen, sigma[k])
     for s in range(len(freedom)):
         _weighted_sum(c[s], sigma, V)
         log_det = _invert(V, seen)
@@ -292,9 +292,9 @@ def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[n
     x = _affine(centre, root, z)
     theta = np.empty(len(x))
     value = _fill_factors(layout, x, theta, L)
-    sigma, G = np.empty_like(L), np.empty_like(L)
+    sigma, G, seen = np.zeros_like(L), np.empty_like(L), np.ones(L.shape[1], np.bool_)
     for k in range(len(L)):
-        _square(L[k], sigma[k])
+        _add_square(L[k], seen, sigma[k])
     loglik = restricted(sigma[0], sigma[1], series, G[0], G[1])
     if not np.isfinite(loglik):
         return -np.inf, np.zeros(len(z))
@@ -311,59 +311,75 @@ def _sparse_density(
     z: Array, centre: Array, root: Array, layout: Layout, L: Array, dL: Array, arrays: tuple[Any, ...]
 ) -> tuple[float, Array]:
     # Three compiled calls, not one: compiled as a whole, the kernels of the factorisation ran at 0.6 of their speed.
-    symbolic, blocks, slots, work, small, loading, patterns, units, constant = arrays
-    x, theta, log_jacobian, log_R = _sparse_fill(z, centre, root, layout, L, small, loading, patterns, units)
-    if not np.isfinite(log_R):
+    symbolic, blocks, slots, work, small, loading, classes, constant = arrays
+    x, theta, log_jacobian, log_V = _sparse_fill(z, centre, root, layout, L, small, loading, classes)
+    if not np.isfinite(log_V):
         return -np.inf, np.zeros_like(z)
     ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small, True)
     if not ok:
         return -np.inf, np.zeros_like(z)
-    log_prior, gradient = _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units)
-    return constant + log_jacobian + log_prior - 0.5 * (log_R + log_C + ypy), gradient
+    log_prior, gradient = _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes)
+    return constant + log_jacobian + log_prior - 0.5 * (log_V + log_C + ypy), gradient
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_fill(z, centre, root, layout, L, small, loading, patterns, units):  # type: ignore[no-untyped-def]
-    """Write loads and residual precisions; return x, θ, log|dθ/dx| and log|R|, NaN where R is not positive definite."""
+def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: ignore[no-untyped-def]
+    """Write loads and precisions; return x, θ, log|dθ/dx| and Σ log|V|, NaN where a V is not positive definite."""
     x = _affine(centre, root, z)
     theta = np.empty(len(x))
     log_jacobian = _fill_factors(layout, x, theta, L)
     for e in range(len(loading.load)):
         for j in range(L.shape[2]):
             small.loads[loading.load[e], loading.trait[e], j] = L[loading.term[e], loading.effect[e], j]
-    R = np.empty(L.shape[1:])
-    _square(L[-1], R)
-    log_R = 0.0
-    for p in range(len(patterns)):
-        seen, Q = patterns[p], small.precisions[p]
-        for i in range(len(seen)):
-            for j in range(len(seen)):
-                Q[i, j] = R[i, j] if seen[i] and seen[j] else 0.0
-        log_R += units[p] * _invert(Q, seen)
-    return x, theta, log_jacobian, log_R
+    AL = np.empty(classes.matrix.shape[1:])
+    log_V = 0.0
+    for p in range(len(classes.units)):
+        V = small.precisions[p]
+        V[:] = 0.0
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            multiply(classes.matrix[e], L[classes.block[e]], AL)
+            _add_square(AL, classes.observed[p], V)
+        log_V += classes.units[p] * _invert(V, classes.observed[p])
+    return x, theta, log_jacobian, log_V
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units):  # type: ignore[no-untyped-def]
+def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  # type: ignore[no-untyped-def]
     """Log prior, and the gradient by z of the log posterior, from the derivatives by loads and precisions."""
     dL[:] = 0.0
     for e in range(len(loading.load)):
         for j in range(L.shape[2]):
             d = small.d_loads[loading.load[e], loading.trait[e], j]
             dL[loading.term[e], loading.effect[e], j] -= 0.5 * d
-    t, F = L.shape[1], L[-1]
-    QF, inner, outer = np.empty((t, t)), np.empty((t, t)), np.empty((t, t))
-    for p in range(len(units)):  # dL -= Q (n F - D Q F), D the symmetric derivative by Q
-        Q, D = small.precisions[p], small.d_precisions[p]
-        multiply(Q, F, QF)
-        for i in range(t):
-            for j in range(t):
-                inner[i, j] = units[p] * F[i, j]
-                for k in range(t):
-                    inner[i, j] -= 0.5 * (D[i, k] + D[k, i]) * QF[k, j]
-        multiply(Q, inner, outer)
-        for i in range(t):
-            for j in range(t):
-                dL[-1, i, j] -= outer[i, j]
+    t, m = classes.matrix.shape[1:]
+    D, half, AL, DAL = np.empty((t, t)), np.empty((t, t)), np.empty((t, m)), np.empty((t, m))
+    for p in range(len(classes.units)):
+        _by_covariance(small.precisions[p], small.d_precisions[p], classes.units[p], half, D)
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            multiply(classes.matrix[e], L[classes.block[e]], AL)
+            multiply(D, AL, DAL)
+            _subtract_product(classes.matrix[e], DAL, dL[classes.block[e]])
     log_prior = _add_prior(layout, L, dL)
     return log_prior, _gather(layout, x, theta, dL, root)
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _by_covariance(Q, d_precision, units, half, out):  # type: ignore[no-untyped-def]
+    """Write n Q - Q S Q, S the symmetric part of the derivative by Q."""
+    for i in range(len(Q)):
+        for j in range(len(Q)):
+            out[i, j] = 0.5 * (d_precision[i, j] + d_precision[j, i])
+    multiply(Q, out, half)
+    multiply(half, Q, out)
+    for i in range(len(Q)):
+        for j in range(len(Q)):
+            out[i, j] = units * Q[i, j] - out[i, j]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _subtract_product(A, B, out):  # type: ignore[no-untyped-def]
+    """Subtract A'B."""
+    for i in range(A.shape[1]):
+        for j in range(B.shape[1]):
+            for k in range(A.shape[0]):
+                out[i, j] -= A[k, i] * B[k, j]

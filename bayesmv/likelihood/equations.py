@@ -10,7 +10,8 @@ The block of M between node i and node j (a level with its effects, a fixed cova
 
     M_ij = Σ_s g_ij,s  Φ_κ(s)' Q_p(s) Φ_λ(s)
 
-where Q_p is the inverse residual covariance of missing-pattern p, Φ the *load* of a kind of node on the traits
+where Q_p is the inverse covariance V_p⁻¹ of the records of class p (:mod:`~bayesmv.likelihood.absorption`; V is R where
+nothing is absorbed, and stands in the place of R throughout), Φ the *load* of a kind of node on the traits
 (constant for fixed effects and y, rows of F for a random term) and g a cross-product of incidences that never
 changes. M stays well conditioned when a Σ is singular, because no Σ is inverted.
 
@@ -20,7 +21,7 @@ Source: Henderson (1984), Applications of Linear Models in Animal Breeding; Bate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from scipy import sparse
 
 from bayesmv.covariance import Array
 from bayesmv.design import Design, TermDesign
+from bayesmv.likelihood.absorption import FEWEST, Reduced, reduce_design
 from bayesmv.likelihood.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.likelihood.symbolic import Ints, Supernodes, analyse, locate
 
@@ -56,9 +58,9 @@ class Load(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Small matrices that the blocks are made of: pattern, left load and right load; -1 for the constant identity."""
+    """Small matrices that the blocks are made of: class, left load and right load; -1 for the constant identity."""
 
-    pattern: Ints
+    klass: Ints
     left: Ints
     right: Ints
 
@@ -97,10 +99,8 @@ class Equations:
 
     Parameters
     ----------
-    patterns
-        Missing patterns (P, t), True where recorded.
-    pattern_of
-        Pattern of each unit (n,).
+    reduced
+        The design without the levels that are absorbed.
     loads, slots, blocks, symbolic
         See there.
     node_first
@@ -113,8 +113,7 @@ class Equations:
         Size by which each fixed covariate was divided, (v,).
     """
 
-    patterns: npt.NDArray[np.bool_]
-    pattern_of: Ints
+    reduced: Reduced
     loads: tuple[Load, ...]
     slots: Slots
     blocks: Blocks
@@ -125,14 +124,22 @@ class Equations:
     fixed_scale: Array
 
 
-def build_equations(design: Design) -> Equations:
-    """Analyse the mixed-model equations of a design: blocks, fill-reducing order, supernodes."""
-    patterns, pattern_of = np.unique(design.observed, axis=0, return_inverse=True)
-    pattern_of = pattern_of.reshape(-1).astype(np.int64)
+def build_equations(design: Design, fewest: int | None = FEWEST) -> Equations:
+    """Analyse the mixed-model equations of a design: blocks, fill-reducing order, supernodes.
+
+    Parameters
+    ----------
+    design
+        The design.
+    fewest
+        See :func:`~bayesmv.likelihood.absorption.reduce_design`.
+    """
+    reduced = reduce_design(design, fewest)
+    design = replace(design, terms=reduced.terms)
     fixed_scale = _column_size(design.fixed.X)
     node_first, node_size = _nodes(design)
     loads = _loads(design, node_first, fixed_scale)
-    rows, cols, slot, weight, slots = _cross_products(design, loads, pattern_of, patterns, node_first)
+    rows, cols, slot, weight, slots = _cross_products(design, loads, reduced, node_first)
     order = _elimination_order(rows, cols, node_size)
     position = np.argsort(order)
     scalar_of = np.concatenate([[0], np.cumsum(node_size[order])])[position]
@@ -141,8 +148,7 @@ def build_equations(design: Design) -> Equations:
     symbolic = _symbolic(position[rows], position[cols], node_size[order])
     blocks = _collect_blocks(scalar_of[rows], scalar_of[cols], node_size[rows], node_size[cols], slot, weight, symbolic)
     return Equations(
-        patterns=patterns,
-        pattern_of=pattern_of,
+        reduced=reduced,
         loads=loads,
         slots=slots,
         blocks=blocks,
@@ -209,21 +215,20 @@ def _place(incidence: Array | sparse.csr_array, first: int, n_nodes: int) -> spa
 def _cross_products(
     design: Design,
     loads: tuple[Load, ...],
-    pattern_of: Ints,
-    patterns: npt.NDArray[np.bool_],
+    reduced: Reduced,
     node_first: Ints,
 ) -> tuple[Ints, Ints, Ints, Array, Slots]:
     """All terms g of all blocks as (row node, column node, slot, g), and the slots."""
     keys: list[tuple[int, int, int]] = [(-1, -1, -1)]
     parts: list[tuple[Ints, Ints, Ints, Array]] = [_precisions(design, node_first)]
-    for p in range(len(patterns)):
-        rows = pattern_of == p
+    for p, observed in enumerate(reduced.classes.observed):
+        rows = reduced.class_of == p
         inside = [load.incidence[rows] for load in loads]
         for a, left in enumerate(inside):
-            if not _touches(loads[a], patterns[p]):
+            if not _touches(loads[a], observed):
                 continue
             for b, right in enumerate(inside):
-                if not _touches(loads[b], patterns[p]):
+                if not _touches(loads[b], observed):
                     continue
                 product = sparse.coo_array(left.T @ right)
                 if product.nnz:
@@ -235,7 +240,7 @@ def _cross_products(
 
 
 def _touches(load: Load, observed: npt.NDArray[np.bool_]) -> bool:
-    """Whether a load reaches a trait that the pattern records."""
+    """Whether a load reaches a trait that is recorded."""
     return bool(observed[load.traits].any() if load.term >= 0 else (load.constant[observed] != 0).any())
 
 

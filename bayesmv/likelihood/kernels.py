@@ -13,13 +13,13 @@ def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def
     """Φ_κ' Q_p Φ_λ of every slot, (slots, m, m); the identity for slot 0."""
     t, m = loads.shape[1], loads.shape[2]
     half = np.empty((t, m))
-    for s in range(len(slots.pattern)):
-        if slots.pattern[s] < 0:
+    for s in range(len(slots.klass)):
+        if slots.klass[s] < 0:
             for a in range(m):
                 for b in range(m):
                     out[s, a, b] = 1.0 if a == b else 0.0
             continue
-        left, right, Q = loads[slots.left[s]], loads[slots.right[s]], precisions[slots.pattern[s]]
+        left, right, Q = loads[slots.left[s]], loads[slots.right[s]], precisions[slots.klass[s]]
         multiply(Q, right, half)
         for a in range(m):
             for b in range(m):
@@ -115,8 +115,8 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
     half = np.empty((t, m))
     d_loads[:] = 0.0
     d_precisions[:] = 0.0
-    for s in range(1, len(slots.pattern)):
-        p, left, right, G = slots.pattern[s], slots.left[s], slots.right[s], gradients[s]
+    for s in range(1, len(slots.klass)):
+        p, left, right, G = slots.klass[s], slots.left[s], slots.right[s], gradients[s]
         for i in range(t):  # half = Φ_κ G
             for b in range(m):
                 total = 0.0

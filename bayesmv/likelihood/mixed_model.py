@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -77,8 +78,19 @@ class MixedModelLikelihood:
         self.equations = equations or build_equations(design)
         self._work = workspace(self.equations.symbolic)
         self._small = _allocate(design, self.equations)
-        self._pattern_units = np.bincount(self.equations.pattern_of, minlength=len(self.equations.patterns))
         self._constant = _constant(design, self.equations)
+
+    @property
+    def _terms(self) -> tuple[TermDesign, ...]:
+        """Random terms of the levels that are in the equations."""
+        return self.equations.reduced.terms
+
+    @cached_property
+    def _whole(self) -> MixedModelLikelihood:
+        """The engine with every level in its equations."""
+        if not any(len(gone.levels) for gone in self.equations.reduced.absorbed):
+            return self
+        return MixedModelLikelihood(self.design, build_equations(self.design, fewest=None))
 
     @property
     def arrays(self) -> tuple[Any, ...]:
@@ -97,8 +109,7 @@ class MixedModelLikelihood:
             self._work,
             self._small,
             loading,
-            eq.patterns,
-            self._pattern_units,
+            eq.reduced.classes,
             self._constant,
         )
 
@@ -114,8 +125,10 @@ class MixedModelLikelihood:
         """Restricted log-likelihood and its derivative by every matrix."""
         value = self._evaluate(sigmas, gradient=True)
         factors = [clipped_factor(S) for S in sigmas[:-1]]
-        gradients = [self._random_gradient(k, F) for k, F in enumerate(factors)]
-        return value, [*gradients, self._residual_gradient()]
+        gradients = [self._random_gradient(k, F) for k, F in enumerate(factors)] + [np.zeros_like(sigmas[-1])]
+        for k, A, G in self._class_gradients():
+            gradients[k] += (A.T @ G @ A)[: len(gradients[k]), : len(gradients[k])]
+        return value, gradients
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
         """Average information of the stacked lower triangles of the matrices.
@@ -123,8 +136,7 @@ class MixedModelLikelihood:
         A working variate f_i = V_i P y is made for every component; then ``AI_ij = ½ f_i'P f_j`` with
         ``f'Pf = f'R⁻¹f - |L⁻¹W'R⁻¹f|²``, L the Cholesky factor of C.
         """
-        solution = self.solve(sigmas)
-        F = self._working_variates(sigmas, solution)
+        F = self._working_variates(sigmas, self._solve(sigmas))
         weighted = self._weight(F)
         z = np.zeros((len(self._small.solution), F.shape[-1]))
         for load, phi in self._unit_loads():
@@ -142,12 +154,38 @@ class MixedModelLikelihood:
         np.linalg.LinAlgError
             If R is singular.
         """
+        solution = self._solve(sigmas)
+        Py = self._weight(self._residuals(solution))
+        expanded = [self._expand(k, U, self._passed_on(k, Py) @ sigmas[k]) for k, U in enumerate(solution.random)]
+        return Solution(solution.fixed, expanded)
+
+    def _solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Solve for the fixed effects and the levels that are in the equations."""
         self._require(sigmas)
         solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
         return self._unpack(-self._small.solution, sigmas)
 
+    def _passed_on(self, k: int, Py: Array) -> Array:
+        """d_i (Z'Py)_i of the absorbed levels of term k, (levels, m)."""
+        term, gone = self.design.terms[k], self.equations.reduced.absorbed[k]
+        passed = np.zeros((len(gone.levels), len(term.effects)))
+        for c, incidence in enumerate(term.incidences):
+            mine = term.load_of == c
+            passed[:, mine] = incidence[:, gone.levels].T @ Py[:, term.trait_of[mine]]
+        return np.asarray(gone.variance[:, None] * passed)
+
+    def _expand(self, k: int, kept: Array, own: Array) -> Array:
+        """All levels from those kept and the own part of those absorbed, (q, m)."""
+        gone = self.equations.reduced.absorbed[k]
+        out = np.empty((len(self.design.terms[k].levels), kept.shape[1]))
+        out[gone.kept] = kept
+        out[gone.levels] = gone.regression @ kept + own
+        return out
+
     def draw(self, sigmas: Sequence[Array], rng: np.random.Generator) -> Solution:
         """Draw fixed and random effects from N(θ̂, C⁻¹), their exact distribution given the covariances."""
+        if self._whole is not self:
+            return self._whole.draw(sigmas, rng)
         self._require(sigmas)
         solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
         noise = rng.standard_normal((len(self._small.solution), 1))
@@ -157,6 +195,8 @@ class MixedModelLikelihood:
 
     def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
         """Prediction error covariance of the effects of every level, (q_k, m_k, m_k) for each random term."""
+        if self._whole is not self:
+            return self._whole.prediction_error(sigmas)
         self.value_and_gradient(sigmas)
         out = []
         for k, sigma in enumerate(sigmas[:-1]):
@@ -182,7 +222,7 @@ class MixedModelLikelihood:
     def _scalars(self, k: int) -> Ints:
         """Position of every effect of random term k in the permuted equations, (q, m)."""
         first = self.equations.node_first[k]
-        term = self.design.terms[k]
+        term = self._terms[k]
         return self.equations.scalar_of[first : first + len(term.levels), None] + np.arange(len(term.effects))
 
     def _fixed_scalars(self) -> tuple[Ints, Array]:
@@ -223,27 +263,27 @@ class MixedModelLikelihood:
     def _residuals(self, solution: Solution) -> Array:
         """ê of the scaled records, 0 where not recorded, (n, t)."""
         fitted = self.design.fixed.X @ solution.fixed
-        for term, U in zip(self.design.terms, solution.random, strict=True):
+        for term, U in zip(self._terms, solution.random, strict=True):
             fitted += spread(term, U, len(self.design.traits))
         return np.asarray(np.where(self.design.observed, self.design.working_response - fitted, 0.0))
 
     def _weight(self, F: Array) -> Array:
-        """R⁻¹ f for unit-wise arrays (n, t, …)."""
+        """V⁻¹ f, V the covariance of the records of a unit, for unit-wise arrays (n, t, …)."""
         out = np.empty_like(F)
         for p, Q in enumerate(self._small.precisions):
-            rows = self.equations.pattern_of == p
+            rows = self.equations.reduced.class_of == p
             out[rows] = np.einsum("ab,ub...->ua...", Q, F[rows])
         return out
 
     def _working_variates(self, sigmas: Sequence[Array], solution: Solution) -> Array:
         """V_i P y of every component, (n, t, components)."""
+        Py = self._weight(self._residuals(solution))
         parts = []
-        for term, U, sigma in zip(self.design.terms, solution.random, sigmas[:-1], strict=True):
-            F = clipped_factor(sigma)
-            KZPy = np.linalg.solve(F @ F.T, U.T).T
-            parts += [spread(term, KZPy @ E, len(sigmas[-1])) for E in unit_components(len(sigma))]
-        weighted = self._weight(self._residuals(solution))
-        parts += [weighted @ E for E in unit_components(len(sigmas[-1]))]
+        for k, (term, U) in enumerate(zip(self.design.terms, solution.random, strict=True)):
+            F = clipped_factor(sigmas[k])
+            KZPy = self._expand(k, np.linalg.solve(F @ F.T, U.T).T, self._passed_on(k, Py))
+            parts += [spread(term, KZPy @ E, Py.shape[1]) for E in unit_components(len(F))]
+        parts += [Py @ E for E in unit_components(Py.shape[1])]
         return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
 
     def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
@@ -255,21 +295,36 @@ class MixedModelLikelihood:
         return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
 
     def _fill(self, sigmas: Sequence[Array]) -> float:
-        """Compute loads and residual precisions; return log|R| over all units, infinite where R is null."""
-        *random, R = sigmas
-        factors = [clipped_factor(S) for S in random]
+        """Compute loads and precisions of the classes; return Σ log|V| over all units, infinite where R is null."""
+        factors = [clipped_factor(S) for S in sigmas[:-1]]
         for load, out in zip(self.equations.loads, self._small.loads, strict=True):
             if load.term >= 0:
                 out[load.traits, : factors[load.term].shape[1]] = factors[load.term][load.effects]
-        log_R = 0.0
-        for p, seen in enumerate(self.equations.patterns):
-            values, vectors = np.linalg.eigh(R[np.ix_(seen, seen)])
-            if values[-1] < RESIDUAL_FLOOR:
-                return np.inf
+        if np.linalg.eigvalsh(sigmas[-1])[-1] < RESIDUAL_FLOOR:
+            return np.inf
+        classes = self.equations.reduced.classes
+        log_V = 0.0
+        for p, seen in enumerate(classes.observed):
+            V = self._class_covariance(p, factors, sigmas[-1])[np.ix_(seen, seen)]
+            values, vectors = np.linalg.eigh(V)
             values = np.maximum(values, RESIDUAL_FLOOR)
             self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
-            log_R += float(self._pattern_units[p] * np.sum(np.log(values)))
-        return log_R
+            log_V += float(classes.units[p] * np.sum(np.log(values)))
+        return log_V
+
+    def _class_covariance(self, p: int, factors: Sequence[Array], R: Array) -> Array:
+        """V of class p, (t, t)."""
+        classes = self.equations.reduced.classes
+        V = np.zeros_like(R)
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            k = classes.block[e]
+            A = classes.matrix[e]
+            if k == len(factors):
+                V += A[:, : len(R)] @ R @ A[:, : len(R)].T
+            else:
+                AF = A[:, : len(factors[k])] @ factors[k]
+                V += AF @ AF.T
+        return V
 
     def _random_gradient(self, k: int, F: Array) -> Array:
         """dl/dΣ = ½ dl/dF F⁻¹, dl/dF = -½ d(log|C| + y'Py)/dF."""
@@ -279,11 +334,13 @@ class MixedModelLikelihood:
                 d_factor[load.effects] += d_load[load.traits, : F.shape[1]]
         return symmetric(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
 
-    def _residual_gradient(self) -> Array:
-        """dl/dR = -½ Σ_p (n_p Q_p - Q_p D_p Q_p), D_p the derivative by Q_p."""
-        Q, D = self._small.precisions, self._small.d_precisions
-        total = np.einsum("p,pab->ab", self._pattern_units, Q) - np.einsum("pab,pbc,pcd->ad", Q, D, Q)
-        return symmetric(-0.5 * total)
+    def _class_gradients(self) -> Iterator[tuple[int, Array, Array]]:
+        """Block, A and dl/dV = -½ (n Q - Q D Q) of every part of a class, D the derivative by Q = V⁻¹."""
+        classes, small = self.equations.reduced.classes, self._small
+        for p, (Q, D) in enumerate(zip(small.precisions, small.d_precisions, strict=True)):
+            G = symmetric(-0.5 * (classes.units[p] * Q - Q @ D @ Q))
+            for e in range(classes.begin[p], classes.begin[p + 1]):
+                yield int(classes.block[e]), classes.matrix[e], G
 
 
 def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
@@ -312,12 +369,12 @@ def _unpack_lower(values: Array, q: int, m: int) -> Array:
 def _allocate(design: Design, equations: Equations) -> Small:
     t = len(design.traits)
     m = max([t, *(len(term.effects) for term in design.terms)])
-    n_loads, n_slots = len(equations.loads), len(equations.slots.pattern)
+    n_loads, n_slots = len(equations.loads), len(equations.slots.klass)
     loads = np.zeros((n_loads, t, m))
     for load, out in zip(equations.loads, loads, strict=True):
         if load.term < 0:
             out[:, : load.constant.shape[1]] = load.constant
-    precisions = np.zeros((len(equations.patterns), t, t))
+    precisions = np.zeros((len(equations.reduced.classes.units), t, t))
     return Small(
         loads=loads,
         precisions=precisions,
@@ -333,7 +390,9 @@ def _constant(design: Design, equations: Equations) -> float:
     """Terms of l that no covariance changes, with the scaling of traits and fixed covariates undone."""
     n_free = design.n_records - design.fixed.present.sum()
     log_K = sum(
-        len(term.effects) * term.relationship.log_determinant for term in design.terms if term.relationship is not None
+        len(term.effects) * term.relationship.log_determinant
+        for term in equations.reduced.terms
+        if term.relationship is not None
     )
     log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
     return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X) + design.log_jacobian)
