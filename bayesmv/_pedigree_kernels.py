@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numba import njit
 from scipy.sparse import coo_array, csc_array
 
+from bayesmv.compiled import CompiledWhenLarge
 from bayesmv.errors import PedigreeError, listing
 
 IntArray = npt.NDArray[np.int64]
@@ -63,7 +64,7 @@ def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def parents_first(sire: IntArray, dam: IntArray) -> tuple[IntArray, IntArray]:
     """Order a pedigree by depth-first search, each animal right after its not yet listed ancestors.
 
@@ -101,7 +102,7 @@ def put_in_order(parents: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     return order, loop, place[parents[:, order]]
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def mark_ancestors(sire: IntArray, dam: IntArray, marked: BoolArray) -> None:
     """Mark, in place, the ancestors of every marked animal."""
     for i in range(sire.size - 1, -1, -1):
@@ -111,7 +112,7 @@ def mark_ancestors(sire: IntArray, dam: IntArray, marked: BoolArray) -> None:
                     marked[parent] = True
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def cut_uninformative(sire: IntArray, dam: IntArray, keep: BoolArray, present: BoolArray) -> None:
     """Unmark, in place, founders outside `keep` that fill one parent's place only.
 
@@ -129,7 +130,7 @@ def cut_uninformative(sire: IntArray, dam: IntArray, keep: BoolArray, present: B
             present[i] = False
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def generation_numbers(sire: IntArray, dam: IntArray) -> IntArray:
     """Longest path from a founder: 0 for founders, else one more than the later parent."""
     generation = np.zeros(sire.size, np.int64)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import stats
+from scipy.special import betaincinv, stdtrit
 
 from bayesmv import dims
 from bayesmv.covariance import SINGULAR, Array
@@ -115,12 +115,12 @@ def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, 
     quartiles = np.array([0.25, 0.75])
     if i == j:
         sd = draws_of(trace, dims.sd_name(name)).to_numpy()[..., i] / reml.design.effect_scale(name)[i]
-        before = prior.sd.scale * stats.t.ppf((1 + quartiles) / 2, prior.sd.nu)
+        before = prior.sd.scale * stdtrit(prior.sd.nu, (1 + quartiles) / 2)
         return float(np.ptp(np.quantile(sd, quartiles)) / np.ptp(before))
     correlations = draws_of(trace, dims.correlation_name(name)).to_numpy()
     # One correlation of an LKJ(eta) matrix of size m is Beta(a, a) on (-1, 1), a = eta - 1 + m/2.
     a = prior.eta - 1.0 + 0.5 * correlations.shape[-1]
-    before = 2.0 * stats.beta.ppf(quartiles, a, a) - 1.0
+    before = 2.0 * betaincinv(a, a, quartiles) - 1.0
     return float(np.ptp(np.nanquantile(correlations[..., i, j], quartiles)) / np.ptp(before))
 
 

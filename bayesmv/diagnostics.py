@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.covariance import Array
+from bayesmv.draws import bulk_ess, r_hat, tail_ess
 
 #: Worst R-hat, and smallest effective sample size per chain, that pass.
 RHAT_LIMIT = 1.01
@@ -77,15 +78,9 @@ class Convergence:
 
 def draw_statistics(draws: Array) -> dict[str, float]:
     """Bulk and tail effective sample size and R-hat of draws (chains, draws); NaN where constant."""
-    from arviz_stats.base import array_stats
-
     if not np.isfinite(draws).all() or np.ptp(draws) <= 1e-12 * np.max(np.abs(draws), initial=0.0):
         return {"ess_bulk": np.nan, "ess_tail": np.nan, "r_hat": np.nan}
-    return {
-        "ess_bulk": float(array_stats.ess(draws, method="bulk")),
-        "ess_tail": float(array_stats.ess(draws, method="tail", prob=(0.05, 0.95))),
-        "r_hat": float(array_stats.rhat(draws)) if draws.shape[0] > 1 else np.nan,
-    }
+    return {"ess_bulk": bulk_ess(draws), "ess_tail": tail_ess(draws), "r_hat": r_hat(draws)}
 
 
 def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:

@@ -20,6 +20,7 @@ from bayesmv.design import Design
 from bayesmv.effects import Wanted, effect_dataset, wanted_effects
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
+from bayesmv.nuts import import_nutpie, read_trace
 from bayesmv.posterior import LogPosterior, log_posterior
 from bayesmv.priors import CovariancePrior
 from bayesmv.reml.fit import RemlFit, fit_reml
@@ -127,9 +128,7 @@ def _require_positive(**numbers: int) -> None:
 
 def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
     """Draws of x (chains, draws, d) and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
-    import nutpie
-    from nutpie.compiled_pyfunc import from_pyfunc
-
+    nutpie = import_nutpie()
     start = posterior.blocks.from_matrices(reml.sigmas)
     mode = posterior.mode(posterior.coordinates.unconstrain(start, _SMALLEST_START))
     transform = _metric_root(posterior.expand(mode.theta).hessian)
@@ -144,11 +143,11 @@ def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -
     def make_start(seed: int) -> Array:
         return np.random.default_rng(seed).normal(0.0, 0.5, d)
 
-    compiled = from_pyfunc(
+    compiled = nutpie.compiled_pyfunc.from_pyfunc(
         d, make_density, make_expand, [np.dtype("float64")], [(d,)], ["x"], make_initial_point_fn=make_start
     )
-    result = nutpie.sample(compiled, save_warmup=False, **settings)
-    return np.asarray(result["posterior"]["x"].values), result["sample_stats"].to_dataset()
+    result = nutpie.sample(compiled, save_warmup=False, return_raw_trace=True, **settings)
+    return read_trace(result, "x", settings)
 
 
 def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:

@@ -15,6 +15,7 @@ from bayesmv import dims
 from bayesmv.covariance import Array, packed_rows, vech
 from bayesmv.design import Design
 from bayesmv.diagnostics import draw_statistics, draws_of
+from bayesmv.draws import shortest_interval
 from bayesmv.effects import effect_moments
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
@@ -29,12 +30,10 @@ HDI = 0.95
 
 def describe(draws: Array) -> dict[str, float]:
     """Mean, median, sd, highest-density interval, effective sizes and R-hat of draws (chains, draws)."""
-    from arviz_stats.base import array_stats
-
     flat = draws[np.isfinite(draws)]
     if not flat.size:
         return dict.fromkeys(("mean", "median", "sd", "hdi_low", "hdi_high"), np.nan) | draw_statistics(draws)
-    low, high = array_stats.hdi(flat, HDI)
+    low, high = shortest_interval(flat, HDI)
     return {
         "mean": float(flat.mean()),
         "median": float(np.median(flat)),
@@ -277,11 +276,9 @@ def breeding_values(
         raise SpecError(
             f"the posterior holds no effects of '{term}'; give design=…, or sample again with effects=['{term}']"
         )
-    from arviz_stats.base import array_stats
-
     draws = draws_of(source, name)
     flat = draws.to_numpy().reshape(-1, *draws.shape[2:])
-    low, high = np.moveaxis(array_stats.hdi(flat, HDI, axis=0), -1, 0)
+    low, high = shortest_interval(flat, HDI)
     columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "hdi_low": low, "hdi_high": high}
     return _by_level(axis_labels(draws, 2), axis_labels(draws, 3), columns)
 

@@ -16,13 +16,13 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 
 #: From the bottom up; a module imports from its own layer or from those before.
 LAYERS = (
-    {"dims", "errors", "_version"},
-    {"covariance", "priors", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates"},
+    {"dims", "errors", "_version", "compiled"},
+    {"covariance", "draws", "priors", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates"},
     {"formula", "spec"},
     {"relationship", "fixed", "records", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
-    {"density", "posterior", "effects", "sampling"},
+    {"density", "posterior", "effects", "nuts", "sampling"},
     {"genetics", "summary", "compare", "diagnostics"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},

@@ -26,6 +26,9 @@ U = np.uint64
 #: Products with fewer multiplications than this are quicker in a plain loop than in BLAS.
 _SMALL = 30000
 
+#: Widest panel that is subtracted from adjacent rows column by column, not as a sum.
+_NARROW = 4
+
 
 class Workspace(NamedTuple):
     """Numbers and scratch of one thread: the factor, its selected inverse, and buffers."""
@@ -86,7 +89,10 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
                 used += 1
             target = base - begin * height, height
             panel = panel_start[d], start[d + 1] - start[d], start[d + 1] - start[d] + stop - row_start[d]
-            if panel[1] * (stop - first) * (used - first) > _SMALL:
+            if panel[1] <= _NARROW and place[rows[stop - 1]] - place[rows[first]] == stop - 1 - first:
+                corner = target[0] + rows[first] * height + place[rows[first]]
+                _subtract_adjacent(values, corner, height, panel, stop - first, used - first)
+            elif panel[1] * (stop - first) * (used - first) > _SMALL:
                 _subtract_blas(values, rows, place, work.product, target, panel, first, stop - first, used - first)
             else:
                 _subtract(values, rows, place, work.product, target, panel, first, stop - first, used - first)
@@ -134,6 +140,20 @@ def _subtract(values, rows, place, product, into, panel, first, count, cols):  #
         target = U(base + rows[row] * height)
         for i in range(tail):
             values[target + U(place[rows[row + i]])] -= product[i]
+
+
+@njit(cache=True, fastmath=FAST)
+def _subtract_adjacent(values, corner, height, panel, count, cols):  # type: ignore[no-untyped-def]
+    """Do the same where the rows are adjacent in the target, the first of them on the diagonal at `corner`."""
+    d_base, d_width, d_height = panel
+    for j in range(cols):
+        target = U(corner + j * (height + 1))
+        at = U(d_base + d_height - count + j)
+        for _ in range(d_width):
+            multiple = values[at]
+            for i in range(U(count - j)):
+                values[target + i] -= multiple * values[at + i]
+            at += U(d_height)
 
 
 @njit(cache=True, fastmath=FAST)
@@ -215,6 +235,7 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
     """
     start, row_start, rows, panel_start, _ = symbolic
     limit = start[count]
+    gathered, size = 0, 0  # the rows whose block is in work.gathered
     for s in range(count - 1, -1, -1):
         width, base = start[s + 1] - start[s], panel_start[s]
         height = width + row_start[s + 1] - row_start[s]
@@ -222,9 +243,22 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
         while below > 0 and rows[row_start[s] + below - 1] >= limit:
             below -= 1
         _divide_rows(work.factor, base, width, height, below, work.product)
-        _gather(symbolic, work.inverse, row_start[s], below, work.place, work.gathered)
+        if not _same_rows(rows, gathered, size, row_start[s], below):
+            _gather(symbolic, work.inverse, row_start[s], below, work.place, work.gathered)
+            gathered, size = row_start[s], below
         _below(work.gathered, work.product, work.inverse, base, width, height, below)
         _square(work.factor, work.product, work.square, work.inverse, base, width, height, below)
+
+
+@njit(cache=True)
+def _same_rows(rows, a, size, b, below):  # type: ignore[no-untyped-def]
+    """Whether the rows from a and from b on are the same."""
+    if size != below:
+        return False
+    for i in range(below):
+        if rows[a + i] != rows[b + i]:
+            return False
+    return True
 
 
 @njit(cache=True, fastmath=FAST)

@@ -15,10 +15,12 @@ def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def
     half = np.empty((t, m))
     for s in range(len(slots.klass)):
         if slots.klass[s] < 0:
-            out[s] = np.eye(m)
+            for a in range(m):
+                for b in range(m):
+                    out[s, a, b] = 1.0 if a == b else 0.0
             continue
         left, right, Q = loads[slots.left[s]], loads[slots.right[s]], precisions[slots.klass[s]]
-        _multiply(Q, right, half)
+        multiply(Q, right, half)
         for a in range(m):
             for b in range(m):
                 total = 0.0
@@ -28,7 +30,8 @@ def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, fastmath=FAST)
-def _multiply(A, B, out):  # type: ignore[no-untyped-def]
+def multiply(A, B, out):  # type: ignore[no-untyped-def]
+    """Write AB; for the smallest of matrices, where BLAS takes longer to compile and to call."""
     for i in range(A.shape[0]):
         for b in range(B.shape[1]):
             total = 0.0

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from bayesmv.compiled import CompiledWhenLarge
+
 __all__ = ["elimination_tree", "minimum_degree", "postorder"]
 
 type IntArray = npt.NDArray[np.int64]
@@ -75,7 +77,7 @@ def minimum_degree(
     return np.concatenate([order[~dense[order]], last[np.argsort(neighbours[last], kind="stable")]])
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def elimination_tree(indptr: IntArray, indices: IntArray) -> IntArray:
     """Elimination tree of a symmetric sparse matrix (Liu 1990, algorithm 4.2).
 
@@ -108,7 +110,7 @@ def elimination_tree(indptr: IntArray, indices: IntArray) -> IntArray:
     return parent
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def postorder(parent: IntArray) -> IntArray:
     """Order a forest with every node just after its descendants (Liu 1990, section 2).
 
@@ -146,11 +148,12 @@ def postorder(parent: IntArray) -> IntArray:
     return order[:n]
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def _assembly_tree(indptr: IntArray, indices: IntArray, sizes: IntArray) -> IntArray:
     """Eliminate all nodes of positive size; the postorder of the tree returned is the elimination order."""
     graph, free = _quotient_graph(indptr, indices, sizes)
-    n, left, lowest, stamp = len(sizes), sizes.sum(), 0, 2
+    n, left, lowest = len(sizes), sizes.sum(), 0
+    stamp = np.int64(2)  # a literal would compile what takes it twice
     while left > 0:
         while graph.following[n + lowest] == n + lowest:
             lowest += 1

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from bayesmv.compiled import CompiledWhenLarge
+
 Ints = npt.NDArray[np.int64]
 
 #: Widest supernode, in scalar columns: beyond it the triangular kernels, which are not BLAS, would dominate.
@@ -91,7 +93,7 @@ def _merge_rows(source, mark, j, out, top):  # type: ignore[no-untyped-def]
     return top
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def _column_structures(n, indptr, indices, parent):  # type: ignore[no-untyped-def]
     """Rows of every column of the factor, in nodes, ascending: own entries merged with those of its children."""
     child, sibling = _children(parent)
@@ -117,7 +119,7 @@ def _column_structures(n, indptr, indices, parent):  # type: ignore[no-untyped-d
     return np.diff(below_start), below_start, below[: below_start[n]].copy()
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def _merge_columns(node_start, parent, count, last_alone):  # type: ignore[no-untyped-def]
     """First node of every supernode: columns of equal structure, and neighbours that cost few zeros."""
     n = len(parent)
@@ -144,7 +146,7 @@ def _merge_columns(node_start, parent, count, last_alone):  # type: ignore[no-un
     return first[: supernodes + 1].copy()
 
 
-@njit(cache=True)
+@CompiledWhenLarge
 def _expand_rows(first, last, below_start, below, node_start):  # type: ignore[no-untyped-def]
     """Scalar rows of each supernode: those of its last column, which holds the rows of the columns before it."""
     count = len(first)
@@ -164,14 +166,13 @@ def _expand_rows(first, last, below_start, below, node_start):  # type: ignore[n
     return row_start, rows
 
 
-@njit(cache=True)
-def locate(symbolic, row, col):  # type: ignore[no-untyped-def]
+def locate(symbolic: Supernodes, row: Ints, col: Ints) -> Ints:
     """Positions among the panel numbers of the entries (row, col) of the lower triangle."""
-    out = np.empty(len(row), np.int64)
-    for b in range(len(row)):
-        s = symbolic.owner[col[b]]
-        begin, end = symbolic.start[s], symbolic.start[s + 1]
-        rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
-        local = row[b] - begin if row[b] < end else end - begin + np.searchsorted(rows, row[b])
-        out[b] = symbolic.panel_start[s] + (col[b] - begin) * (end - begin + len(rows)) + local
-    return out
+    s = symbolic.owner[col]
+    begin, end, first = symbolic.start[s], symbolic.start[s + 1], symbolic.row_start[s]
+    # Rows ascend within a supernode, so rows and supernodes together ascend throughout.
+    order = symbolic.start[-1]
+    owner = np.repeat(np.arange(len(symbolic.start) - 1), np.diff(symbolic.row_start))
+    below = np.searchsorted(owner * order + symbolic.rows, s * order + row) - first
+    local = np.where(row < end, row - begin, end - begin + below)
+    return symbolic.panel_start[s] + (col - begin) * (end - begin + symbolic.row_start[s + 1] - first) + local

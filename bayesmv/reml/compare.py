@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import comb
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from bayesmv.design import Design, TermDesign
 from bayesmv.errors import SpecError, listing
@@ -60,18 +60,18 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     df = full.n_parameters - null.n_parameters
     added = [term for term in full.design.terms if term.name not in null.design.names]
     if not added:
-        p = float(chi2.sf(statistic, df))
+        p = float(chdtrc(df, statistic))
         reference = f"chi-square on {df} df"
         if null.at_boundary or full.at_boundary:
             reference += f"; conservative: {', '.join({*null.at_boundary, *full.at_boundary})} on the boundary"
         return LikelihoodRatio(statistic=statistic, df=df, p_value=p, reference=reference)
     if sum(term.structure.n_parameters for term in added) == df and all(_variances_only(t) for t in added):
         weights = np.array([comb(df, i) for i in range(df + 1)]) / 2.0**df
-        tails = [float(statistic <= 0), *(chi2.sf(statistic, i) for i in range(1, df + 1))]
+        tails = np.array([float(statistic <= 0), *(float(chdtrc(i, statistic)) for i in range(1, df + 1))])
         reference = f"mixture of chi-squares on 0 to {df} df: the null lies on the boundary"
         return LikelihoodRatio(statistic=statistic, df=df, p_value=float(weights @ tails), reference=reference)
     reference = f"chi-square on {df} df, conservative: the null lies on the boundary"
-    return LikelihoodRatio(statistic=statistic, df=df, p_value=float(chi2.sf(statistic, df)), reference=reference)
+    return LikelihoodRatio(statistic=statistic, df=df, p_value=float(chdtrc(df, statistic)), reference=reference)
 
 
 def _variances_only(term: TermDesign) -> bool:

@@ -1,0 +1,50 @@
+"""Kernels that are compiled only where the data are large enough to repay it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property, update_wrapper
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.core.dispatcher import Dispatcher
+
+#: Numbers in the arrays of a call below which Python (a fifth of a second) is quicker than to compile.
+SMALL = 20000
+
+
+class CompiledWhenLarge:
+    """A kernel that runs once per model: interpreted on small arrays, by numba on large ones.
+
+    Compiling takes seconds and loading compiled code from disk hundredths of one, more than a trial of some hundred
+    plots needs in Python. Kernels that it calls are interpreted along with it. Compiled code cannot call it.
+
+    Parameters
+    ----------
+    kernel
+        Function of arrays and numbers that numba can compile; it finds other kernels among the globals of its module.
+    """
+
+    def __init__(self, kernel: Callable[..., Any]) -> None:
+        update_wrapper(self, kernel)
+        self.compiled = njit(cache=True)(kernel)
+
+    @cached_property
+    def interpreted(self) -> Callable[..., Any]:
+        """The same in Python, whatever the size."""
+        return _interpreted(self.compiled)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run in the way that answers sooner."""
+        size = sum(a.size for a in arguments if isinstance(a, np.ndarray))
+        return (self.interpreted if size < SMALL else self.compiled)(*arguments)
+
+
+def _interpreted(kernel: Dispatcher) -> Callable[..., Any]:
+    """Python function of a compiled kernel, with Python functions for the kernels that it calls."""
+    function = kernel.py_func
+    names = function.__globals__
+    called = {n: _interpreted(names[n]) for n in function.__code__.co_names if isinstance(names.get(n), Dispatcher)}
+    return FunctionType(function.__code__, names | called, function.__name__, function.__defaults__)
