@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, get_args
 
 from bayesmv.design import Design
@@ -14,7 +15,7 @@ from bayesmv.likelihood.strata import StrataLikelihood, find_strata
 Engine = Literal["auto", "strata", "sparse", "spectral"]
 
 
-def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) -> RestrictedLikelihood:
+def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = None) -> RestrictedLikelihood:
     """Return the restricted likelihood of a design.
 
     Parameters
@@ -25,7 +26,7 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
         ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
         ``auto`` for the first of them that is possible.
     progress
-        Show a progress bar if preparing the engine takes over two seconds.
+        Show a progress bar if preparing the engine takes over two seconds; by default on a terminal only.
 
     Raises
     ------
@@ -34,6 +35,7 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
     """
     if engine not in get_args(Engine):
         raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(get_args(Engine))}")
+    progress = sys.stderr.isatty() if progress is None else progress
     strata = find_strata(design) if engine in ("auto", "strata") else None
     if strata is not None:
         return StrataLikelihood(design, strata)
