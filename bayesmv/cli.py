@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -87,22 +88,25 @@ def _alone(
 def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
     """Say what the data can tell about each covariance matrix, before fitting.
 
-    Prints records, levels, degrees of freedom, the likelihood engine, and what was left out.
+    Prints records, levels, degrees of freedom, what was left out, and the likelihood engine: why this one, and what
+    an evaluation of it costs.
     """
     from bayesmv.identifiability import identifiability
     from bayesmv.io import load_design
+    from bayesmv.outlook import outlook
     from bayesmv.report import design_report
 
     design = load_design(model, data)
-    information = identifiability(design)
+    information, cost = identifiability(design), outlook(design)
     if as_json:
         entries = [
             {"term": i.term, "levels": i.levels, "freedom": i.freedom, "rank": i.rank, "warnings": list(i.warnings)}
             for i in information
         ]
-        _echo_json({"model": str(design.spec), "notes": list(design.notes), "terms": entries})
+        answer = {"model": str(design.spec), "notes": list(design.notes), "terms": entries}
+        _echo_json(answer | {"engine": dataclasses.asdict(cost)})
     else:
-        _print(design_report(design, information))
+        _print(design_report(design, information, cost))
 
 
 @app.command()

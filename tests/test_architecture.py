@@ -22,7 +22,7 @@ LAYERS = (
     {"relationship", "fixed", "records", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
-    {"density", "posterior", "effects", "diagnostics", "runs", "sampling"},
+    {"density", "posterior", "effects", "diagnostics", "runs", "sampling", "outlook"},
     {"genetics", "summary", "compare"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},

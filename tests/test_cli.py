@@ -138,6 +138,8 @@ def test_check__json(folder):
     ]
     assert answer["model"].startswith("bden + veloc ~ 1")
     assert answer["notes"] == []
+    assert (answer["engine"]["engine"], answer["engine"]["reasons"]) == ("strata", {})
+    assert 0.0 < answer["engine"]["evaluation"] < 1.0
 
 
 def test_check__notes_units_left_out(folder):

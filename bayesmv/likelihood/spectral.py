@@ -42,13 +42,17 @@ _PATIENCE = 2.0
 
 def obstacle(design: Design) -> str | None:
     """Return why the spectral engine cannot serve a design; None if it can."""
+    other = structural_obstacle(design)
+    return other if other or design.complete else f"{(~design.observed).sum()} records are missing"
+
+
+def structural_obstacle(design: Design) -> str | None:
+    """Return what but missing records keeps the spectral engine from serving a design."""
     present, terms = design.fixed.present, design.terms
     if len(terms) != 1:
         return f"there are {len(terms)} random terms, not one"
     if terms[0].effects != design.traits or len(terms[0].incidences) != 1:
         return f"the term '{terms[0].name}' does not act on all traits alike"
-    if not design.complete:
-        return f"{(~design.observed).sum()} records are missing"
     if (present.all(axis=1) != present.any(axis=1)).any():
         return "the traits have different fixed effects"
     if np.diff(terms[0].incidences[0].indptr).max(initial=0) > 1:
