@@ -1,5 +1,5 @@
 # Rscript MCMCglmm.R data.csv pedigree.csv traits terms fixed iterations: CPU seconds and the worst effective size.
-# Unstructured terms with parameter-expanded priors, near flat on a correlation; traits in standard deviations.
+# Unstructured terms with parameter-expanded priors, flat on the correlation of two; traits in standard deviations.
 suppressMessages(library(MCMCglmm))
 words <- commandArgs(trailingOnly = TRUE)
 names_in <- function(i) setdiff(strsplit(words[i], ",")[[1]], "-")
@@ -9,7 +9,7 @@ data <- read.csv(words[1])
 data[traits] <- lapply(data[traits], function(y) as.numeric(scale(y)))
 for (term in terms) data[[term]] <- factor(data[[term]])
 t <- length(traits)
-expanded <- list(V = diag(t), nu = t, alpha.mu = rep(0, t), alpha.V = diag(t) * 25^2)
+expanded <- list(V = diag(t), nu = t + 1, alpha.mu = rep(0, t), alpha.V = diag(t) * 25^2)
 prior <- list(R = list(V = diag(t), nu = t), G = rep(list(expanded), length(terms)))
 names(prior$G) <- paste0("G", seq_along(terms))
 kin <- NULL

@@ -53,17 +53,14 @@ def test_compare(cpu: Callable, report: Callable, tmp_path_factory: Any, state: 
 
 
 @pytest.mark.parametrize(
-    ("case", "make", "iterations"),
-    [
-        ("`canty_complete`", trial, 15_000),
-        pytest.param("`bluetit`", bluetit, 10_000, marks=BLUETIT),
-    ],
+    ("case", "make", "draws", "iterations"),
+    [("`canty_complete`", trial, 1000, 15_000), pytest.param("`bluetit`", bluetit, 300, 10_000, marks=BLUETIT)],
 )
-def test_sample(cpu: Callable, report: Callable, case: str, make: Callable[[], Problem], iterations: int) -> None:
+def test_sample(cpu: Callable, report: Callable, case: str, make: Callable, draws: int, iterations: int) -> None:
     """Sampling alone, tuning included, after REML."""
     problem = make()
     fit = bmv.fit_reml(problem.design())
-    seconds, trace = cpu(lambda: bmv.sample(fit.design, reml=fit, engine=fit.engine, seed=1, min_ess=1000))
+    seconds, trace = cpu(lambda: bmv.sample(fit.design, reml=fit, engine=fit.engine, draws=draws, seed=1, min_ess=1000))
     report(f"{case}, sampling", Answer(cpu=seconds, ess=worst(trace)), problem, MCMCglmm=(iterations,))
 
 
