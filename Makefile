@@ -5,10 +5,10 @@ PY := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all bench lint types format docs clean
+.PHONY: help install demo test test-all bench bench-parts lint types format docs clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml .ci/find-python.sh
 	@python=$$(sh .ci/find-python.sh) && echo "using $$($$python --version) at $$python" && $$python -m venv $(VENV)
@@ -28,8 +28,11 @@ test: install  ## the fast tests (a few minutes)
 test-all: install  ## every test, also the statistical ones
 	$(PY) -m pytest -m "slow or not slow"
 
-bench: install  ## the benchmarks, in CPU time
-	$(PY) -m pytest tests/benchmarks --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
+bench: install  ## time to the answer, in CPU seconds, beside R programs where installed; BENCH_LARGE=1 for 100,000 animals
+	$(PY) -m pytest tests/benchmarks/test_bench_answer.py -q --benchmark-enable --benchmark-only --benchmark-quiet
+
+bench-parts: install  ## the parts: likelihoods, tables, pedigrees, in CPU time
+	$(PY) -m pytest tests/benchmarks --ignore tests/benchmarks/test_bench_answer.py --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 lint: install  ## ruff, lint and format
 	$(VENV)/bin/ruff check .

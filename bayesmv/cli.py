@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -61,6 +62,10 @@ Target = Annotated[
         help="Target acceptance of NUTS.  [default: 0.9, 0.95 if REML is on the boundary]", min=0.5, max=0.999
     ),
 ]
+MinEss = Annotated[
+    float | None,
+    typer.Option(help="Go on until all effective sample sizes reach this, for 20 × --draws at most.", min=1),
+]
 Picture = Annotated[Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
 
@@ -83,22 +88,25 @@ def _alone(
 def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
     """Say what the data can tell about each covariance matrix, before fitting.
 
-    Prints records, levels, degrees of freedom, the likelihood engine, and what was left out.
+    Prints records, levels, degrees of freedom, what was left out, and the likelihood engine: why this one, and what
+    an evaluation of it costs.
     """
     from bayesmv.identifiability import identifiability
     from bayesmv.io import load_design
+    from bayesmv.outlook import outlook
     from bayesmv.report import design_report
 
     design = load_design(model, data)
-    information = identifiability(design)
+    information, cost = identifiability(design), outlook(design)
     if as_json:
         entries = [
             {"term": i.term, "levels": i.levels, "freedom": i.freedom, "rank": i.rank, "warnings": list(i.warnings)}
             for i in information
         ]
-        _echo_json({"model": str(design.spec), "notes": list(design.notes), "terms": entries})
+        answer = {"model": str(design.spec), "notes": list(design.notes), "terms": entries}
+        _echo_json(answer | {"engine": dataclasses.asdict(cost)})
     else:
-        _print(design_report(design, information))
+        _print(design_report(design, information, cost))
 
 
 @app.command()
@@ -134,6 +142,7 @@ def sample(
     cores: Cores = 2,
     seed: Seed = 1,
     target_accept: Target = None,
+    min_ess: MinEss = None,
     output: Output = None,
     effects: Annotated[bool, typer.Option("--effects", help="Also draw fixed and random effects.")] = False,
     as_json: AsJson = False,
@@ -151,7 +160,7 @@ def sample(
     _check_format(as_json, as_csv)
     _check_output(output)
     design = load_design(model, data)
-    trace = _sample(_fit(design), draws, tune, chains, cores, seed, target_accept, effects)
+    trace = _sample(_fit(design), draws, tune, chains, cores, seed, target_accept, min_ess, effects=effects)
     _save(trace, output)
     components, verdict = variance_components(trace), convergence(trace)
     genetic = genetic_parameters(trace) if design.spec.genetic else None
@@ -175,6 +184,7 @@ def compare(
     cores: Cores = 2,
     seed: Seed = 1,
     target_accept: Target = None,
+    min_ess: MinEss = None,
     output: Output = None,
     plot: Picture = None,
     as_json: AsJson = False,
@@ -195,7 +205,7 @@ def compare(
     _check_picture(plot)
     design = load_design(model, data)
     fit = _fit(design)
-    trace = _sample(fit, draws, tune, chains, cores, seed, target_accept)
+    trace = _sample(fit, draws, tune, chains, cores, seed, target_accept, min_ess)
     _save(trace, output)
     frame, verdict = compare_reml(trace, fit), convergence(trace)
     if plot is not None:
@@ -264,30 +274,12 @@ def _fit(design: Design) -> RemlFit:
     return fit_reml(design)
 
 
-def _sample(
-    fit: RemlFit,
-    draws: int,
-    tune: int,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float | None,
-    effects: bool = False,
-) -> xr.DataTree:
+def _sample(fit: RemlFit, *settings: float | None, effects: bool = False) -> xr.DataTree:
     from bayesmv.sampling import sample as run
 
-    return run(
-        fit.design,
-        reml=fit,
-        engine=fit.engine,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=cores,
-        seed=seed,
-        target_accept=target_accept,
-        effects=effects,
-    )
+    names = ("draws", "tune", "chains", "cores", "seed", "target_accept", "min_ess")
+    words: dict[str, Any] = dict(zip(names, settings, strict=True))
+    return run(fit.design, reml=fit, engine=fit.engine, effects=effects, **words)
 
 
 def _save(trace: xr.DataTree, output: Path | None) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from bayesmv.design import Design
 from bayesmv.diagnostics import Convergence
 from bayesmv.identifiability import TermInformation
-from bayesmv.likelihood import engine_name
+from bayesmv.outlook import Outlook
 from bayesmv.reml.fit import RemlFit
 
 WIDTH = 100
@@ -57,8 +57,8 @@ def component_label(row: pd.Series) -> str:
     return f"{kind} {row['trait_i']}, {row['trait_j']}"
 
 
-def design_report(design: Design, information: Iterable[TermInformation]) -> RenderableType:
-    """Describe a design: records, terms, engine, what the data can say, what was left out."""
+def design_report(design: Design, information: Iterable[TermInformation], cost: Outlook) -> RenderableType:
+    """Describe a design: records, terms, engine and its cost, what the data can say, what was left out."""
     information = tuple(information)
     records = [
         (trait, str(int(seen)), number(float(np.nanmean(y))), number(scale))
@@ -70,10 +70,10 @@ def design_report(design: Design, information: Iterable[TermInformation]) -> Ren
         (i.term, f"{i.size} × {i.size}", str(i.levels), ("" if i.exact else "≤ ") + str(i.freedom), _fewest_links(i))
         for i in information
     ]
-    engine = engine_name(design)
     lines: list[RenderableType] = [
         Text(f"{design.spec}"),
-        Text(f"{len(design.units)} units, {design.n_records} records; likelihood engine: {engine}"),
+        Text(f"{len(design.units)} units, {design.n_records} records; likelihood engine: {cost.engine}"),
+        *(Text(line) for line in cost.lines),
         table("Traits", ("trait", "records", "mean", "sd after fixed effects"), records, ("trait",)),
         table(
             "Covariance matrices",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -15,15 +17,15 @@ from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
 from bayesmv.covariance import Array, Unstructured, correlation
-from bayesmv.density import Density
 from bayesmv.design import Design
+from bayesmv.diagnostics import Convergence, convergence, judge
 from bayesmv.effects import Wanted, effect_dataset, wanted_effects
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
-from bayesmv.nuts import import_nutpie, read_trace
 from bayesmv.posterior import LogPosterior, log_posterior
 from bayesmv.priors import CovariancePrior
 from bayesmv.reml.fit import RemlFit, fit_reml
+from bayesmv.runs import LIMIT, Frame, Run, batch, extend, resume
 
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
@@ -44,6 +46,7 @@ def sample(
     reml: RemlFit | None = None,
     effects: Wanted = False,
     target_accept: float | None = None,
+    min_ess: float | None = None,
     progress: bool | None = None,
 ) -> xr.DataTree:
     """Sample the posterior of the covariance matrices with NUTS.
@@ -73,6 +76,11 @@ def sample(
     target_accept
         Target acceptance probability of NUTS; by default 0.9, and 0.95 where REML lies on the boundary, because there
         the curvature of the posterior varies most.
+    min_ess
+        Go on until the bulk and tail effective sample sizes of every covariance and correlation reach this and R-hat is
+        at most 1.01: chains continue where they ended, up to 20 × `draws` draws each. Draws whose tuning did not
+        suffice (acceptance 0.1 under its target, or steps of different chains a factor of 2 apart) are dropped and
+        count as tuning. By default the run ends after `draws`.
     progress
         Show a progress bar; by default on a terminal only.
 
@@ -88,11 +96,16 @@ def sample(
     SpecError
         If a number is out of range or a term does not exist.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the run ended at its limit, short of `min_ess`: for which parameter, how far, and what to do.
+
     References
     ----------
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
-    _require_positive(draws=draws, tune=tune, chains=chains, cores=cores)
+    _require_positive(draws=draws, tune=tune, chains=chains, cores=cores, min_ess=1 if min_ess is None else min_ess)
     wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = log_posterior(design, priors, engine)
@@ -108,46 +121,62 @@ def sample(
         "progress_bar": sys.stderr.isatty() if progress is None else progress,
     }
     with threadpool_limits(1, user_api="blas"):
-        x, stats = _nuts(posterior, reml, settings)
+        x, stats = _nuts(posterior, reml, settings, min_ess)
     design, theta = posterior.design, posterior.coordinates.constrain(x)
-    draws_of_all = covariance_dataset(design, theta)
+    variables = covariance_dataset(design, theta)
     if wanted is not None:
-        rng = np.random.default_rng([seed, 1])
-        draws_of_all = draws_of_all.merge(effect_dataset(design, theta, wanted, rng))
-    groups = {"posterior": draws_of_all, "sample_stats": stats}
+        variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
+    groups = {"posterior": variables, "sample_stats": stats}
     out = xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
     out.attrs.update(_attributes(design, posterior, seed, tune))
-    return out
+    return out if min_ess is None else _accounted(out, min_ess, LIMIT * draws, reml)
 
 
-def _require_positive(**numbers: int) -> None:
+def _require_positive(**numbers: float) -> None:
     for name, value in numbers.items():
-        if value < 1:
+        if not value >= 1:
             raise SpecError(f"{name} must be at least 1, not {value}")
 
 
-def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
-    """Draws of x (chains, draws, d) and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
-    nutpie = import_nutpie()
-    start = posterior.blocks.from_matrices(reml.sigmas)
-    mode = posterior.mode(posterior.coordinates.unconstrain(start, _SMALLEST_START))
+def _accounted(trace: xr.DataTree, min_ess: float, limit: int, reml: RemlFit) -> xr.DataTree:
+    """Record in a trace what was asked for, and warn if it ended short of it."""
+    trace.attrs["min_ess"] = float(min_ess)
+    verdict = convergence(trace)
+    if not verdict.mixed:
+        reason = f"the run stopped at its limit of {limit} draws per chain: {'; '.join(verdict.shortages)}"
+        warnings.warn(f"{reason}; {_remedy(verdict, reml)}", ConvergenceWarning, stacklevel=3)
+    return trace
+
+
+def _remedy(verdict: Convergence, reml: RemlFit) -> str:
+    """What helps a run that more draws did not."""
+    if verdict.divergences:
+        return "raise `target_accept`: some transitions diverged"
+    if reml.at_boundary:
+        return f"REML of {listing(reml.at_boundary)} is singular: a simpler structure or a tighter prior would help"
+    return "the limit is a multiple of `draws`: give more"
+
+
+def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any], min_ess: float | None) -> Run:
+    """Draws of x and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
+    at = posterior.blocks.from_matrices(reml.sigmas)
+    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
     transform = _metric_root(posterior.expand(mode.theta).hessian)
-    d = len(mode.theta)
+    frame = Frame(mode.theta, transform)
 
-    def make_density() -> Density:
-        return Density(posterior, mode.theta, transform)
+    def start(seed: int) -> Array:
+        return np.random.default_rng(seed).normal(0.0, 0.5, len(mode.theta))
 
-    def make_expand(seed1: int, seed2: int, chain: int) -> Any:
-        return lambda z: {"x": mode.theta + transform @ z}
+    first = batch(posterior, frame, start, settings)
+    if min_ess is None:
+        return first
 
-    def make_start(seed: int) -> Array:
-        return np.random.default_rng(seed).normal(0.0, 0.5, d)
+    def judged(run: Run) -> Convergence:
+        theta = posterior.coordinates.constrain(run.x)
+        return judge(covariance_dataset(posterior.design, theta), run.stats, min_ess)
 
-    compiled = nutpie.compiled_pyfunc.from_pyfunc(
-        d, make_density, make_expand, [np.dtype("float64")], [(d,)], ["x"], make_initial_point_fn=make_start
-    )
-    result = nutpie.sample(compiled, save_warmup=False, return_raw_trace=True, **settings)
-    return read_trace(result, "x", settings)
+    more, limit = partial(resume, posterior, frame, settings), LIMIT * settings["draws"]
+    return extend(first, more, judged, target_accept=settings["target_accept"], limit=limit)
 
 
 def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:

@@ -138,6 +138,8 @@ def test_check__json(folder):
     ]
     assert answer["model"].startswith("bden + veloc ~ 1")
     assert answer["notes"] == []
+    assert (answer["engine"]["engine"], answer["engine"]["reasons"]) == ("strata", {})
+    assert 0.0 < answer["engine"]["evaluation"] < 1.0
 
 
 def test_check__notes_units_left_out(folder):
@@ -266,6 +268,12 @@ def test_sampling_commands__json_and_csv_hold_the_same(folder, command):
     table = pd.read_csv(io.StringIO(folder.out))
     records = pd.DataFrame(answer["varcomp" if command == "sample" else "comparison"])
     pd.testing.assert_frame_equal(table, records, rtol=1e-9, check_dtype=False)
+
+
+@pytest.mark.slow
+def test_sample__min_ess_goes_on_until_it_converges(folder):
+    assert folder.run("sample", folder.model, *TINY, "--chains", 4, "--min-ess", 500) == 0
+    assert "\nconverged: R-hat" in folder.out
 
 
 @pytest.mark.slow
@@ -509,6 +517,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "chains 0": ("sample {model} --chains 0", "Invalid value for '--chains'"),
     "tune 0": ("compare {model} --tune 0", "Invalid value for '--tune'"),
     "cores -1": ("compare {model} --cores -1", "Invalid value for '--cores'"),
+    "min-ess 0": ("sample {model} --min-ess 0", "Invalid value for '--min-ess'"),
     "negative seed": ("sample {model} --seed -1", "'--seed'"),
     "seed too large": ("compare {model} --seed 99999999999999999999999", "'--seed'"),
     "negative seed of simulate": ("simulate {model} -o {folder}/s.csv --seed -1", "'--seed'"),

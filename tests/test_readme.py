@@ -49,8 +49,8 @@ def of(language):
 
 
 def words(text):
-    """Words of an output, without those that may change with the engine."""
-    return re.sub(r"in \d+ iterations|likelihood engine: \w+|\w+\s+engine", "", text).split()
+    """Words of an output, without those that may change with the engine, and times."""
+    return re.sub(r"in \d+ iterations|likelihood engine: \w+|\w+\s+engine|[\d.]+ (µs|ms|s)\b", "", text).split()
 
 
 def same(shown, fresh):

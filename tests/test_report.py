@@ -14,6 +14,7 @@ from bayesmv.design import build_design
 from bayesmv.diagnostics import Convergence
 from bayesmv.identifiability import identifiability
 from bayesmv.io import load_design
+from bayesmv.outlook import outlook
 from bayesmv.posterior import log_posterior
 from bayesmv.reml import fit_reml
 from bayesmv.report import (
@@ -71,7 +72,7 @@ models = pytest.mark.parametrize("model", MODELS)
 
 def reports(model):
     design, fit, trace = results(model)
-    yield "design", design_report(design, identifiability(design))
+    yield "design", design_report(design, identifiability(design), outlook(design))
     yield "reml", reml_report(fit)
     yield "components", parameter_report("Posterior (co)variances", variance_components(trace))
     yield "comparison", comparison_report(compare_reml(trace, fit))
@@ -107,7 +108,7 @@ def test_reports__long_names_are_whole():
         reml_report(fit),
         comparison_report(compare_reml(trace, fit)),
         parameter_report("", genetic_parameters(fit)),
-        design_report(design, identifiability(design)),
+        design_report(design, identifiability(design), outlook(design)),
     ):
         letters = "".join(rendered(report).split())
         # A folded cell continues in its column on the next line: look for its beginning and its end.
@@ -159,7 +160,7 @@ def test_design_report__records_terms_notes_and_warnings():
     data = incomplete(records())
     data.loc[[2, 5], ["y1", "y2"]] = np.nan
     design = make_design(data=data)
-    text = lines(design_report(design, identifiability(design)))
+    text = lines(design_report(design, identifiability(design), outlook(design)))
     seen = design.observed.sum(axis=0)
     assert ["62", "units,", str(seen.sum()), "records;", "likelihood", "engine:", "sparse"] in text
     assert ["y1", str(seen[0]), number(np.nanmean(data["y1"])), number(design.scale[0])] in text

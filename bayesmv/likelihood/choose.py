@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal, get_args
 
 from bayesmv.design import Design
 from bayesmv.errors import SpecError
+from bayesmv.likelihood import strata
 from bayesmv.likelihood.mixed_model import MixedModelLikelihood
 from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.likelihood.spectral import SpectralLikelihood, build_table, obstacle
@@ -14,7 +16,7 @@ from bayesmv.likelihood.strata import StrataLikelihood, find_strata
 Engine = Literal["auto", "strata", "sparse", "spectral"]
 
 
-def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) -> RestrictedLikelihood:
+def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = None) -> RestrictedLikelihood:
     """Return the restricted likelihood of a design.
 
     Parameters
@@ -25,7 +27,7 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
         ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
         ``auto`` for the first of them that is possible.
     progress
-        Show a progress bar if preparing the engine takes over two seconds.
+        Show a progress bar if preparing the engine takes over two seconds; by default on a terminal only.
 
     Raises
     ------
@@ -34,9 +36,10 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
     """
     if engine not in get_args(Engine):
         raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(get_args(Engine))}")
-    strata = find_strata(design) if engine in ("auto", "strata") else None
-    if strata is not None:
-        return StrataLikelihood(design, strata)
+    progress = sys.stderr.isatty() if progress is None else progress
+    found = find_strata(design) if engine in ("auto", "strata") else None
+    if found is not None:
+        return StrataLikelihood(design, found)
     if engine == "strata":
         raise SpecError("the strata engine needs a balanced design with complete records; use engine='auto'")
     if engine == "spectral":
@@ -45,11 +48,13 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool = False) 
     return MixedModelLikelihood(design) if spectral is None else spectral
 
 
-def engine_name(design: Design) -> str:
-    """Name the engine that ``auto`` takes for a design, without preparing it."""
-    if find_strata(design) is not None:
-        return StrataLikelihood.name
-    return MixedModelLikelihood.name if obstacle(design) else SpectralLikelihood.name
+def obstacles(design: Design) -> dict[str, str]:
+    """Engines that ``auto`` would rather take for a design, and why it cannot, without preparing one."""
+    unbalanced = None if find_strata(design) else "its terms are not balanced against each other"
+    reasons = {"strata": strata.obstacle(design) or unbalanced}
+    if reasons["strata"]:
+        reasons["spectral"] = obstacle(design)
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _spectral(design: Design, progress: bool) -> SpectralLikelihood | None:

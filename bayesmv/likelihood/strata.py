@@ -22,7 +22,7 @@ from bayesmv.covariance import Array, unit_components
 from bayesmv.design import Design, TermDesign
 from bayesmv.likelihood.protocol import symmetric
 
-#: Most effects per trait for which the (dense) joint diagonalisation is tried.
+#: Most effects per trait for which the (dense) joint diagonalisation is tried: it is cheap, or likely to succeed.
 LARGEST = 1500
 #: Below this many it is tried on any design.
 SMALL = 200
@@ -50,9 +50,25 @@ class Strata(NamedTuple):
     log_X: float
 
 
+def obstacle(design: Design) -> str | None:
+    """Return why a design has no strata, or is not tried; None if only trying can tell."""
+    q = sum(len(term.levels) for term in design.terms)
+    if q == 0:
+        return "there are no random terms"
+    if not design.complete:
+        return f"{(~design.observed).sum()} records are missing"
+    if not _same_for_all_traits(design):
+        return "the traits differ in their fixed effects or random terms"
+    if q > LARGEST:
+        return f"{q} levels are more than {LARGEST}"
+    if q > SMALL and not all(_regular(term) for term in design.terms):
+        return "levels have different numbers of units"
+    return None
+
+
 def find_strata(design: Design) -> Strata | None:
     """Return the strata of a design; None if records are incomplete, terms do not commute, or it is too large."""
-    if not design.complete or not _same_for_all_traits(design) or not _promising(design):
+    if obstacle(design) is not None:
         return None
     X = design.fixed.X[:, design.fixed.present.all(axis=1)].toarray()
     gram = X.T @ X
@@ -68,12 +84,6 @@ def find_strata(design: Design) -> Strata | None:
     values = np.stack([np.einsum("ij,ik,kj->j", W, h, W) for h in H], axis=1)
     within = Y.T @ Y - inside.T @ inside
     return _group(values, inside, within, n_free - freedom, len(design.traits) * np.linalg.slogdet(gram)[1])
-
-
-def _promising(design: Design) -> bool:
-    """Whether to try: a dense joint diagonalisation is cheap, or likely to succeed."""
-    q = sum(len(term.levels) for term in design.terms)
-    return 0 < q <= LARGEST and (q <= SMALL or all(_regular(term) for term in design.terms))
 
 
 def _regular(term: TermDesign) -> bool:

@@ -1,6 +1,6 @@
 """Cost of one value and gradient of the restricted likelihood, and of a whole REML fit.
 
-``make bench`` prints the table. Peak memory and the number of non-zeros of the factor are in the extra columns of
+``make bench-parts`` prints the table. Peak memory and the number of non-zeros of the factor are in the extra columns of
 ``--benchmark-json``.
 """
 
@@ -21,8 +21,8 @@ GENETIC = np.array([[0.4, 0.2], [0.2, 0.5]])
 RESIDUAL = np.array([[0.6, 0.1], [0.1, 0.5]])
 
 
-def livestock(n: int, missing: float, seed: int = 1) -> Design:
-    """Ten overlapping generations, 2 % of the males and half of the females of three generations as parents."""
+def livestock_data(n: int, missing: float, seed: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Records and pedigree: ten overlapping generations, few males and half of the females of three as parents."""
     rng = np.random.default_rng(seed)
     generation = np.minimum(np.arange(n) // (n // 10), 9)
     parents = np.zeros((n, 2), dtype=np.int64)
@@ -34,12 +34,19 @@ def livestock(n: int, missing: float, seed: int = 1) -> Design:
         dams = rng.choice(females, max(2, len(females) // 2), replace=False)
         parents[born] = 1 + np.column_stack([rng.choice(sires, len(born)), rng.choice(dams, len(born))])
     ids = np.arange(n) + 1
-    pedigree = Pedigree.from_frame(pd.DataFrame({"id": ids, "sire": parents[:, 0], "dam": parents[:, 1]}))
+    frame = pd.DataFrame({"id": ids, "sire": parents[:, 0], "dam": parents[:, 1]})
+    pedigree = Pedigree.from_frame(frame)
     breeding = pedigree.cholesky_times(rng.standard_normal((n, 2))) @ np.linalg.cholesky(GENETIC).T
     records = breeding[pedigree.ids.get_indexer(ids)] + rng.standard_normal((n, 2)) @ np.linalg.cholesky(RESIDUAL).T
     data = pd.DataFrame({"animal": ids, "sex": np.where(rng.random(n) < 0.5, "F", "M")})
     data[["y1", "y2"]] = records
     data.loc[rng.random(n) < missing, "y2"] = np.nan
+    return data, frame
+
+
+def livestock(n: int, missing: float, seed: int = 1) -> Design:
+    """The design of :func:`livestock_data`."""
+    data, pedigree = livestock_data(n, missing, seed)
     spec = ModelSpec.from_formula("y1 + y2 ~ sex", random="us(trait):animal")
     return build_design(spec, data, {"animal": Relationship.from_pedigree(pedigree)})
 

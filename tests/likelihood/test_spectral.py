@@ -1,6 +1,5 @@
 """The spectral engine against V written out, against the sparse engine, and its table against direct evaluation."""
 
-from collections import deque
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -15,8 +14,9 @@ from bayesmv.density import Density
 from bayesmv.design import build_design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, chebyshev, choose, likelihood, spectral
-from bayesmv.likelihood.spectral import SpectralLikelihood, build_table, obstacle, univariate
+from bayesmv.likelihood.spectral import SpectralLikelihood, build_table, obstacle
 from bayesmv.likelihood.strata import LARGEST
+from bayesmv.likelihood.univariate import univariate
 from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 from bayesmv.relationship import Relationship
@@ -247,9 +247,7 @@ def livestock(n=2500, seed=1, repeated=False):
 
 def direct(design, table, z):
     """What is tabulated, by factorisations at z (m,)."""
-    equations = univariate(design)
-    spare = deque([spectral.workspace(equations.symbolic)])
-    return spectral._Nodes(equations, table.series, design.working_response, spare, False)(z)
+    return spectral._Nodes(univariate(design), table.series, design.working_response, 1, False)(z)
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -394,6 +392,51 @@ def test_series_for__raises_on_other_data(name):
     table = build_table(case.design)
     with pytest.raises(SpecError, match="the spectral table is of other records or another model"):
         table.series_for(build_design(spec, data, case.relationships))
+
+
+def more_traits():
+    """A design of three traits, and of the first two of them on the same animals."""
+    case = one_term(3)
+    spec = ModelSpec.from_formula("y1 + y2 ~ sex + x", random="us(trait):vm(animal, A)")
+    return case.design, build_design(spec, case.data, case.relationships)
+
+
+def test_build_table__extended_by_a_trait_equals_a_fresh_one(monkeypatch):
+    three, two = more_traits()
+    first, fresh = build_table(two), build_table(three)
+    monkeypatch.setattr(spectral, "univariate", lambda _: pytest.fail("analysed again"))
+    extended = build_table(three, reuse=first)
+    assert extended.equations is first.equations
+    np.testing.assert_allclose(extended.series.coefficients, fresh.series.coefficients, rtol=1e-12, atol=1e-12)
+    assert extended.series._replace(coefficients=None) == fresh.series._replace(coefficients=None)
+    assert extended.error == pytest.approx(fresh.error, rel=1e-3, abs=1e-14)
+    sigmas = [0.3 * np.eye(3) + 0.1, np.eye(3)]
+    one, other = (SpectralLikelihood(three, table).value_and_gradient(sigmas) for table in (extended, fresh))
+    assert one[0] == pytest.approx(other[0], abs=1e-10)
+
+
+def test_build_table__extended_serves_the_first_design_too():
+    three, two = more_traits()
+    table = build_table(three, reuse=build_table(two))
+    sigmas = [0.3 * np.eye(2) + 0.1, np.eye(2)]
+    expected = MixedModelLikelihood(two).loglik(sigmas)
+    assert SpectralLikelihood(two, table).loglik(sigmas) == pytest.approx(expected, abs=1e-8)
+
+
+def test_build_table__of_fewer_traits_is_there_already():
+    three, two = more_traits()
+    table = build_table(three)
+    assert build_table(two, reuse=table) is table
+    assert build_table(three, reuse=table) is table
+
+
+@pytest.mark.parametrize("name", ["fewer records", "other fixed effects", "a covariate changed", "no relationship"])
+def test_build_table__raises_on_a_table_of_other_equations(name):
+    case = one_term(2)
+    spec, data = other_data()[name]
+    table = build_table(case.design)
+    with pytest.raises(SpecError, match="the table to reuse has other fixed effects, levels or relationships"):
+        build_table(build_design(spec, data, case.relationships), reuse=table)
 
 
 # Which designs, and the choice of engine.

@@ -10,7 +10,7 @@ from oracles import Case, Dense, dense_relationship, random_kin, simple_case
 from bayesmv.design import build_design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood
-from bayesmv.likelihood.strata import LARGEST, find_strata
+from bayesmv.likelihood.strata import LARGEST, SMALL, find_strata, obstacle
 from bayesmv.spec import ModelSpec
 
 
@@ -226,6 +226,27 @@ def test_find_strata__none_for_a_relationship_that_does_not_commute():
     A = dense_relationship(range(6), 0.9 ** np.abs(np.subtract.outer(range(6), range(6))))
     design = build_design(ModelSpec.from_formula("y1 ~ 1", random="b + vm(f, A)"), data, {"A": A})
     assert find_strata(design) is None
+
+
+def test_find_strata__balanced_incomplete_blocks_do_not_commute():
+    """Seven treatments in seven blocks of three, every pair once: equal replication, and yet no common eigenvectors."""
+    lines = [(0, 1, 2), (0, 3, 4), (0, 5, 6), (1, 3, 5), (1, 4, 6), (2, 3, 6), (2, 4, 5)]
+    data = pd.DataFrame([(b, f) for b, treatments in enumerate(lines) for f in treatments], columns=["b", "f"])
+    data["y1"] = np.random.default_rng(2).normal(size=len(data))
+    case = simple_case(["y1"], "us(trait):b + us(trait):f", data)
+    assert obstacle(case.design) is None
+    assert find_strata(case.design) is None
+    covariances = case.random_covariances(np.random.default_rng(3))
+    assert likelihood(case.design).loglik(case.scaled(covariances)) == pytest.approx(Dense(case, covariances).loglik)
+
+
+def test_find_strata__complete_blocks_of_many_families():
+    """More levels than are tried on any design."""
+    case = simple_case(["y1"], "us(trait):b + us(trait):f", layout(1, b=3, f=SMALL + 3))
+    engine = likelihood(case.design, "strata")
+    np.testing.assert_allclose(np.sort(engine.strata.freedom), [2, SMALL + 2, 2 * (SMALL + 2)])
+    sigmas = case.scaled(case.random_covariances(np.random.default_rng(3)))
+    assert engine.loglik(sigmas) == pytest.approx(MixedModelLikelihood(case.design).loglik(sigmas), abs=1e-8)
 
 
 def test_find_strata__none_when_too_large():

@@ -1,0 +1,111 @@
+"""Problems whose time to the answer is measured, and the table of it."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from test_bench_likelihood import livestock_data
+
+import bayesmv as bmv
+from bayesmv.design import Design
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process, all threads, and of the processes that it waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """Data and a model that other programs can be given too.
+
+    Parameters
+    ----------
+    data, pedigree
+        One row per unit; and per animal, for a term ``animal``.
+    traits, terms, fixed
+        Trait columns; factors of unstructured random terms; fixed factor of every trait, if any.
+    """
+
+    data: pd.DataFrame
+    traits: tuple[str, ...]
+    terms: tuple[str, ...]
+    pedigree: pd.DataFrame | None = None
+    fixed: tuple[str, ...] = ()
+
+    def design(self) -> Design:
+        """The design, relationships computed afresh."""
+        random = [f"us(trait):{'vm(animal, A)' if t == 'animal' else t}" for t in self.terms]
+        formula = f"{' + '.join(self.traits)} ~ {' + '.join(self.fixed) or '1'}"
+        spec = bmv.ModelSpec.from_formula(formula, random=" + ".join(random))
+        kin = {} if self.pedigree is None else {"A": bmv.Relationship.from_pedigree(self.pedigree)}
+        return bmv.build_design(spec, self.data, kin)
+
+
+def trial(name: str = "canty_complete") -> Problem:
+    """A shipped block trial."""
+    return Problem(data=bmv.load_dataset(name), traits=("bden", "veloc"), terms=("Block", "Family"))
+
+
+def pedigree(n: int, missing: float = 0.0) -> Problem:
+    """Simulated livestock, two traits, a share of the records of the second missing."""
+    data, parents = livestock_data(n, missing)
+    return Problem(data=data, pedigree=parents, traits=("y1", "y2"), terms=("animal",), fixed=("sex",))
+
+
+def bluetit() -> Problem:
+    """Nestlings in foster nests (shared data; not part of this repository)."""
+    data, parents = (pd.read_csv(SHARED / "bluetit" / f"{name}.csv") for name in ("data", "pedigree"))
+    traits, fixed = ("tarsus", "back"), ("sex", "hatchdate")
+    return Problem(data=data, pedigree=parents, traits=traits, terms=("animal", "fosternest"), fixed=fixed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a program took: CPU seconds, and the effective size of its worst (co)variance, if it sampled."""
+
+    cpu: float
+    ess: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """What to compare, larger being better: effective draws, or fits, per CPU second."""
+        return (1.0 if self.ess is None else self.ess) / self.cpu
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A case, our answer and those of other programs on the same data."""
+
+    case: str
+    ours: Answer
+    peers: dict[str, Answer] = field(default_factory=dict)
+
+    def cells(self) -> tuple[str, ...]:
+        """Text of a line of the table."""
+        ess, per = ("", "") if self.ours.ess is None else (figure(self.ours.ess), figure(self.ours.rate))
+        others = (f"{name} {_answer(it)}, ratio {figure(self.ours.rate / it.rate)}" for name, it in self.peers.items())
+        return self.case, figure(self.ours.cpu), ess, per, "; ".join(others)
+
+
+def figure(value: float) -> str:
+    """Write a number with three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
+
+
+def _answer(peer: Answer) -> str:
+    return f"{figure(peer.cpu)} s" if peer.ess is None else f"{figure(peer.rate)} per s"
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Markdown of all rows."""
+    head = ("case", "CPU s", "worst ESS", "ESS per CPU s", "other programs, the same data")
+    lines = [head, ("---", "---:", "---:", "---:", "---"), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,65 @@
+"""The table that ``make bench`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import peers
+import pytest
+from answers import Answer, Problem, Row, cpu_seconds, pedigree, table, trial
+
+import bayesmv as bmv
+
+ROWS = pytest.StashKey[list[Row]]()
+SKIPPED = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS], config.stash[SKIPPED] = [], {}
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Take down our answer to a case, and the answers of ``{package: words of its script}`` to the same problem."""
+    config = request.config
+
+    def take(case: str, ours: Answer, problem: Problem | None = None, **others: tuple[object, ...]) -> None:
+        found = {}
+        for package, words in others.items():
+            reason = peers.missing(package)
+            if reason is not None:
+                config.stash[SKIPPED][package] = reason
+            elif problem is not None:
+                found[package] = peers.run(package, problem, *words)
+        config.stash[ROWS].append(Row(case=case, ours=ours, peers=found))
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def compiled(request: pytest.FixtureRequest) -> None:
+    """Load, or compile, what all engines need, so that no case pays for it."""
+    if not request.config.getoption("benchmark_enable"):
+        pytest.skip("run by make bench")
+    for problem in (trial(), trial("canty"), pedigree(2000)):
+        bmv.sample(problem.design(), draws=10, tune=10, seed=1)
+
+
+@pytest.fixture
+def cpu(compiled: None, benchmark: Any) -> Callable[..., tuple[float, object]]:
+    """Call once; return CPU seconds, threads and child processes included, and the value."""
+
+    def timed(call: Callable[[], object]) -> tuple[float, object]:
+        begin = cpu_seconds()
+        value = benchmark.pedantic(call, rounds=1)
+        return cpu_seconds() - begin, value
+
+    return timed
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.stash[ROWS]:
+        terminalreporter.write_line("\n" + table(config.stash[ROWS]))
+    for package, reason in config.stash[SKIPPED].items():
+        terminalreporter.write_line(f"{package}: skipped, {reason}")

@@ -1,0 +1,49 @@
+"""Other programs on the same data: R packages, where they are installed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from answers import Answer, Problem
+
+from bayesmv.pedigree import Pedigree
+
+HERE = Path(__file__).parent
+
+
+@cache
+def missing(package: str) -> str | None:
+    """Why an R package cannot be run; None if it can."""
+    if shutil.which("Rscript") is None:
+        return "no Rscript"
+    loads = subprocess.run(["Rscript", "-e", f"library({package})"], capture_output=True, check=False)
+    return None if loads.returncode == 0 else f"R has no package {package}"
+
+
+def run(package: str, problem: Problem, *words: object) -> Answer:
+    """Run ``<package>.R`` on a problem; it prints its CPU seconds and its worst effective sample size, or NA."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, parents = Path(folder) / "data.csv", Path(folder) / "pedigree.csv"
+        problem.data.to_csv(data, index=False, na_rep="NA")
+        if problem.pedigree is not None:
+            _sorted(problem.pedigree).to_csv(parents, index=False, na_rep="NA")
+        lists = [",".join(names) or "-" for names in (problem.traits, problem.terms, problem.fixed)]
+        command = ["Rscript", str(HERE / f"{package}.R"), str(data), str(parents), *lists, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{package}.R failed: {done.stderr.strip()[-2000:]}")
+    cpu, ess = done.stdout.split()[-2:]
+    return Answer(cpu=float(cpu), ess=None if ess == "NA" else float(ess))
+
+
+def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The pedigree as R packages want it: parents first, all of them with a row, NA where unknown."""
+    whole = Pedigree.from_frame(frame)
+    ids = np.append(whole.ids.astype(object), None)
+    return pd.DataFrame({"animal": whole.ids, "sire": ids[whole.sire], "dam": ids[whole.dam]})
