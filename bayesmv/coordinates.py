@@ -1,6 +1,8 @@
 """Unconstrained coordinates x of the parameters θ of covariance structures, for samplers.
 
-A *scale* is a positive parameter. Other parameters of the same row of a factor L are *anchored* to it: with n of them,
+A *scale* is a positive parameter. Other parameters of the same row of a factor L are *anchored* to it, n of them.
+
+:class:`Coordinates` are those of the PyMC models:
 
     θ_d = exp(x_d) / sqrt(1 + Σ sinh² x_p),   θ_p = θ_d sinh x_p,   log|dθ/dx| = Σ_d (n_d + 1) log θ_d + Σ_p log cosh
     x_p
@@ -9,9 +11,16 @@ so that x_d is the logarithm of a standard deviation (the norm of the row) and x
 correlation. Unlike log-Cholesky entries these do not widen with the standard deviation, which spares the sampler a
 funnel.
 
-Where a variance may well be 0, its logarithm has a long tail to -∞. *Folded* coordinates replace exp(x_d) by
-``unit sinh x_d``, linear near 0 and logarithmic far away. A row with a negative x_d is that of an effect of opposite
-sign: the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
+:class:`PlanarCoordinates` are those of the package's own sampler, where a variance may well be 0. There the logarithm
+of its standard deviation s has a long tail to -∞ and, whatever the scale of s, the correlations are free: a sampler
+meets a bow tie. So a row is a point of a half-space instead, b > 0 for its scale and a_p for the others,
+
+    θ = g(q) (b, a),   g = unit (q / sqrt(1 + q²))ⁿ sinh(q / c) c / q,   q² = b² + |a|²,
+    b = log(1 + exp(k x_d)) / k,   a = x_p
+
+in which a uniform correlation matrix with any smooth prior of s has a smooth density at s = 0: s ∝ qⁿ⁺¹ there, s ∝ q
+further away, and log s ∝ q in the tail. The scale of a row of its own (n = 0) is folded, θ_d = unit c sinh(x_d / c):
+the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
 """
 
 from __future__ import annotations
@@ -25,22 +34,23 @@ from bayesmv.covariance import Array
 
 #: Anchor of a parameter that is its own coordinate.
 FREE = -1
+#: Sharpness k of the bend of b(x) at 0.
+BEND = 2.0
+#: Value c of q beyond which the standard deviation grows exponentially.
+STRAIGHT = 4.0
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The map between x and θ.
+    """The map between x and θ, scales by their logarithms.
 
     Parameters
     ----------
     anchor
         For each parameter the scale that it is anchored to: itself for a scale, FREE for none, (d,).
-    unit
-        Standard deviation below which folded coordinates are linear; None for logarithms.
     """
 
     anchor: npt.NDArray[np.intp]
-    unit: float | None = None
 
     @property
     def scales(self) -> npt.NDArray[np.bool_]:
@@ -61,7 +71,7 @@ class Coordinates:
             square = np.ones_like(theta)
             for k, p in enumerate(off):
                 square[..., self.anchor[p]] += v[..., k] ** 2
-            theta[..., scales] = self._sd(x[..., scales]) / np.sqrt(square[..., scales])
+            theta[..., scales] = np.exp(x[..., scales]) / np.sqrt(square[..., scales])
         theta[..., off] = theta[..., self.anchor[off]] * v
         return theta
 
@@ -72,8 +82,7 @@ class Coordinates:
         square = theta**2
         np.add.at(square, self.anchor[off], theta[off] ** 2)
         x = theta.copy()
-        sd = np.sqrt(square[scales])
-        x[scales] = np.log(sd) if self.unit is None else np.arcsinh(sd / self.unit)
+        x[scales] = 0.5 * np.log(square[scales])
         x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
         return x
 
@@ -81,8 +90,7 @@ class Coordinates:
         """log|dθ/dx| at x (d,)."""
         theta = self.constrain(x)
         off = self.anchored
-        total = self._weights[self.scales] @ np.log(np.abs(theta[self.scales])) + np.sum(np.log(np.cosh(x[off])))
-        return float(total - np.sum(np.log(np.abs(self._rate(x[self.scales])))))
+        return float(self._weights[self.scales] @ np.log(theta[self.scales]) + np.sum(np.log(np.cosh(x[off]))))
 
     def pullback(self, x: Array, by_theta: Array) -> Array:
         """Gradient by x of ``f(θ(x)) + log|dθ/dx|`` from df/dθ, (d,)."""
@@ -93,11 +101,8 @@ class Coordinates:
         by_x[scales] = by_theta[scales] * theta[scales] + self._weights[scales]
         np.add.at(by_x, self.anchor[off], by_theta[off] * theta[off])
         scale = theta[self.anchor[off]]
-        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / self._sd(x[self.anchor[off]])) ** 2
+        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / np.exp(x[self.anchor[off]])) ** 2
         by_x[off] = by_theta[off] * scale * np.cosh(x[off]) - by_x[self.anchor[off]] * shrink + np.tanh(x[off])
-        if self.unit is not None:
-            # From d/d log θ_d to d/dx_d, and the gradient of -log|tanh x_d|.
-            by_x[scales] = by_x[scales] / self._rate(x[scales]) - 2.0 / np.sinh(2.0 * x[scales])
         return by_x
 
     def jacobian(self, x: Array) -> Array:
@@ -105,17 +110,117 @@ class Coordinates:
         d = len(x)
         return np.stack([self.pullback(x, e) for e in np.eye(d)]) - self.pullback(x, np.zeros(d))
 
-    def _sd(self, x: Array) -> Array:
-        """Standard deviation (signed, if folded) of the coordinate of a scale."""
-        return np.asarray(np.exp(x) if self.unit is None else self.unit * np.sinh(x))
-
-    def _rate(self, x: Array) -> Array:
-        """dx / d log θ_d of a scale."""
-        return np.ones_like(x) if self.unit is None else np.asarray(np.tanh(x))
-
     @property
     def _weights(self) -> Array:
         """n_d + 1 at every scale."""
         weights = np.ones(len(self.anchor))
         np.add.at(weights, self.anchor[self.anchored], 1.0)
         return weights
+
+
+@dataclass(frozen=True)
+class PlanarCoordinates(Coordinates):
+    """The map between x and θ, rows as points of a half-space.
+
+    Parameters
+    ----------
+    anchor
+        See :class:`Coordinates`.
+    unit
+        Standard deviation below which the map bends.
+    """
+
+    unit: float = 0.25
+
+    @property
+    def rows(self) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """Every scale with the parameters anchored to it."""
+        off = self.anchored
+        return [(int(d), off[self.anchor[off] == d]) for d in np.flatnonzero(self.scales)]
+
+    def constrain(self, x: Array) -> Array:
+        theta = np.array(x, dtype=float)
+        for d, off in self.rows:
+            if len(off):
+                b, square = self._half_space(x, d, off)
+                gain = self._gain(square, len(off))
+                theta[..., d], theta[..., off] = gain * b, gain[..., None] * x[..., off]
+            else:
+                theta[..., d] = self.unit * STRAIGHT * np.sinh(x[..., d] / STRAIGHT)
+        return theta
+
+    def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
+        theta = np.where(self.scales, np.maximum(theta, smallest), theta)
+        x = theta.copy()
+        for d, off in self.rows:
+            if len(off):
+                s = float(np.hypot(theta[d], np.linalg.norm(theta[off])))
+                shrink = self._radius(s, len(off)) / s
+                b = shrink * theta[d]
+                x[d], x[off] = b + np.log(-np.expm1(-BEND * b)) / BEND, shrink * theta[off]
+            else:
+                x[d] = STRAIGHT * np.arcsinh(theta[d] / (self.unit * STRAIGHT))
+        return x
+
+    def log_jacobian(self, x: Array) -> float:
+        total = 0.0
+        for d, off in self.rows:
+            n = len(off)
+            if n:
+                _, square = self._half_space(x, d, off)
+                log_volume = (n + 1) * np.log(self._gain(square, n)) + np.log(self._elasticity(square, n))
+                total += float(log_volume - np.log1p(np.exp(-BEND * x[d])))
+            else:
+                total += float(np.log(self.unit * np.cosh(x[d] / STRAIGHT)))
+        return total
+
+    def pullback(self, x: Array, by_theta: Array) -> Array:
+        theta, by_x = self.constrain(x), by_theta.copy()
+        for d, off in self.rows:
+            n = len(off)
+            if not n:
+                by_x[d] = by_theta[d] * self.unit * np.cosh(x[d] / STRAIGHT) + np.tanh(x[d] / STRAIGHT) / STRAIGHT
+                continue
+            b, square = self._half_space(x, d, off)
+            gain, elasticity = self._gain(square, n), self._elasticity(square, n)
+            along = theta[d] * by_theta[d] + theta[off] @ by_theta[off]
+            radial = ((along + n + 1) * (elasticity - 1.0) + self._bend(square, n) / elasticity) / square
+            rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
+            by_x[off] = gain * by_theta[off] + radial * x[off]
+            by_x[d] = (gain * by_theta[d] + radial * b) * rate + BEND * (1.0 - rate)
+        return by_x
+
+    @staticmethod
+    def _half_space(x: Array, d: int, off: npt.NDArray[np.intp]) -> tuple[Array, Array]:
+        """b and q² of a row."""
+        b = np.logaddexp(0.0, BEND * x[..., d]) / BEND
+        return b, b**2 + np.sum(x[..., off] ** 2, axis=-1)
+
+    def _gain(self, square: Array, n: int) -> Array:
+        """g from q²."""
+        r = np.sqrt(square) / STRAIGHT
+        return np.asarray(self.unit * (square / (1.0 + square)) ** (0.5 * n) * np.sinh(r) / r)
+
+    @staticmethod
+    def _elasticity(square: Array, n: int) -> Array:
+        """d log s / d log q from q², s = g q."""
+        r = np.sqrt(square) / STRAIGHT
+        return np.asarray(n / (1.0 + square) + r / np.tanh(r))
+
+    @staticmethod
+    def _bend(square: Array, n: int) -> Array:
+        """d elasticity / d log q from q²."""
+        r = np.sqrt(square) / STRAIGHT
+        return np.asarray(-2.0 * n * square / (1.0 + square) ** 2 + r / np.tanh(r) - (r / np.sinh(r)) ** 2)
+
+    def _radius(self, s: float, n: int) -> float:
+        """Return q of a row of norm s, by Newton's method on the logarithms."""
+        log_q = np.asarray(np.log(s / self.unit) / (n + 1))
+        for _ in range(60):
+            square = np.asarray(np.exp(2.0 * log_q))
+            excess = np.log(self._gain(square, n)) + log_q - np.log(s)
+            step = np.clip(excess / self._elasticity(square, n), -1.0, 1.0)
+            log_q = np.asarray(log_q - step)
+            if abs(step) < 1e-14:
+                break
+        return float(np.exp(log_q))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,18 @@ def psd_cholesky(sigma: Array) -> Array:
 
 @dataclass(frozen=True)
 class Unstructured(CovarianceStructure):
-    """Unstructured covariance Σ = LL', θ the lower triangle of L packed by rows (log-Cholesky when sampled)."""
+    """Unstructured covariance Σ = LL', θ the lower triangle of L packed by rows.
+
+    Parameters
+    ----------
+    size
+        Number of effects.
+    order
+        The effect of each row of the triangle; None for their own order. Then L is the triangle with its rows put in
+        the places of the effects.
+    """
+
+    order: tuple[int, ...] | None = None
 
     word: ClassVar[str] = "us"
 
@@ -142,24 +153,43 @@ class Unstructured(CovarianceStructure):
         return tuple((int(i), int(j)) for i, j in zip(*packed_rows(self.size), strict=True))
 
     @property
+    def effect_of(self) -> npt.NDArray[np.intp]:
+        """The effect of each row of the triangle, (m,)."""
+        return np.arange(self.size) if self.order is None else np.array(self.order)
+
+    @property
     def placement(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        return *packed_rows(self.size), np.arange(self.n_parameters)
+        rows, cols = packed_rows(self.size)
+        return self.effect_of[rows], cols, np.arange(self.n_parameters)
 
     def jacobian(self, theta: Array) -> Array:
         L = self.factor(theta)
-        rows, cols = packed_rows(self.size)
         J = np.zeros((self.n_parameters, self.size, self.size))
-        for k, (i, j) in enumerate(zip(rows, cols, strict=True)):
+        for i, j, k in zip(*self.placement, strict=True):
             J[k, i, :] += L[:, j]
             J[k, :, i] += L[:, j]
         return J
 
     def curvature(self, theta: Array, gradient: Array) -> Array:
-        rows, cols = packed_rows(self.size)
+        rows, cols, _ = self.placement
         return np.asarray(2.0 * gradient[np.ix_(rows, rows)] * (cols[:, None] == cols[None, :]))
 
     def from_matrix(self, sigma: Array) -> Array:
-        return np.asarray(psd_cholesky(sigma)[packed_rows(self.size)])
+        return np.asarray(psd_cholesky(sigma[np.ix_(self.effect_of, self.effect_of)])[packed_rows(self.size)])
+
+    def pivoted(self, sigma: Array) -> Self:
+        """Return the structure with the order of a pivoted Cholesky factor of `sigma` (m, m).
+
+        The effect with the largest variance comes first, then that with the largest variance given it, and so on.
+        """
+        rest, order = np.array(sigma, dtype=float), list[int]()
+        while len(order) < self.size:
+            left = np.setdiff1d(np.arange(self.size), order)
+            p = int(left[np.argmax(np.diag(rest)[left])])
+            order.append(p)
+            if rest[p, p] > 0.0:
+                rest -= np.outer(rest[:, p], rest[p]) / rest[p, p]
+        return replace(self, order=tuple(order))
 
 
 @dataclass(frozen=True)

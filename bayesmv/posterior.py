@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesmv.coordinates import Coordinates
+from bayesmv.coordinates import Coordinates, PlanarCoordinates
 from bayesmv.covariance import Array, CovarianceBlocks
 from bayesmv.design import Design
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
@@ -35,7 +35,7 @@ class LogPosterior:
     priors
         Prior of every covariance matrix, by name of the term.
     unit
-        Unit of folded coordinates; None for logarithms of standard deviations.
+        Unit of planar coordinates; None for those of the PyMC model.
     """
 
     design: Design
@@ -51,7 +51,9 @@ class LogPosterior:
     @cached_property
     def coordinates(self) -> Coordinates:
         """The map between x and θ."""
-        return Coordinates(self.blocks.anchor, self.unit)
+        if self.unit is None:
+            return Coordinates(self.blocks.anchor)
+        return PlanarCoordinates(self.blocks.anchor, self.unit)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""

@@ -13,6 +13,7 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bayesmv.covariance import Array, CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
 from bayesmv.errors import SpecError
@@ -88,11 +89,15 @@ class CovariancePrior:
 
 
 class RowWeights(NamedTuple):
-    """Weights (m,) of the log prior ``Σ_i [c_i log p(s_i) + a_i log L_ii - b_i log s_i]``, s_i the norm of row i."""
+    """Weights (m,) of the log prior ``Σ_i [c_i log p(s_i) + a_i log D_i - b_i log s_i]``, s_i the norm of row i of L.
+
+    D_i is the last nonzero of row i, the diagonal of the triangle; `column` says where it stands, (m,).
+    """
 
     c: Array
     a: Array
     b: Array
+    column: npt.NDArray[np.intp]
 
 
 @singledispatch
@@ -101,7 +106,7 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
 
     For an unstructured Σ, half-t priors of the sd and LKJ(eta) of the correlations are, on the Cholesky factor,
     ``Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers
-    the Jacobian.
+    the Jacobian. It is the same for the factor of the effects in another order.
 
     Source: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100:1989-2001.
     """
@@ -111,26 +116,31 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
 @row_weights.register
 def _(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
     m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
-    return RowWeights(np.ones(m), np.asarray(m - np.arange(m) + tilt), np.full(m, m + tilt))
+    column = np.argsort(structure.effect_of)
+    return RowWeights(np.ones(m), np.asarray(m - column + tilt), np.full(m, m + tilt), column)
 
 
 @row_weights.register
 def _(structure: Diagonal, prior: CovariancePrior) -> RowWeights:
-    return RowWeights(np.ones(structure.size), np.zeros(structure.size), np.zeros(structure.size))
+    m = structure.size
+    return RowWeights(np.ones(m), np.zeros(m), np.zeros(m), np.arange(m))
 
 
 @row_weights.register
 def _(structure: ScaledIdentity, prior: CovariancePrior) -> RowWeights:
     # One standard deviation, which stands in every row: it counts once.
-    return RowWeights(np.eye(structure.size)[0], np.zeros(structure.size), np.zeros(structure.size))
+    m = structure.size
+    return RowWeights(np.eye(m)[0], np.zeros(m), np.zeros(m), np.arange(m))
 
 
 def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,)."""
-    c, a, b = row_weights(structure, prior)
+    c, a, b, column = row_weights(structure, prior)
     L = structure.factor(theta)
-    s, diagonal = np.sqrt(np.sum(L**2, axis=1)), np.diag(L)
+    index = np.arange(len(L))
+    s, diagonal = np.sqrt(np.sum(L**2, axis=1)), L[index, column]
     value = c @ prior.sd.log_density(s) + a @ np.log(np.abs(diagonal)) - b @ np.log(s)
-    by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L + np.diag(a / diagonal)
+    by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L
+    by_L[index, column] += a / diagonal
     rows, cols, parameters = structure.placement
     return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +14,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
-from bayesmv.covariance import Array, correlation
+from bayesmv.covariance import Array, Unstructured, correlation
 from bayesmv.density import Density
 from bayesmv.design import Design
 from bayesmv.effects import Wanted, effect_dataset, wanted_effects
@@ -27,8 +27,8 @@ from bayesmv.reml.fit import RemlFit, fit_reml
 
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
-#: Standard deviation (in phenotypic sd) below which the sampler moves on a linear scale.
-_FOLD = 0.25
+#: Standard deviation (in phenotypic sd) below which the sampler's coordinates bend.
+_UNIT = 0.25
 
 
 def sample(
@@ -95,8 +95,9 @@ def sample(
     _require_positive(draws=draws, tune=tune, chains=chains, cores=cores)
     wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
-    posterior = replace(log_posterior(design, priors, engine), unit=_FOLD)
+    posterior = log_posterior(design, priors, engine)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
+    posterior = replace(posterior, design=pivoted(design, reml.sigmas), unit=_UNIT)
     settings = {
         "draws": draws,
         "tune": tune,
@@ -108,11 +109,10 @@ def sample(
     }
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, settings)
-    theta = posterior.coordinates.constrain(x)
+    design, theta = posterior.design, posterior.coordinates.constrain(x)
     draws_of_all = covariance_dataset(design, theta)
     if wanted is not None:
-        rng = np.random.default_rng([seed, 1])
-        draws_of_all = draws_of_all.merge(effect_dataset(design, theta, wanted, rng))
+        draws_of_all = draws_of_all.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
     groups = {"posterior": draws_of_all, "sample_stats": stats}
     out = xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
     out.attrs.update(_attributes(design, posterior, seed, tune))
@@ -128,7 +128,8 @@ def _require_positive(**numbers: int) -> None:
 def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
     """Draws of x (chains, draws, d) and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
     nutpie = import_nutpie()
-    mode = posterior.mode(posterior.coordinates.unconstrain(reml.theta, _SMALLEST_START))
+    start = posterior.blocks.from_matrices(reml.sigmas)
+    mode = posterior.mode(posterior.coordinates.unconstrain(start, _SMALLEST_START))
     transform = _metric_root(posterior.expand(mode.theta).hessian)
     d = len(mode.theta)
 
@@ -146,6 +147,20 @@ def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -
     )
     result = nutpie.sample(compiled, save_warmup=False, return_raw_trace=True, **settings)
     return read_trace(result, "x", settings)
+
+
+def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
+    """Return the design with the rows of unstructured factors in the order of their pivots at the given matrices.
+
+    The correlations of an effect without variance are free. In the last row of the factor, that is an ordinary point of
+    the planar coordinates; in an earlier row it would be a line to which the rows below it widen.
+    """
+    structures = [
+        s.pivoted(S) if isinstance(s, Unstructured) else s
+        for s, S in zip(design.blocks.structures, sigmas, strict=True)
+    ]
+    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, structures[:-1], strict=True))
+    return replace(design, terms=terms, residual=structures[-1])
 
 
 def _metric_root(hessian: Array) -> Array:

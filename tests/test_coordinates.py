@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import finite_difference
 
-from bayesmv.coordinates import FREE, Coordinates
+from bayesmv.coordinates import BEND, FREE, Coordinates, PlanarCoordinates
 from bayesmv.covariance import CovarianceBlocks, correlation, structure
+from bayesmv.priors import CovariancePrior, log_prior
 
 STRUCTURES = [
     (("us", 1),),
@@ -34,10 +35,11 @@ def points(draw, largest: float = 3.0):
     anchor = [p if p in scales else draw(others) for p in range(d)]
     x = np.array(draw(st.lists(st.floats(-largest, largest), min_size=d, max_size=d)))
     unit = draw(st.sampled_from([None, 0.25, 2.0]))
-    if unit is not None:
-        # A folded scale of -x is that of x with the signs of its row changed; 0 has no logarithm.
-        x[scales] = 0.05 + np.abs(x[scales])
-    return Coordinates(np.array(anchor), unit), x
+    if unit is None:
+        return Coordinates(np.array(anchor)), x
+    alone = [d for d in scales if anchor.count(d) == 1]
+    x[alone] = np.abs(x[alone])  # a folded scale of -x is that of x but for its sign
+    return PlanarCoordinates(np.array(anchor), unit), x
 
 
 @given(points())
@@ -128,27 +130,41 @@ def test_unconstrain__raises_small_scales_and_keeps_correlations_inside():
     assert theta.tolist() == [0.5, -0.8, 0.0, 1e-9]
 
 
-@given(points())
-def test_constrain__folded_scales_of_opposite_sign_change_the_sign_of_their_row(point):
-    coordinates, x = point
-    folded = Coordinates(coordinates.anchor, coordinates.unit or 0.5)
-    x[folded.scales] = 0.05 + np.abs(x[folded.scales])
-    mirrored = np.where(folded.scales, -x, x)
-    sign = np.where(folded.anchor == FREE, 1.0, -1.0)
-    np.testing.assert_allclose(folded.constrain(mirrored), sign * folded.constrain(x), rtol=1e-12)
-    assert folded.log_jacobian(mirrored) == pytest.approx(folded.log_jacobian(x), rel=1e-12, abs=1e-12)
+def test_planar__lone_scales_are_folded():
+    coordinates = PlanarCoordinates(np.array([0, 2, 2]), 0.5)
+    x = np.array([0.7, -0.3, 0.2])
+    mirrored = x * [-1.0, 1.0, 1.0]
+    np.testing.assert_allclose(coordinates.constrain(mirrored), coordinates.constrain(x) * [-1.0, 1.0, 1.0])
+    assert coordinates.log_jacobian(mirrored) == pytest.approx(coordinates.log_jacobian(x), rel=1e-12)
 
 
-def test_constrain__folded_scales_are_linear_near_zero_and_logarithmic_far_away():
-    folded = Coordinates(np.array([0]), 0.25)
-    assert folded.constrain(np.array([1e-4]))[0] == pytest.approx(0.25e-4, rel=1e-6)
-    ratio = folded.constrain(np.array([9.0])) / folded.constrain(np.array([8.0]))
-    assert ratio[0] == pytest.approx(np.e, rel=1e-6)
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_planar__uniform_correlations_are_smooth_where_a_variance_is_zero(m):
+    """Along a ray to s = 0 the density of the last row tends to a limit, and in its direction it is that of LKJ(1)."""
+    _, coordinates = coordinates_of((("us", m),))
+    planar = PlanarCoordinates(coordinates.anchor, 0.25)
+    prior, last = CovariancePrior(), slice(-m, None)
+    rng = np.random.default_rng(m)
+    start = planar.unconstrain(structure("us", m).from_matrix(np.eye(m)))
+
+    def density(shrink, direction):
+        x = start.copy()
+        row = shrink * np.abs(direction)
+        x[last] = row
+        x[-1] = row[-1] + np.log(-np.expm1(-BEND * row[-1])) / BEND
+        b_rate = -np.log1p(np.exp(-BEND * x[-1]))
+        theta = planar.constrain(x)
+        return log_prior(structure("us", m), prior, theta)[0] + planar.log_jacobian(x) - b_rate
+
+    for _ in range(3):
+        direction = rng.normal(size=m)
+        values = [density(shrink, direction) for shrink in (1e-2, 1e-3, 1e-4)]
+        # For the last row, LKJ(1) of the other correlations leaves (b/q)^1.
+        assert values[1] == pytest.approx(values[2], abs=1e-4)
+    np.testing.assert_allclose(values[0], values[2], atol=1e-2)
 
 
-def test_scales_and_anchored__partition_what_is_not_free():
-    coordinates = Coordinates(np.array([FREE, 1, 1, 4, 4, FREE]))
-    assert np.flatnonzero(coordinates.scales).tolist() == [1, 4]
-    assert coordinates.anchored.tolist() == [2, 3]
-    x = np.array([5.0, 0.0, 0.0, 0.0, 0.0, -7.0])
-    assert coordinates.constrain(x)[[0, 5]].tolist() == [5.0, -7.0]
+def test_planar__far_away_the_standard_deviation_grows_exponentially():
+    coordinates = PlanarCoordinates(np.array([1, 1]), 0.25)
+    sd = [np.linalg.norm(coordinates.constrain(np.array([3.0, q]))) for q in (40.0, 44.0)]
+    assert np.log(sd[1] / sd[0]) == pytest.approx(1.0, abs=0.01)

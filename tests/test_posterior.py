@@ -14,6 +14,7 @@ from bayesmv.errors import SpecError
 from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
+from bayesmv.sampling import pivoted
 
 
 def animals(t, random, residual="us(trait):units"):
@@ -99,12 +100,12 @@ def test_value__is_likelihood_prior_and_jacobian():
 @designs
 @pytest.mark.parametrize("informed", [False, True], ids=["default priors", "other priors"])
 def test_density__is_the_log_posterior_compiled(name, informed):
-    posterior = posterior_of(name, informed)
+    posterior = planar(posterior_of(name, informed))
     rng = np.random.default_rng(9)
     d = posterior.blocks.n_parameters
-    centre, root = random_points(posterior, 1)[0], np.eye(d) + 0.2 * rng.normal(size=(d, d))
+    centre, root = np.where(posterior.coordinates.scales, 1.0, 0.0), np.eye(d) + 0.2 * rng.normal(size=(d, d))
     density = Density(posterior, centre, root)
-    for z in rng.normal(0.0, 0.5, (4, d)):
+    for z in rng.normal(0.0, 0.3, (4, d)):
         value, gradient = density(z)
         expected, by_x = posterior.value_and_gradient(centre + root @ z)
         assert value == pytest.approx(expected, rel=1e-11)
@@ -113,30 +114,75 @@ def test_density__is_the_log_posterior_compiled(name, informed):
 
 
 @designs
-def test_density__folded_coordinates(name):
-    """On both sides of a standard deviation of 0: the compiled density, its gradient, and the same posterior of θ."""
+def test_density__planar_coordinates(name):
+    """The compiled density and its gradient, on both sides of 0 for a lone scale, and the same posterior of θ."""
     plain = posterior_of(name, informed=True)
-    folded = replace(plain, unit=0.25)
+    other = planar(plain)
     d = plain.blocks.n_parameters
-    density = Density(folded, np.zeros(d), np.eye(d))
+    mirror = first_columns(plain.blocks)
+    density = Density(other, np.zeros(d), np.eye(d))
     differences = []
     for sign, x in zip((1, -1, 1), random_points(plain), strict=True):
         theta = plain.coordinates.constrain(x)
-        at = folded.coordinates.unconstrain(theta)
-        at[folded.coordinates.scales] *= sign
+        at = other.coordinates.unconstrain(theta)
+        at[mirror] *= sign
         value, gradient = density(at)
-        expected, by_x = folded.value_and_gradient(at)
+        expected, by_x = other.value_and_gradient(at)
         assert value == pytest.approx(expected, rel=1e-11)
         np.testing.assert_allclose(gradient, by_x, rtol=1e-10, atol=1e-10 * np.abs(by_x).max())
-        numeric = finite_difference(folded.value, at, 1e-4)
+        numeric = finite_difference(other.value, at, 1e-4)
         np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-6 * np.abs(by_x).max())
-        jacobians = plain.coordinates.log_jacobian(x) - folded.coordinates.log_jacobian(at)
+        jacobians = plain.coordinates.log_jacobian(x) - other.coordinates.log_jacobian(at)
         differences.append(plain.value(x) - value - jacobians)
     np.testing.assert_allclose(differences, 0.0, atol=1e-8)
 
 
+def first_columns(blocks):
+    """Parameters in the columns of the lone scales: with all their signs changed, Σ is the same."""
+    out = []
+    for s, at in zip(blocks.structures, blocks.slices, strict=True):
+        _, cols, parameters = s.placement
+        lone = s.positive & (np.bincount(s.anchor, minlength=s.n_parameters) == 1)
+        out += [at.start + p for p, c in zip(parameters, cols, strict=True) if lone[parameters[cols == c]].any()]
+    return np.unique(out)
+
+
+@designs
+def test_density__order_of_the_rows_changes_nothing(name):
+    """The same Σ through a factor with its rows in another order: densities differ by the Jacobians only."""
+    plain = planar(posterior_of(name, informed=True))
+    blocks = plain.blocks
+    turned = planar(
+        replace(plain, design=pivoted(plain.design, [np.diag(np.arange(1.0, s.size + 1)) for s in blocks.structures]))
+    )
+    differences = []
+    for x in random_points(plain) + 1.5 * plain.coordinates.scales:
+        sigmas = blocks.matrices(plain.coordinates.constrain(x))
+        theta = turned.blocks.from_matrices(sigmas)
+        for one, two in zip(sigmas, turned.blocks.matrices(theta), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-12)
+        at = turned.coordinates.unconstrain(theta)
+        value, gradient = Density(turned, np.zeros(len(x)), np.eye(len(x)))(at)
+        expected, by_x = turned.value_and_gradient(at)
+        assert value == pytest.approx(expected, rel=1e-11)
+        np.testing.assert_allclose(gradient, by_x, rtol=1e-9, atol=1e-9 * np.abs(by_x).max())
+        differences.append(plain.value(x) - log_volume(plain, x) - value + log_volume(turned, at))
+    np.testing.assert_allclose(differences, 0.0, atol=1e-7)
+
+
+def log_volume(posterior, x):
+    """½ log|J'J| of x → the components of all Σ, which is log|J| up to what the structure leaves out."""
+    J = posterior.blocks.jacobian(posterior.coordinates.constrain(x)) @ posterior.coordinates.jacobian(x)
+    return 0.5 * np.linalg.slogdet(J.T @ J)[1]
+
+
+def planar(posterior):
+    """The posterior in the coordinates of the sampler."""
+    return replace(posterior, unit=0.25)
+
+
 def test_density__threads_share_nothing():
-    posterior = posterior_of("sparse, us")
+    posterior = planar(posterior_of("sparse, us"))
     d = posterior.blocks.n_parameters
     one, other = (Density(posterior, np.zeros(d), np.eye(d)) for _ in range(2))
     x, far = random_points(posterior, 2)
@@ -154,7 +200,7 @@ def test_density__no_engine_no_density():
         def fork(self):
             return self
 
-    broken = type(posterior)(design=posterior.design, engine=Other(), priors=posterior.priors)
+    broken = planar(replace(posterior, engine=Other()))
     with pytest.raises(TypeError, match="no compiled density for Other"):
         Density(broken, np.zeros(9), np.eye(9))
 
@@ -196,7 +242,7 @@ def far_points(posterior, size):
 @designs
 @pytest.mark.parametrize("size", [10.0, 30.0, 100.0])
 def test_density__far_out_is_finite_or_minus_infinity(name, size):
-    posterior = posterior_of(name)
+    posterior = planar(posterior_of(name))
     d = posterior.blocks.n_parameters
     density = Density(posterior, np.zeros(d), np.eye(d))
     for x in far_points(posterior, size):
@@ -208,7 +254,7 @@ def test_density__far_out_is_finite_or_minus_infinity(name, size):
 def test_density__overflow_is_minus_infinity(size):
     """A wild step of a sampler is a divergence, not the end of the run."""
     for name in DESIGNS:
-        posterior = posterior_of(name)
+        posterior = planar(posterior_of(name))
         d = posterior.blocks.n_parameters
         density = Density(posterior, np.zeros(d), np.eye(d))
         for x in far_points(posterior, size):
