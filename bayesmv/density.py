@@ -13,6 +13,15 @@ from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
 from bayesmv.likelihood.chebyshev import restricted
 from bayesmv.likelihood.cholesky import FAST
 from bayesmv.likelihood.kernels import evaluate, multiply
+from bayesmv.likelihood.loops import (
+    add_square,
+    affine,
+    by_covariance,
+    invert,
+    pull_affine,
+    subtract_product,
+    weighted_sum,
+)
 from bayesmv.likelihood.spectral import SpectralLikelihood
 from bayesmv.likelihood.symbolic import Ints
 from bayesmv.posterior import LogPosterior
@@ -116,40 +125,6 @@ class Density:
         return value, gradient
 
 
-# Plain loops below: on matrices of a few traits they run as fast as products of arrays, and compile in a fifth of the
-# time.
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _affine(centre, root, z):  # type: ignore[no-untyped-def]
-    """Return centre + root z."""
-    x = centre.copy()
-    for i in range(len(x)):
-        for j in range(len(z)):
-            x[i] += root[i, j] * z[j]
-    return x
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _pull_affine(root, by_x):  # type: ignore[no-untyped-def]
-    """Return root' by_x."""
-    by_z = np.zeros(root.shape[1])
-    for i in range(root.shape[0]):
-        for j in range(root.shape[1]):
-            by_z[j] += root[i, j] * by_x[i]
-    return by_z
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _add_square(F, seen, out):  # type: ignore[no-untyped-def]
-    """Add FF' on the rows and columns `seen`."""
-    for i in range(len(seen)):
-        for j in range(len(seen)):
-            if seen[i] and seen[j]:
-                for k in range(F.shape[1]):
-                    out[i, j] += F[i, k] * F[j, k]
-
-
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _rows(anchor, x):  # type: ignore[no-untyped-def]
     """Count n, b and q² of the row of every scale, in its place."""
@@ -244,33 +219,23 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
             if p == d:
                 rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
                 by_x[d] = by_x[d] * rate + BEND * (1.0 - rate)
-    return _pull_affine(root, by_x)
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _weighted_sum(weights, matrices, out):  # type: ignore[no-untyped-def]
-    """Write Σ_k w_k M_k."""
-    out[:] = 0.0
-    for k in range(len(weights)):
-        for i in range(out.shape[0]):
-            for j in range(out.shape[1]):
-                out[i, j] += weights[k] * matrices[k, i, j]
+    return pull_affine(root, by_x)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-untyped-def]
     c, freedom, products, constant = arrays
-    x = _affine(centre, root, z)
+    x = affine(centre, root, z)
     theta = np.empty(len(x))
     value = constant + _fill_factors(layout, x, theta, L)
     t = L.shape[1]
     sigma, G, half = np.zeros_like(L), np.zeros_like(L), np.empty((3, t, t))
     V, seen = half[0], np.ones(t, np.bool_)
     for k in range(len(L)):
-        _add_square(L[k], seen, sigma[k])
+        add_square(L[k], seen, sigma[k])
     for s in range(len(freedom)):
-        _weighted_sum(c[s], sigma, V)
-        log_det = _invert(V, seen)
+        weighted_sum(c[s], sigma, V)
+        log_det = invert(V, seen)
         if not np.isfinite(log_det):
             return -np.inf, np.zeros(len(z))
         multiply(V, products[s], half[1])
@@ -287,40 +252,14 @@ def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _invert(V, seen):  # type: ignore[no-untyped-def]
-    """Replace V, positive definite on the rows `seen` and 0 elsewhere, by its inverse there (Gauss-Jordan).
-
-    Returns the log-determinant, NaN if V is not positive definite.
-    """
-    log_det = 0.0
-    for p in range(V.shape[0]):
-        if not seen[p]:
-            continue
-        pivot = V[p, p]
-        if not pivot > 0.0:
-            return np.nan
-        log_det += np.log(pivot)
-        V[p, p] = 1.0
-        for j in range(V.shape[1]):
-            V[p, j] /= pivot
-        for i in range(V.shape[0]):
-            if i != p:
-                multiple = V[i, p]
-                V[i, p] = 0.0
-                for j in range(V.shape[1]):
-                    V[i, j] -= multiple * V[p, j]
-    return log_det
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
 def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[no-untyped-def]
-    x = _affine(centre, root, z)
+    x = affine(centre, root, z)
     theta = np.empty(len(x))
     value = _fill_factors(layout, x, theta, L)
     sigma, G, seen = np.zeros_like(L), np.empty_like(L), np.ones(L.shape[1], np.bool_)
     for k in range(len(L)):
-        _add_square(L[k], seen, sigma[k])
+        add_square(L[k], seen, sigma[k])
     loglik = restricted(sigma[0], sigma[1], series, G[0], G[1])
     if not np.isfinite(loglik):
         return -np.inf, np.zeros(len(z))
@@ -351,7 +290,7 @@ def _sparse_density(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: ignore[no-untyped-def]
     """Write loads and precisions; return x, θ, log|dθ/dx| and Σ log|V|, NaN where a V is not positive definite."""
-    x = _affine(centre, root, z)
+    x = affine(centre, root, z)
     theta = np.empty(len(x))
     log_jacobian = _fill_factors(layout, x, theta, L)
     for e in range(len(loading.load)):
@@ -364,8 +303,8 @@ def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: 
         V[:] = 0.0
         for e in range(classes.begin[p], classes.begin[p + 1]):
             multiply(classes.matrix[e], L[classes.block[e]], AL)
-            _add_square(AL, classes.observed[p], V)
-        log_V += classes.units[p] * _invert(V, classes.observed[p])
+            add_square(AL, classes.observed[p], V)
+        log_V += classes.units[p] * invert(V, classes.observed[p])
     return x, theta, log_jacobian, log_V
 
 
@@ -380,32 +319,10 @@ def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  #
     t, m = classes.matrix.shape[1:]
     D, half, AL, DAL = np.empty((t, t)), np.empty((t, t)), np.empty((t, m)), np.empty((t, m))
     for p in range(len(classes.units)):
-        _by_covariance(small.precisions[p], small.d_precisions[p], classes.units[p], half, D)
+        by_covariance(small.precisions[p], small.d_precisions[p], classes.units[p], half, D)
         for e in range(classes.begin[p], classes.begin[p + 1]):
             multiply(classes.matrix[e], L[classes.block[e]], AL)
             multiply(D, AL, DAL)
-            _subtract_product(classes.matrix[e], DAL, dL[classes.block[e]])
+            subtract_product(classes.matrix[e], DAL, dL[classes.block[e]])
     log_prior = _add_prior(layout, L, dL)
     return log_prior, _gather(layout, x, theta, dL, root)
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _by_covariance(Q, d_precision, units, half, out):  # type: ignore[no-untyped-def]
-    """Write n Q - Q S Q, S the symmetric part of the derivative by Q."""
-    for i in range(len(Q)):
-        for j in range(len(Q)):
-            out[i, j] = 0.5 * (d_precision[i, j] + d_precision[j, i])
-    multiply(Q, out, half)
-    multiply(half, Q, out)
-    for i in range(len(Q)):
-        for j in range(len(Q)):
-            out[i, j] = units * Q[i, j] - out[i, j]
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _subtract_product(A, B, out):  # type: ignore[no-untyped-def]
-    """Subtract A'B."""
-    for i in range(A.shape[1]):
-        for j in range(B.shape[1]):
-            for k in range(A.shape[0]):
-                out[i, j] -= A[k, i] * B[k, j]

@@ -122,12 +122,12 @@ def sample(
     }
     with threadpool_limits(1, user_api="blas"):
         x, stats = _nuts(posterior, reml, settings, min_ess)
-    design, theta = posterior.design, posterior.coordinates.constrain(x)
-    variables = covariance_dataset(design, theta)
+    theta = posterior.coordinates.constrain(x)
+    variables = covariance_dataset(posterior.design, theta)
     if wanted is not None:
         variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
-    groups = {"posterior": variables, "sample_stats": stats}
-    out = xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
+    constants = {"observed_data": _observed(design), "constant_data": _constant(design)}
+    out = xr.DataTree.from_dict({"posterior": variables, "sample_stats": stats} | constants)
     out.attrs.update(_attributes(design, posterior, seed, tune))
     return out if min_ess is None else _accounted(out, min_ess, LIMIT * draws, reml)
 
