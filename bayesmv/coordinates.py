@@ -12,6 +12,9 @@ funnel.
 Where a variance may well be 0, its logarithm has a long tail to -∞. *Folded* coordinates replace exp(x_d) by
 ``unit sinh x_d``, linear near 0 and logarithmic far away. A row with a negative x_d is that of an effect of opposite
 sign: the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
+
+Parameters of other kinds have coordinates of their own: θ = x (FREE), θ = arcsin tanh x (ANGLE, so that x is Fisher's z
+of the correlation sin θ) and θ = exp x (LOG, never folded).
 """
 
 from __future__ import annotations
@@ -21,10 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance import Array
+from bayesmv.covariance import ANGLE, FREE, LOG, Array
 
-#: Anchor of a parameter that is its own coordinate.
-FREE = -1
+__all__ = ["FREE", "Coordinates"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Coordinates:
     Parameters
     ----------
     anchor
-        For each parameter the scale that it is anchored to: itself for a scale, FREE for none, (d,).
+        For each parameter the scale that it is anchored to: itself for a scale, FREE for none, ANGLE or LOG for those
+        of these kinds, (d,).
     unit
         Standard deviation below which folded coordinates are linear; None for logarithms.
     """
@@ -50,7 +53,17 @@ class Coordinates:
     @property
     def anchored(self) -> npt.NDArray[np.intp]:
         """Positions of the parameters that are anchored to another."""
-        return np.flatnonzero((self.anchor != FREE) & ~self.scales)
+        return np.flatnonzero((self.anchor >= 0) & ~self.scales)
+
+    @property
+    def angles(self) -> npt.NDArray[np.bool_]:
+        """Which parameters are angles of correlations."""
+        return np.asarray(self.anchor == ANGLE)
+
+    @property
+    def logs(self) -> npt.NDArray[np.bool_]:
+        """Which parameters have their logarithms as coordinates."""
+        return np.asarray(self.anchor == LOG)
 
     def constrain(self, x: Array) -> Array:
         """θ(x), (…, d) → (…, d)."""
@@ -62,12 +75,14 @@ class Coordinates:
             for k, p in enumerate(off):
                 square[..., self.anchor[p]] += v[..., k] ** 2
             theta[..., scales] = self._sd(x[..., scales]) / np.sqrt(square[..., scales])
+            theta[..., self.angles] = np.arctan(np.sinh(x[..., self.angles]))
+            theta[..., self.logs] = np.exp(x[..., self.logs])
         theta[..., off] = theta[..., self.anchor[off]] * v
         return theta
 
     def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
         """x(θ), (d,); scales below `smallest` are raised to it, which also keeps correlations off ±1."""
-        theta = np.where(self.scales, np.maximum(theta, smallest), theta)
+        theta = np.where(self.scales | self.logs, np.maximum(theta, smallest), theta)
         off, scales = self.anchored, self.scales
         square = theta**2
         np.add.at(square, self.anchor[off], theta[off] ** 2)
@@ -75,6 +90,9 @@ class Coordinates:
         sd = np.sqrt(square[scales])
         x[scales] = np.log(sd) if self.unit is None else np.arcsinh(sd / self.unit)
         x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
+        x[self.logs] = np.log(theta[self.logs])
+        furthest = np.arctanh(1.0 - smallest) if smallest else np.inf
+        x[self.angles] = np.clip(np.arcsinh(np.tan(theta[self.angles])), -furthest, furthest)
         return x
 
     def log_jacobian(self, x: Array) -> float:
@@ -82,6 +100,7 @@ class Coordinates:
         theta = self.constrain(x)
         off = self.anchored
         total = self._weights[self.scales] @ np.log(np.abs(theta[self.scales])) + np.sum(np.log(np.cosh(x[off])))
+        total += np.sum(x[self.logs]) - np.sum(np.log(np.cosh(x[self.angles])))
         return float(total - np.sum(np.log(np.abs(self._rate(x[self.scales])))))
 
     def pullback(self, x: Array, by_theta: Array) -> Array:
@@ -98,6 +117,8 @@ class Coordinates:
         if self.unit is not None:
             # From d/d log θ_d to d/dx_d, and the gradient of -log|tanh x_d|.
             by_x[scales] = by_x[scales] / self._rate(x[scales]) - 2.0 / np.sinh(2.0 * x[scales])
+        by_x[self.logs] = by_theta[self.logs] * theta[self.logs] + 1.0
+        by_x[self.angles] = by_theta[self.angles] / np.cosh(x[self.angles]) - np.tanh(x[self.angles])
         return by_x
 
     def jacobian(self, x: Array) -> Array:

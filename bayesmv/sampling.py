@@ -14,8 +14,8 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
+from bayesmv.choose_density import SamplerDensity, sampler_density
 from bayesmv.covariance import Array, correlation
-from bayesmv.density import Density
 from bayesmv.design import Design
 from bayesmv.effects import Wanted, effect_dataset, wanted_effects
 from bayesmv.errors import SpecError, listing
@@ -133,8 +133,8 @@ def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any]) -
     transform = _metric_root(posterior.expand(mode.theta).hessian)
     d = len(mode.theta)
 
-    def make_density() -> Density:
-        return Density(posterior, mode.theta, transform)
+    def make_density() -> SamplerDensity:
+        return sampler_density(posterior, mode.theta, transform)
 
     def make_expand(seed1: int, seed2: int, chain: int) -> Any:
         return lambda z: {"x": mode.theta + transform @ z}
@@ -176,8 +176,23 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
         sd = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
         variables[dims.sd_name(name)] = ((dims.CHAIN, dims.DRAW, i), sd)
         coords |= {i: list(effects), j: list(effects)}
+        variables |= _loadings(design, name, theta)
     coords |= {dims.CHAIN: np.arange(theta.shape[0]), dims.DRAW: np.arange(theta.shape[1])}
     return xr.Dataset(variables, coords)
+
+
+def _loadings(design: Design, name: str, theta: Array) -> dict[str, Any]:
+    """Loadings and specific variances of a factor structure, before rotation, in the units of the data."""
+    k = design.names.index(name)
+    found = design.blocks.structures[k].loadings(theta[..., design.blocks.slices[k]])
+    if found is None:
+        return {}
+    scale, (i, _) = design.effect_scale(name), dims.effect_dims(name, design.effects_of(name), design.traits)
+    axes = (dims.CHAIN, dims.DRAW, i)
+    return {
+        dims.loading_name(name): ((*axes, dims.factor_dim(name)), found[0] * scale[:, None]),
+        dims.specific_name(name): (axes, found[1] * scale**2),
+    }
 
 
 def _observed(design: Design) -> xr.Dataset:
@@ -208,7 +223,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
     return {
         "model": design.spec.to_toml(),
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
-        "structures": json.dumps({n: s.word for n, s in zip(design.names, design.blocks.structures, strict=True)}),
+        "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
         "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
         "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),

@@ -17,12 +17,12 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 #: From the bottom up; a module imports from its own layer or from those before.
 LAYERS = (
     {"dims", "errors", "_version"},
-    {"covariance", "priors", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates"},
+    {"covariance", "priors", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates", "modelfile"},
     {"formula", "spec"},
     {"relationship", "fixed", "records", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
-    {"density", "posterior", "effects", "sampling"},
+    {"density", "posterior", "choose_density", "effects", "sampling"},
     {"genetics", "summary", "compare", "diagnostics"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},

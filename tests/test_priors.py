@@ -134,7 +134,7 @@ def test_covariance_prior__mapping_defaults():
 
 
 def test_covariance_prior__raises_on_unknown_key():
-    with pytest.raises(SpecError, match=r"unknown key 'df' in the prior of Block; allowed: eta, nu, scale"):
+    with pytest.raises(SpecError, match=r"unknown key 'df' in the prior of Block; allowed: eta, loadings, nu, scale"):
         CovariancePrior.from_mapping({"df": 3}, "Block")
 
 
