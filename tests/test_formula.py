@@ -100,8 +100,8 @@ def test_random_term__names():
         ("at(trait, 2):Block", r"'2' in the term 'at\(trait, 2\):Block' is not a column name"),
         ("at(trait, a, b):Block", r"needs a structure for its traits, for example at\(trait, a, b\):us\(trait\):Block"),
         (
-            "fa(trait):Block",
-            r"unknown covariance structure 'fa' in the term 'fa\(trait\):Block'; known structures:.*us",
+            "zz(trait):Block",
+            r"unknown covariance structure 'zz' in the term 'zz\(trait\):Block'; known structures:.*us",
         ),
         ("us(trait:Block", r"unbalanced brackets in 'us\(trait:Block': a '\)' is missing"),
         ("us(trait)):Block", r"unbalanced brackets in 'us\(trait\)\):Block': a '\)' too many"),
@@ -143,7 +143,7 @@ def test_parse_residual__units_alone_is_for_one_trait():
         ("us(trait):units:units", r"the residual .* is not understood"),
         ("a:us(trait):units", r"the residual .* is not understood"),
         ("at(trait, a):units", r"the residual 'at\(trait, a\):units' must cover all traits"),
-        ("fa(trait):units", r"unknown covariance structure 'fa' in the term 'fa\(trait\):units'"),
+        ("zz(trait):units", r"unknown covariance structure 'zz' in the term 'zz\(trait\):units'"),
         ("trait:units", r"'trait' in the term 'trait:units' is not understood"),
     ],
 )
