@@ -30,6 +30,10 @@ from bayesmv.covariance.base import (
 from bayesmv.errors import SpecError
 
 
+#: Share of the largest variance below which a variance counts as 0.
+_NOTHING = 1e-20
+
+
 class Pattern(NamedTuple):
     """A correlation matrix (m, m) with its first (p, m, m) and second (p, p, m, m) derivatives by the angles."""
 
@@ -110,7 +114,10 @@ class ScaledCorrelation(CovarianceStructure):
 
     def from_matrix(self, sigma: Array) -> Array:
         sds = np.sqrt(np.sqrt(np.maximum(np.diag(sigma), 0.0))) if self.own_variances else [common_sd(sigma)]
-        return np.append(sds, self.angles(correlation(sigma)))
+        # Next to nothing, a variance bears no correlations.
+        known = np.diag(sigma) > _NOTHING * np.max(np.diag(sigma))
+        correlations = correlation(np.where(np.outer(known, known), sigma, 0.0))
+        return np.append(sds, self.angles(np.where(np.outer(known, known), correlations, np.nan)))
 
     def canonical(self, theta: Array) -> Array:
         return np.append(np.abs(theta[: self.n_sds]), np.arcsin(np.sin(theta[self.n_sds :])))
