@@ -33,7 +33,7 @@ def factor_loadings(source: RemlFit | xr.DataTree, term: str, *, rotation: Rotat
         Name of a term with the structure ``fa`` or ``rr``.
     rotation
         ``"principal"``: uncorrelated columns, the first explains most; ``"varimax"``: simple structure (Kaiser 1958).
-        The loadings of every factor have a positive sum.
+        The correlations of every factor have a positive sum.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def varimax(loadings: Array, steps: int = 500) -> Array:
     for _ in range(steps):
         turned = loadings @ Q
         U, _, V = np.linalg.svd(loadings.T @ (turned**3 - turned * np.mean(turned**2, axis=0)))
-        if np.allclose(U @ V, Q, atol=1e-12):
+        if np.allclose(U @ V, Q, rtol=0.0, atol=1e-12):
             break
         Q = U @ V
     return np.asarray(loadings @ Q)

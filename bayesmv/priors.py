@@ -30,6 +30,8 @@ from bayesmv.covariance import (
 )
 from bayesmv.errors import SpecError
 
+_TINY = 1e-100
+
 
 @dataclass(frozen=True, kw_only=True)
 class HalfStudentT:
@@ -241,5 +243,7 @@ def _(structure: ScaledMatrix, prior: CovariancePrior, theta: Array) -> tuple[fl
 @log_prior.register
 def _(structure: Constrained, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     """Return the prior of the structure where the constraints hold."""
-    value, gradient = log_prior(structure.inner, prior, structure.full(theta))
+    full = structure.full(theta)
+    # A parameter held at 0 adds a constant, which must not be log 0.
+    value, gradient = log_prior(structure.inner, prior, np.where(full == 0.0, _TINY, full))
     return value, gradient @ structure.spread

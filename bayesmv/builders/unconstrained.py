@@ -36,7 +36,10 @@ class UnconstrainedRows(Transform):
 
     def backward(self, value: Any, *inputs: Any) -> Any:
         """θ(x), (d,)."""
-        theta = _replaced(value, self._scales, lambda _: pt.exp(self._log_scales(value)[self._scales]))
+        # A copy, because PyMC gives the result a name of its own.
+        theta = _replaced(
+            pt.basic.tensor_copy(value), self._scales, lambda _: pt.exp(self._log_scales(value)[self._scales])
+        )
         theta = _replaced(theta, self._angles, lambda x: pt.arctan(pt.sinh(x)))
         theta = _replaced(theta, self._logs, pt.exp)
         if not len(self._off):

@@ -29,7 +29,6 @@ from bayesmv.covariance.base import (
 )
 from bayesmv.errors import SpecError
 
-
 #: Share of the largest variance below which a variance counts as 0.
 _NOTHING = 1e-20
 

@@ -128,7 +128,7 @@ def test_sampler_density__is_the_log_posterior(text):
 
 @pytest.mark.parametrize("text", [t for t in WORDS if t not in ("id", "fixed(G)")])
 def test_fit_reml__recovers_what_was_simulated(text):
-    """Twice the log-likelihood over that of the truth is about chi-square: above the 1 - 1e-5 quantile never, seeded."""
+    """Twice the log-likelihood over that of the truth is about chi-square: 1e-5 false alarms, seeded."""
     rng = np.random.default_rng(5)
     layout = pd.DataFrame(list(product(range(150), range(4))), columns=["f", "plant"])
     design = bmv.build_design(case(text).spec, records(150, 4, complete=True))
