@@ -10,6 +10,7 @@ import pytest
 from oracles import Case, Dense, finite_difference
 from scipy import optimize, stats
 from structures import in_formula, matrices, written
+from synthetic import some_draws, trace_of
 
 import bayesmv as bmv
 from bayesmv.choose_density import PlainDensity, sampler_density
@@ -210,7 +211,7 @@ def test_fit_reml__nothing_to_estimate():
 
 
 def test_fit_reml__heywood_case_is_a_boundary_result():
-    """Two families' worth of noise makes one trait the factor itself."""
+    """The first trait is the factor itself: its specific variance, 0 in truth, is 0 in the estimate of these data."""
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"f": np.repeat(np.arange(40), 5)})
     u = rng.normal(size=40)
@@ -218,15 +219,27 @@ def test_fit_reml__heywood_case_is_a_boundary_result():
     data[TRAITS] = effects[data["f"]] + rng.normal(size=(200, 3))
     spec = ModelSpec.from_formula("y1 + y2 + y3 ~ 1", random="fa(trait, 1):f")
     fit = bmv.fit_reml(bmv.build_design(spec, data))
-    structure = fit.design.blocks.structures[0]
-    _, specific = structure.loadings(fit.theta[:6])
+    _, specific = fit.design.blocks.structures[0].loadings(fit.theta[:6])
     assert fit.converged
-    if "f" in fit.at_boundary:
-        assert (specific == 0.0).any()
-        assert fit.ranks["f"] == 3
-    assert ((specific == 0.0).any()) == ("f" in fit.at_boundary)
+    assert fit.at_boundary == ("f",)
+    assert (specific == 0.0).tolist() == [True, False, False]
+    assert fit.ranks["f"] == 3
+    assert np.isfinite(fit.varcomp["std_error"]).all()
 
 
 def test_blocks__inside_keeps_angles_off_the_edge():
     blocks = CovarianceBlocks((case("ar1").design.blocks.structures[0],))
     np.testing.assert_array_equal(blocks.inside(np.array([3.0, 1.57]), 1.2), [3.0, 1.2])
+
+
+@every
+def test_compare_reml__every_structure(text):
+    """Draws of every structure stand beside its REML fit; what is given is not compared."""
+    design = case(text).design
+    trace = trace_of(design, some_draws(log_posterior(design), 2, 20))
+    table = bmv.compare_reml(trace, fitted(text))
+    terms = {"Residual"} if text in ("id", "fixed(G)") else {"f", "Residual"}
+    assert set(table["term"]) == terms
+    assert np.isfinite(table["contraction"]).all()
+    assert set(bmv.variance_components(trace)["term"]) == {"f", "Residual"}
+    assert bmv.identifiability(design)[0].warnings == () or text not in ("id", "fixed(G)")
