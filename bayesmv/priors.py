@@ -108,6 +108,25 @@ class CovariancePrior:
     def __str__(self) -> str:
         return f"sd ~ half-Student-t({self.sd.nu:g}, {self.sd.scale:g}) phenotypic sd, correlations ~ LKJ({self.eta:g})"
 
+    def describe(self, structure: str) -> str:
+        """Say what the prior is of a structure as written in a model.
+
+        >>> CovariancePrior().describe("rr(2)")
+        'loadings ~ normal(0, 0.5) phenotypic sd'
+        """
+        sd = f"half-Student-t({self.sd.nu:g}, {self.sd.scale:g})"
+        loadings = f"loadings ~ normal(0, {self.loadings:g}) phenotypic sd"
+        one = f"sd ~ {sd} phenotypic sd, cor ~ beta({self.eta:g}, {self.eta:g}) over its interval"
+        forms = {
+            **dict.fromkeys(("id", "fixed"), "given, not estimated"),
+            **dict.fromkeys(("idv", "diag", "scaled"), f"sd ~ {sd} phenotypic sd"),
+            **dict.fromkeys(("corv", "corh", "ar1", "ar1h", "exp", "exph"), one),
+            **dict.fromkeys(("toep", "toeph"), one.replace("cor", "partial autocorrelation")),
+            "rr": loadings,
+            "fa": f"specific sd ~ {sd}, {loadings}",
+        }
+        return forms.get(structure.partition("(")[0], str(self))
+
 
 class RowWeights(NamedTuple):
     """Weights (m,) of the log prior ``Σ_i [c_i log p(s_i) + a_i log L_ii - b_i log s_i]``, s_i the norm of row i."""

@@ -171,3 +171,19 @@ def test_covariance_prior__raises_on_not_a_number(value):
 
 def test_covariance_prior__says_what_it_is():
     assert str(CovariancePrior(eta=2.0)) == "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("us", "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(1)"),
+        ("ante(1)", "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(1)"),
+        ("diag", "sd ~ half-Student-t(3, 1) phenotypic sd"),
+        ("corh", "sd ~ half-Student-t(3, 1) phenotypic sd, cor ~ beta(1, 1) over its interval"),
+        ("toep", "sd ~ half-Student-t(3, 1) phenotypic sd, partial autocorrelation ~ beta(1, 1) over its interval"),
+        ("fa(2)", "specific sd ~ half-Student-t(3, 1), loadings ~ normal(0, 0.5) phenotypic sd"),
+        ("fixed(G)", "given, not estimated"),
+    ],
+)
+def test_covariance_prior__describe(text, words):
+    assert CovariancePrior().describe(text) == words
