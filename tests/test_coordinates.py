@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import finite_difference
 
 from bayesmv.coordinates import FREE, Coordinates
-from bayesmv.covariance import CovarianceBlocks, correlation, structure
+from bayesmv.covariance import ANGLE, LOG, CovarianceBlocks, correlation, structure
 
 STRUCTURES = [
     (("us", 1),),
@@ -30,7 +30,7 @@ def points(draw, largest: float = 3.0):
     """Any anchors, scales among them in any place, and a point."""
     d = draw(st.integers(1, 7))
     scales = sorted(draw(st.sets(st.integers(0, d - 1), min_size=1)))
-    others = st.sampled_from([FREE, *scales])
+    others = st.sampled_from([FREE, ANGLE, LOG, *scales])
     anchor = [p if p in scales else draw(others) for p in range(d)]
     x = np.array(draw(st.lists(st.floats(-largest, largest), min_size=d, max_size=d)))
     unit = draw(st.sampled_from([None, 0.25, 2.0]))
@@ -134,7 +134,7 @@ def test_constrain__folded_scales_of_opposite_sign_change_the_sign_of_their_row(
     folded = Coordinates(coordinates.anchor, coordinates.unit or 0.5)
     x[folded.scales] = 0.05 + np.abs(x[folded.scales])
     mirrored = np.where(folded.scales, -x, x)
-    sign = np.where(folded.anchor == FREE, 1.0, -1.0)
+    sign = np.where(folded.anchor < 0, 1.0, -1.0)
     np.testing.assert_allclose(folded.constrain(mirrored), sign * folded.constrain(x), rtol=1e-12)
     assert folded.log_jacobian(mirrored) == pytest.approx(folded.log_jacobian(x), rel=1e-12, abs=1e-12)
 
@@ -152,3 +152,17 @@ def test_scales_and_anchored__partition_what_is_not_free():
     assert coordinates.anchored.tolist() == [2, 3]
     x = np.array([5.0, 0.0, 0.0, 0.0, 0.0, -7.0])
     assert coordinates.constrain(x)[[0, 5]].tolist() == [5.0, -7.0]
+
+
+def test_constrain__angles_have_fishers_z_and_logs_are_never_folded():
+    coordinates = Coordinates(np.array([ANGLE, LOG]), 0.25)
+    theta = coordinates.constrain(np.array([0.7, -3.0]))
+    assert np.arctanh(np.sin(theta[0])) == pytest.approx(0.7, rel=1e-12)
+    assert theta[1] == pytest.approx(np.exp(-3.0), rel=1e-12)
+
+
+def test_unconstrain__keeps_correlations_at_the_end_inside():
+    coordinates = Coordinates(np.array([ANGLE, LOG]))
+    x = coordinates.unconstrain(np.array([np.pi / 2, 0.0]), 0.05)
+    np.testing.assert_allclose(np.tanh(x[0]), 0.95)
+    np.testing.assert_allclose(x[1], np.log(0.05))

@@ -29,7 +29,7 @@ def random_terms(draw):
         relationship = draw(st.none() | names)
         out.append(
             RandomTerm(
-                structure=draw(st.sampled_from(sorted(STRUCTURES))),
+                structure=draw(st.sampled_from([*sorted(STRUCTURES), "fa(2)", "exp(0, 1.5, 4)", "fixed(G)"])),
                 factor=factor,
                 traits=traits,
                 relationship=relationship,
@@ -55,6 +55,10 @@ def test_parse_random__reads_what_it_writes(terms):
         ("us(trait):ide(animal)", {"structure": "us", "factor": "animal", "relationship": "ide"}),
         ("at(trait, y2):Block", {"structure": "idv", "factor": "Block", "traits": ("y2",)}),
         ("at(trait, a, b):us(trait):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
+        ("fa(trait, 2):Block", {"structure": "fa(2)", "factor": "Block"}),
+        ("exp( trait , 0,1.5 ):Block", {"structure": "exp(0, 1.5)", "factor": "Block"}),
+        ("cs(trait):Block", {"structure": "corv", "factor": "Block"}),
+        ("at(trait, a, b):fa(trait, 1):Block", {"structure": "fa(1)", "factor": "Block", "traits": ("a", "b")}),
         ("us(trait):at(trait, a, b):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
     ],
 )
