@@ -80,7 +80,8 @@ def sample(
     DataTree
         ``posterior`` with ``<term>_cov``, ``<term>_corr``, ``<term>_sd`` in the units of the data (and ``fixed``,
         ``<term>_effect``; ``<term>_loading`` and ``<term>_specific`` of factor structures, before rotation),
-        ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model, priors, seed and versions.
+        ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model, priors, seed and
+        versions.
 
     Raises
     ------
