@@ -10,6 +10,7 @@ from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecErr
 from bayesmv.groups import group_shares, without_groups
 from bayesmv.identifiability import identifiability
 from bayesmv.io import load_design
+from bayesmv.loadings import factor_loadings
 from bayesmv.pedigree import Pedigree
 from bayesmv.plots import plot_comparison
 from bayesmv.posterior import log_posterior
@@ -42,6 +43,7 @@ __all__ = [
     "build_model",
     "compare_reml",
     "convergence",
+    "factor_loadings",
     "fit_reml",
     "genetic_parameters",
     "group_shares",

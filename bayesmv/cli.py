@@ -321,8 +321,9 @@ def _priors(trace: xr.DataTree) -> dict[str, str]:
     from bayesmv.priors import CovariancePrior
 
     words: dict[str, list[str]] = {}
+    structures = json.loads(trace.attrs["structures"])
     for name, entry in json.loads(trace.attrs["priors"]).items():
-        words.setdefault(str(CovariancePrior.from_mapping(entry, name)), []).append(name)
+        words.setdefault(CovariancePrior.from_mapping(entry, name).describe(structures[name]), []).append(name)
     return {", ".join(names): prior for prior, names in words.items()}
 
 

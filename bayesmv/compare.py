@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import betaincinv, stdtrit
 
 from bayesmv import dims
 from bayesmv.covariance import SINGULAR, Array
 from bayesmv.diagnostics import draws_of
 from bayesmv.errors import SpecError
+from bayesmv.prior_draws import prior_spread
 from bayesmv.priors import CovariancePrior
 from bayesmv.reml.delta import component_gradient, standard_error
 from bayesmv.reml.fit import RemlFit
@@ -68,14 +68,21 @@ def _term_rows(trace: xr.DataTree, reml: RemlFit, name: str, prior: CovariancePr
     rows = [
         _row(trace, reml, name, "variance" if i == j else "covariance", i, j, prior, draws[..., i, j])
         for i, j in structure.support
+        if _varies(draws[..., i, j])
     ]
     correlations = draws_of(trace, dims.correlation_name(name)).to_numpy()
     rows += [
         _row(trace, reml, name, "correlation", i, j, prior, correlations[..., i, j])
         for i, j in structure.support
-        if i != j
+        if i != j and _varies(correlations[..., i, j])
     ]
     return rows
+
+
+def _varies(draws: Array) -> bool:
+    """Whether draws are of a quantity that was estimated, not given."""
+    finite = draws[np.isfinite(draws)]
+    return finite.size < 2 or bool(np.ptp(finite) > 1e-12 * np.max(np.abs(finite)))
 
 
 def _row(
@@ -113,15 +120,12 @@ def reml_component(reml: RemlFit, name: str, i: int, j: int, as_correlation: boo
 def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, prior: CovariancePrior) -> float:
     """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
     quartiles = np.array([0.25, 0.75])
+    before = prior_spread(reml.design.blocks.structures[reml.design.names.index(name)], prior, i, j)
     if i == j:
         sd = draws_of(trace, dims.sd_name(name)).to_numpy()[..., i] / reml.design.effect_scale(name)[i]
-        before = prior.sd.scale * stdtrit(prior.sd.nu, (1 + quartiles) / 2)
-        return float(np.ptp(np.quantile(sd, quartiles)) / np.ptp(before))
+        return float(np.ptp(np.quantile(sd, quartiles)) / before)
     correlations = draws_of(trace, dims.correlation_name(name)).to_numpy()
-    # One correlation of an LKJ(eta) matrix of size m is Beta(a, a) on (-1, 1), a = eta - 1 + m/2.
-    a = prior.eta - 1.0 + 0.5 * correlations.shape[-1]
-    before = 2.0 * betaincinv(a, a, quartiles) - 1.0
-    return float(np.ptp(np.nanquantile(correlations[..., i, j], quartiles)) / np.ptp(before))
+    return float(np.ptp(np.nanquantile(correlations[..., i, j], quartiles)) / before)
 
 
 def _verdict(constraint: str, contraction: float, difference: float) -> str:

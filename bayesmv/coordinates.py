@@ -21,6 +21,9 @@ meets a bow tie. So a row is a point of a half-space instead, b > 0 for its scal
 in which a uniform correlation matrix with any smooth prior of s has a smooth density at s = 0: s ∝ qⁿ⁺¹ there, s ∝ q
 further away, and log s ∝ q in the tail. The scale of a row of its own (n = 0) is folded, θ_d = unit c sinh(x_d / c):
 the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
+
+Parameters of other kinds have the same coordinates in both: θ = x (FREE), θ = arcsin tanh x (ANGLE, so that x is
+Fisher's z of the correlation sin θ) and θ = exp x (LOG).
 """
 
 from __future__ import annotations
@@ -30,10 +33,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance import Array
+from bayesmv.covariance import ANGLE, FREE, LOG, Array
 
-#: Anchor of a parameter that is its own coordinate.
-FREE = -1
+__all__ = ["BEND", "FREE", "STRAIGHT", "Coordinates", "PlanarCoordinates"]
+
 #: Sharpness k of the bend of b(x) at 0.
 BEND = 2.0
 #: Value c of q beyond which the standard deviation grows exponentially.
@@ -47,7 +50,8 @@ class Coordinates:
     Parameters
     ----------
     anchor
-        For each parameter the scale that it is anchored to: itself for a scale, FREE for none, (d,).
+        For each parameter the scale that it is anchored to: itself for a scale, FREE for none, ANGLE or LOG for those
+        of these kinds, (d,).
     """
 
     anchor: npt.NDArray[np.intp]
@@ -60,55 +64,85 @@ class Coordinates:
     @property
     def anchored(self) -> npt.NDArray[np.intp]:
         """Positions of the parameters that are anchored to another."""
-        return np.flatnonzero((self.anchor != FREE) & ~self.scales)
+        return np.flatnonzero((self.anchor >= 0) & ~self.scales)
+
+    @property
+    def angles(self) -> npt.NDArray[np.bool_]:
+        """Which parameters are angles of correlations."""
+        return np.asarray(self.anchor == ANGLE)
+
+    @property
+    def logs(self) -> npt.NDArray[np.bool_]:
+        """Which parameters have their logarithms as coordinates."""
+        return np.asarray(self.anchor == LOG)
 
     def constrain(self, x: Array) -> Array:
         """θ(x), (…, d) → (…, d)."""
         theta = np.array(x, dtype=float)
-        off, scales = self.anchored, self.scales
         with np.errstate(over="ignore"):
-            v = np.sinh(x[..., off])
-            square = np.ones_like(theta)
-            for k, p in enumerate(off):
-                square[..., self.anchor[p]] += v[..., k] ** 2
-            theta[..., scales] = np.exp(x[..., scales]) / np.sqrt(square[..., scales])
-        theta[..., off] = theta[..., self.anchor[off]] * v
+            theta[..., self.angles] = np.arctan(np.sinh(x[..., self.angles]))
+            theta[..., self.logs] = np.exp(x[..., self.logs])
+            self._constrain_rows(x, theta)
         return theta
 
     def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
         """x(θ), (d,); scales below `smallest` are raised to it, which also keeps correlations off ±1."""
-        theta = np.where(self.scales, np.maximum(theta, smallest), theta)
-        off, scales = self.anchored, self.scales
-        square = theta**2
-        np.add.at(square, self.anchor[off], theta[off] ** 2)
+        theta = np.where(self.scales | self.logs, np.maximum(theta, smallest), theta)
         x = theta.copy()
-        x[scales] = 0.5 * np.log(square[scales])
-        x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
+        self._unconstrain_rows(theta, x)
+        x[self.logs] = np.log(theta[self.logs])
+        furthest = np.arctanh(1.0 - smallest) if smallest else np.inf
+        x[self.angles] = np.clip(np.arcsinh(np.tan(theta[self.angles])), -furthest, furthest)
         return x
 
     def log_jacobian(self, x: Array) -> float:
         """log|dθ/dx| at x (d,)."""
-        theta = self.constrain(x)
-        off = self.anchored
-        return float(self._weights[self.scales] @ np.log(theta[self.scales]) + np.sum(np.log(np.cosh(x[off]))))
+        others = np.sum(x[self.logs]) - np.sum(np.log(np.cosh(x[self.angles])))
+        return float(self._log_jacobian_rows(x) + others)
 
     def pullback(self, x: Array, by_theta: Array) -> Array:
         """Gradient by x of ``f(θ(x)) + log|dθ/dx|`` from df/dθ, (d,)."""
-        theta = self.constrain(x)
-        off, scales = self.anchored, self.scales
-        by_x = by_theta.copy()
-        # Derivative by log θ_d with the ratios θ_p / θ_d held.
-        by_x[scales] = by_theta[scales] * theta[scales] + self._weights[scales]
-        np.add.at(by_x, self.anchor[off], by_theta[off] * theta[off])
-        scale = theta[self.anchor[off]]
-        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / np.exp(x[self.anchor[off]])) ** 2
-        by_x[off] = by_theta[off] * scale * np.cosh(x[off]) - by_x[self.anchor[off]] * shrink + np.tanh(x[off])
+        theta, by_x = self.constrain(x), by_theta.copy()
+        self._pull_rows(x, theta, by_theta, by_x)
+        by_x[self.logs] = by_theta[self.logs] * theta[self.logs] + 1.0
+        by_x[self.angles] = by_theta[self.angles] / np.cosh(x[self.angles]) - np.tanh(x[self.angles])
         return by_x
 
     def jacobian(self, x: Array) -> Array:
         """dθ/dx, (d, d)."""
         d = len(x)
         return np.stack([self.pullback(x, e) for e in np.eye(d)]) - self.pullback(x, np.zeros(d))
+
+    def _constrain_rows(self, x: Array, theta: Array) -> None:
+        """Write θ of the scales and what is anchored to them."""
+        off, scales = self.anchored, self.scales
+        v = np.sinh(x[..., off])
+        square = np.ones_like(theta)
+        for k, p in enumerate(off):
+            square[..., self.anchor[p]] += v[..., k] ** 2
+        theta[..., scales] = np.exp(x[..., scales]) / np.sqrt(square[..., scales])
+        theta[..., off] = theta[..., self.anchor[off]] * v
+
+    def _unconstrain_rows(self, theta: Array, x: Array) -> None:
+        off, scales = self.anchored, self.scales
+        square = theta**2
+        np.add.at(square, self.anchor[off], theta[off] ** 2)
+        x[scales] = 0.5 * np.log(square[scales])
+        x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
+
+    def _log_jacobian_rows(self, x: Array) -> float:
+        theta, off = self.constrain(x), self.anchored
+        return float(self._weights[self.scales] @ np.log(theta[self.scales]) + np.sum(np.log(np.cosh(x[off]))))
+
+    def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
+        """Write the gradient by x of the scales and what is anchored to them."""
+        off, scales = self.anchored, self.scales
+        # Derivative by log θ_d with the ratios θ_p / θ_d held.
+        by_x[scales] = by_theta[scales] * theta[scales] + self._weights[scales]
+        np.add.at(by_x, self.anchor[off], by_theta[off] * theta[off])
+        scale = theta[self.anchor[off]]
+        shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / np.exp(x[self.anchor[off]])) ** 2
+        by_x[off] = by_theta[off] * scale * np.cosh(x[off]) - by_x[self.anchor[off]] * shrink + np.tanh(x[off])
 
     @property
     def _weights(self) -> Array:
@@ -138,8 +172,7 @@ class PlanarCoordinates(Coordinates):
         off = self.anchored
         return [(int(d), off[self.anchor[off] == d]) for d in np.flatnonzero(self.scales)]
 
-    def constrain(self, x: Array) -> Array:
-        theta = np.array(x, dtype=float)
+    def _constrain_rows(self, x: Array, theta: Array) -> None:
         for d, off in self.rows:
             if len(off):
                 b, square = self._half_space(x, d, off)
@@ -147,11 +180,8 @@ class PlanarCoordinates(Coordinates):
                 theta[..., d], theta[..., off] = gain * b, gain[..., None] * x[..., off]
             else:
                 theta[..., d] = self.unit * STRAIGHT * np.sinh(x[..., d] / STRAIGHT)
-        return theta
 
-    def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
-        theta = np.where(self.scales, np.maximum(theta, smallest), theta)
-        x = theta.copy()
+    def _unconstrain_rows(self, theta: Array, x: Array) -> None:
         for d, off in self.rows:
             if len(off):
                 s = float(np.hypot(theta[d], np.linalg.norm(theta[off])))
@@ -160,9 +190,8 @@ class PlanarCoordinates(Coordinates):
                 x[d], x[off] = b + np.log(-np.expm1(-BEND * b)) / BEND, shrink * theta[off]
             else:
                 x[d] = STRAIGHT * np.arcsinh(theta[d] / (self.unit * STRAIGHT))
-        return x
 
-    def log_jacobian(self, x: Array) -> float:
+    def _log_jacobian_rows(self, x: Array) -> float:
         total = 0.0
         for d, off in self.rows:
             n = len(off)
@@ -174,8 +203,7 @@ class PlanarCoordinates(Coordinates):
                 total += float(np.log(self.unit * np.cosh(x[d] / STRAIGHT)))
         return total
 
-    def pullback(self, x: Array, by_theta: Array) -> Array:
-        theta, by_x = self.constrain(x), by_theta.copy()
+    def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
         for d, off in self.rows:
             n = len(off)
             if not n:
@@ -188,7 +216,6 @@ class PlanarCoordinates(Coordinates):
             rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
             by_x[off] = gain * by_theta[off] + radial * x[off]
             by_x[d] = (gain * by_theta[d] + radial * b) * rate + BEND * (1.0 - rate)
-        return by_x
 
     @staticmethod
     def _half_space(x: Array, d: int, off: npt.NDArray[np.intp]) -> tuple[Array, Array]:

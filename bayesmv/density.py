@@ -72,6 +72,8 @@ def layout_of(posterior: LogPosterior) -> Layout:
     places: list[Ints] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
     for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
+        if structure.placement is None:
+            raise TypeError(f"no compiled density for the structure {structure.name}")
         rows, cols, parameters = structure.placement
         places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
         weights[:, k, : structure.size] = row_weights(structure, prior)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure, structure
+from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.fixed import FixedDesign, build_fixed
@@ -204,8 +204,9 @@ def build_design(
     data, units, response = data[keep], units[keep], response[keep]
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     terms = tuple(_build_term(term, spec, data, relationships, notes) for term in spec.random)
-    residual = structure(spec.residual, len(spec.traits))
+    residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
     spread = residual_spread(spec.traits, response, fixed)
+    scale = _scales(spread, terms, residual)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual)))
     return Design(
         spec=spec,
@@ -213,10 +214,10 @@ def build_design(
         units=units,
         kept=keep,
         response=response,
-        scale=_scales(spread, terms, residual),
+        scale=scale,
         fixed=fixed,
-        terms=terms,
-        residual=residual,
+        terms=tuple(replace(term, structure=term.structure.rescaled(scale[term.trait_of])) for term in terms),
+        residual=residual.rescaled(scale),
         notes=tuple(notes),
     )
 
@@ -282,7 +283,7 @@ def _build_term(
     incidence = sparse.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels)))
     return TermDesign(
         name=term.name,
-        structure=structure(term.structure, len(effects)),
+        structure=spec.covariance(term.name, term.structure, effects),
         effects=effects,
         trait_of=np.array([spec.traits.index(t) for t in effects]),
         load_of=np.zeros(len(effects), dtype=np.intp),

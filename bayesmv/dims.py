@@ -33,6 +33,21 @@ def sd_name(term: str) -> str:
     return f"{term}_sd"
 
 
+def loading_name(term: str) -> str:
+    """Variable that holds the loadings of a term with factors, before rotation."""
+    return f"{term}_loading"
+
+
+def specific_name(term: str) -> str:
+    """Variable that holds the specific variances of a term with factors."""
+    return f"{term}_specific"
+
+
+def factor_dim(term: str) -> str:
+    """Dimension of a term's factors."""
+    return f"{term}_factor"
+
+
 def effect_name(term: str) -> str:
     """Variable that holds a term's effects (block effects, breeding values)."""
     return f"{term}_effect"

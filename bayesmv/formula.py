@@ -22,7 +22,7 @@ class RandomTerm:
     Parameters
     ----------
     structure
-        ASReml's word for the covariance structure among traits.
+        ASReml's word for the covariance structure among traits, with its arguments: ``us``, ``fa(2)``.
     factor
         Column of the data whose values are the levels.
     traits
@@ -63,13 +63,15 @@ class FixedTerm:
 def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
     """Write the trait part of a term.
 
-    >>> trait_prefix("us", None), trait_prefix("idv", ("bden",)), trait_prefix("us", ("bden", "veloc"))
-    ('us(trait)', 'at(trait, bden)', 'at(trait, bden, veloc):us(trait)')
+    >>> trait_prefix("fa(2)", None), trait_prefix("idv", ("bden",)), trait_prefix("us", ("bden", "veloc"))
+    ('fa(trait, 2)', 'at(trait, bden)', 'at(trait, bden, veloc):us(trait)')
     """
+    word, bracket, arguments = structure.partition("(")
+    acting = f"{word}(trait, {arguments}" if bracket else f"{word}(trait)"
     if traits is None:
-        return f"{structure}(trait)"
+        return acting
     at = f"at(trait, {', '.join(traits)})"
-    return at if structure == "idv" and len(traits) == 1 else f"{at}:{structure}(trait)"
+    return at if structure == "idv" and len(traits) == 1 else f"{at}:{acting}"
 
 
 def split_top(text: str, separator: str) -> list[str]:
@@ -134,8 +136,8 @@ def _scan_trait_part(parts: list[str], term: str) -> tuple[str | None, tuple[str
         word, arguments = _call(part) or (part, [])
         if word == "at" and len(arguments) >= 2 and arguments[0] == "trait" and traits is None:
             traits = _different([_require_name(a, term) for a in arguments[1:]], term)
-        elif arguments == ["trait"] and structure is None:
-            structure = _known_structure(word, term)
+        elif word != "at" and arguments[:1] == ["trait"] and structure is None:
+            structure = _known_structure(word, arguments[1:], term)
         else:
             raise SpecError(
                 f"'{part}' in the term '{term}' is not understood; "
@@ -150,11 +152,11 @@ def _different(traits: list[str], term: str) -> tuple[str, ...]:
     return tuple(traits)
 
 
-def _known_structure(word: str, term: str) -> str:
+def _known_structure(word: str, arguments: list[str], term: str) -> str:
     if word not in STRUCTURES and word not in ALIASES:
         known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
         raise SpecError(f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}")
-    return ALIASES.get(word, word)
+    return ALIASES.get(word, word) + (f"({', '.join(arguments)})" if arguments else "")
 
 
 def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.covariance import Array
+from bayesmv.covariance import Array, CovarianceStructure
 from bayesmv.design import Design, TermDesign
 from bayesmv.dims import RESIDUAL
 from bayesmv.fixed import pivoted_independence
@@ -39,7 +39,9 @@ class TermInformation:
     effects
         Labels of the effects.
     free_covariances
-        Whether the structure estimates covariances.
+        Whether the structure estimates a covariance for every pair of effects.
+    estimated
+        Whether the structure has parameters.
     confounded
         Other terms (or the residual) whose levels group the units in the same way.
     """
@@ -53,6 +55,7 @@ class TermInformation:
     effects: tuple[str, ...]
     free_covariances: bool
     confounded: tuple[str, ...] = ()
+    estimated: bool = True
 
     @property
     def rank(self) -> int:
@@ -62,6 +65,8 @@ class TermInformation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the data cannot say, in words; empty if nothing stands out."""
+        if not self.estimated:
+            return ()
         out = []
         m = self.size
         if self.confounded:
@@ -134,8 +139,14 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
         confounded=_confounded(design, term),
         links=recorded.T @ recorded,
         effects=term.effects,
-        free_covariances=any(i != j for i, j in term.structure.support),
+        free_covariances=_free_covariances(term.structure),
+        estimated=term.structure.n_parameters > 0,
     )
+
+
+def _free_covariances(structure: CovarianceStructure) -> bool:
+    m = structure.size
+    return m > 1 and structure.n_parameters >= m * (m + 1) // 2
 
 
 def _confounded(design: Design, term: TermDesign) -> tuple[str, ...]:
@@ -176,5 +187,6 @@ def _residual(design: Design, X: Array) -> TermInformation:
         exact=False,
         links=seen.T @ seen,
         effects=design.traits,
-        free_covariances=any(i != j for i, j in design.residual.support),
+        free_covariances=_free_covariances(design.residual),
+        estimated=design.residual.n_parameters > 0,
     )

@@ -79,6 +79,10 @@ class LogPosterior:
             value += self.prior(theta)[0] + self.coordinates.log_jacobian(x)
         return value if np.isfinite(value) else -np.inf
 
+    def gradient(self, x: Array) -> Array:
+        """Gradient at x (d,)."""
+        return self.value_and_gradient(x)[1]
+
     def expand(self, x: Array) -> Local:
         """Log density, gradient, and a negative Hessian with the average information for the likelihood's."""
         theta = self.coordinates.constrain(x)

@@ -15,8 +15,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance import Array, CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
+from bayesmv.covariance import (
+    Antedependence,
+    Array,
+    Constrained,
+    CovarianceStructure,
+    Diagonal,
+    FactorAnalytic,
+    FixedMatrix,
+    ReducedRank,
+    ScaledCorrelation,
+    ScaledIdentity,
+    ScaledMatrix,
+    Unstructured,
+)
 from bayesmv.errors import SpecError
+
+_TINY = 1e-100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,34 +73,60 @@ class CovariancePrior:
     sd
         Prior of every standard deviation, in phenotypic standard deviations.
     eta
-        Shape of the LKJ prior ``p(Ω) ∝ |Ω|^(eta-1)``; 1 is uniform over correlation matrices.
+        Shape of the LKJ prior ``p(Ω) ∝ |Ω|^(eta-1)``; 1 is uniform over correlation matrices. Of a structure with one
+        correlation (``corv``, ``ar1``, …) and of partial autocorrelations (``toep``) it is the shape of a symmetric
+        beta prior on their interval: 1 is uniform again.
+    loadings
+        Standard deviation of the normal prior of the loadings of ``fa`` and ``rr``, in phenotypic standard deviations.
     """
 
     sd: HalfStudentT = field(default_factory=HalfStudentT)
     eta: float = 1.0
+    loadings: float = 0.5
 
     def __post_init__(self) -> None:
         if not self.eta > 0:
             raise SpecError(f"an LKJ prior needs eta > 0, not {self.eta}")
+        if not 0 < self.loadings < np.inf:
+            raise SpecError(f"a prior of loadings needs a finite scale > 0, not {self.loadings}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str) -> CovariancePrior:
-        """Read ``{"nu": …, "scale": …, "eta": …}``, the form of model files."""
-        unknown = sorted(set(values) - {"nu", "scale", "eta"})
+        """Read ``{"nu": …, "scale": …, "eta": …, "loadings": …}``, the form of model files."""
+        unknown = sorted(set(values) - {"nu", "scale", "eta", "loadings"})
         if unknown:
-            raise SpecError(f"unknown key {unknown[0]!r} in the prior of {where}; allowed: eta, nu, scale")
+            raise SpecError(f"unknown key {unknown[0]!r} in the prior of {where}; allowed: eta, loadings, nu, scale")
         wrong = [k for k, v in values.items() if isinstance(v, bool) or not isinstance(v, int | float)]
         if wrong:
             raise SpecError(f"{wrong[0]} in the prior of {where} must be a number, not {values[wrong[0]]!r}")
         sd = HalfStudentT(nu=values.get("nu", 3.0), scale=values.get("scale", 1.0))
-        return cls(sd=sd, eta=values.get("eta", 1.0))
+        return cls(sd=sd, eta=values.get("eta", 1.0), loadings=values.get("loadings", 0.5))
 
     def to_mapping(self) -> dict[str, float]:
         """Inverse of :meth:`from_mapping`."""
-        return {"nu": self.sd.nu, "scale": self.sd.scale, "eta": self.eta}
+        return {"nu": self.sd.nu, "scale": self.sd.scale, "eta": self.eta, "loadings": self.loadings}
 
     def __str__(self) -> str:
         return f"sd ~ half-Student-t({self.sd.nu:g}, {self.sd.scale:g}) phenotypic sd, correlations ~ LKJ({self.eta:g})"
+
+    def describe(self, structure: str) -> str:
+        """Say what the prior is of a structure as written in a model.
+
+        >>> CovariancePrior().describe("rr(2)")
+        'loadings ~ normal(0, 0.5) phenotypic sd'
+        """
+        sd = f"half-Student-t({self.sd.nu:g}, {self.sd.scale:g})"
+        loadings = f"loadings ~ normal(0, {self.loadings:g}) phenotypic sd"
+        one = f"sd ~ {sd} phenotypic sd, cor ~ beta({self.eta:g}, {self.eta:g}) over its interval"
+        forms = {
+            **dict.fromkeys(("id", "fixed"), "given, not estimated"),
+            **dict.fromkeys(("idv", "diag", "scaled"), f"sd ~ {sd} phenotypic sd"),
+            **dict.fromkeys(("corv", "corh", "ar1", "ar1h", "exp", "exph"), one),
+            **dict.fromkeys(("toep", "toeph"), one.replace("cor", "partial autocorrelation")),
+            "rr": loadings,
+            "fa": f"specific sd ~ {sd}, {loadings}",
+        }
+        return forms.get(structure.partition("(")[0], str(self))
 
 
 class RowWeights(NamedTuple):
@@ -133,8 +174,19 @@ def _(structure: ScaledIdentity, prior: CovariancePrior) -> RowWeights:
     return RowWeights(np.eye(m)[0], np.zeros(m), np.zeros(m), np.arange(m))
 
 
+@singledispatch
 def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,)."""
+    """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,).
+
+    A builder for another structure is registered on its class.
+    """
+    raise NotImplementedError(f"no prior is registered for {type(structure).__name__}")
+
+
+@log_prior.register(Unstructured)
+@log_prior.register(Diagonal)
+@log_prior.register(ScaledIdentity)
+def _(structure: Unstructured | Diagonal | ScaledIdentity, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     c, a, b, column = row_weights(structure, prior)
     L = structure.factor(theta)
     index = np.arange(len(L))
@@ -142,5 +194,85 @@ def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Arr
     value = c @ prior.sd.log_density(s) + a @ np.log(np.abs(diagonal)) - b @ np.log(s)
     by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L
     by_L[index, column] += a / diagonal
-    rows, cols, parameters = structure.placement
+    rows, cols, parameters = structure.entries
     return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)
+
+
+@log_prior.register
+def _(structure: ScaledCorrelation, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    """Half-t of the sds; ``|cos φ|^(2 eta - 1)``, which is Beta(eta, eta) of (1 + sin φ)/2."""
+    own, angles = theta[: structure.n_sds], theta[structure.n_sds :]
+    if structure.own_variances:  # s = θ²
+        sds = float(np.sum(prior.sd.log_density(own**2) + np.log(np.abs(own))))
+        by_sds = 2.0 * own * prior.sd.derivative(own**2) + 1.0 / own
+    else:
+        sds, by_sds = float(np.sum(prior.sd.log_density(own))), prior.sd.derivative(own)
+    power = 2.0 * prior.eta - 1.0
+    value = sds + power * float(np.sum(np.log(np.abs(np.cos(angles)))))
+    return value, np.append(by_sds, -power * np.tan(angles))
+
+
+@log_prior.register
+def _(structure: ReducedRank, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    """Independent N(0, scale²) of all loadings before the rotation that takes them above the diagonal to 0.
+
+    The rotation gives the head of column j of k, j = 1..k, the density factor ``|λ_jj|^(k-j)``, so that the prior of
+    ΛΛ' does not depend on the order of the effects (Leung & Drton 2016, Statist. Sinica 26:1-27).
+    """
+    rows, cols, _ = structure.entries
+    tilt = np.where(rows == cols, structure.factors - 1.0 - cols, 0.0)[: structure.n_loadings]
+    loadings = theta[: structure.n_loadings]
+    heads = np.where(tilt > 0.0, loadings, 1.0)
+    value = -0.5 * np.sum((loadings / prior.loadings) ** 2) + tilt @ np.log(np.abs(heads))
+    return float(value), -loadings / prior.loadings**2 + tilt / heads
+
+
+@log_prior.register
+def _(structure: FactorAnalytic, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    loadings, specific = theta[: structure.n_loadings], theta[structure.n_loadings :]
+    value, by_loadings = log_prior.dispatch(ReducedRank)(structure, prior, loadings)
+    value += float(np.sum(prior.sd.log_density(np.abs(specific))))
+    return value, np.append(by_loadings, prior.sd.derivative(specific))
+
+
+@log_prior.register
+def _(structure: Antedependence, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    """Half-t of the sds s, and ``|Ω|^(eta-1)`` over the correlations that are free; order m - 1 is that of `us`.
+
+    With P_i the covariance of the effects before i, the map from (β_i, d_i) to (s_i, free correlations of i) has the
+    Jacobian ``|P_i| d_i / (s_i Π_j s_i s_j)``, and ``|Ω| = Π (d_i / s_i)²``.
+    """
+    sigma, d = structure.matrix(theta), structure.innovations(theta)
+    s, m = np.sqrt(np.diag(sigma)), structure.size
+    followers = np.array([sum(i in range(m)[structure.before(j)] for j in range(m)) for i in range(m)])
+    before = np.array([len(range(m)[structure.before(i)]) for i in range(m)])
+    power = 2.0 * prior.eta - 1.0
+    weights = power + before + followers
+    value = np.sum(prior.sd.log_density(s)) + power * np.sum(np.log(np.abs(d))) - weights @ np.log(s)
+    by_sigma = np.diag((prior.sd.derivative(s) - weights / s) / (2.0 * s))
+    for i in range(1, m):
+        at = structure.before(i)
+        value += np.linalg.slogdet(sigma[at, at])[1]
+        by_sigma[at, at] += np.linalg.inv(sigma[at, at])
+    gradient = np.einsum("kab,ab->k", structure.jacobian(theta), by_sigma)
+    gradient[structure.positive] += power / d
+    return float(value), gradient
+
+
+@log_prior.register
+def _(structure: FixedMatrix, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    return 0.0, np.zeros(0)
+
+
+@log_prior.register
+def _(structure: ScaledMatrix, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    return float(np.sum(prior.sd.log_density(theta))), prior.sd.derivative(theta)
+
+
+@log_prior.register
+def _(structure: Constrained, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    """Return the prior of the structure where the constraints hold."""
+    full = structure.full(theta)
+    # A parameter held at 0 adds a constant, which must not be log 0.
+    value, gradient = log_prior(structure.inner, prior, np.where(full == 0.0, _TINY, full))
+    return value, gradient @ structure.spread

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from bayesmv import dims
+from bayesmv.choose_density import SamplerDensity, sampler_density
 from bayesmv.covariance import Array
-from bayesmv.density import Density
 from bayesmv.diagnostics import Convergence
 from bayesmv.nuts import import_nutpie, read_trace
 from bayesmv.posterior import LogPosterior
@@ -66,8 +66,8 @@ def batch(posterior: LogPosterior, frame: Frame, start: Callable[[int], Array], 
     nutpie = import_nutpie()
     d = len(frame.centre)
 
-    def make_density() -> Density:
-        return Density(posterior, frame.centre, frame.root)
+    def make_density() -> SamplerDensity:
+        return sampler_density(posterior, frame.centre, frame.root)
 
     def make_expand(seed1: int, seed2: int, chain: int) -> Any:
         return lambda z: {"x": frame.centre + frame.root @ z}

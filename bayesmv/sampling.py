@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
@@ -88,8 +89,9 @@ def sample(
     -------
     DataTree
         ``posterior`` with ``<term>_cov``, ``<term>_corr``, ``<term>_sd`` in the units of the data (and ``fixed``,
-        ``<term>_effect``), ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model,
-        priors, seed and versions.
+        ``<term>_effect``; ``<term>_loading`` and ``<term>_specific`` of factor structures, before rotation),
+        ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model, priors, seed and
+        versions.
 
     Raises
     ------
@@ -121,15 +123,22 @@ def sample(
         "progress_bar": sys.stderr.isatty() if progress is None else progress,
     }
     with threadpool_limits(1, user_api="blas"):
-        x, stats = _nuts(posterior, reml, settings, min_ess)
-    theta = posterior.coordinates.constrain(x)
-    variables = covariance_dataset(posterior.design, theta)
-    if wanted is not None:
-        variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
-    constants = {"observed_data": _observed(design), "constant_data": _constant(design)}
-    out = xr.DataTree.from_dict({"posterior": variables, "sample_stats": stats} | constants)
+        run = _nuts(posterior, reml, settings, min_ess)
+    out = _data_tree(posterior, run, wanted, seed)
     out.attrs.update(_attributes(design, posterior, seed, tune))
     return out if min_ess is None else _accounted(out, min_ess, LIMIT * draws, reml)
+
+
+def _data_tree(
+    posterior: LogPosterior, run: Run, wanted: Mapping[str, npt.NDArray[np.intp]] | None, seed: int
+) -> xr.DataTree:
+    """Draws and data in the units of the data."""
+    design, theta = posterior.design, posterior.coordinates.constrain(run.x)
+    variables = covariance_dataset(design, theta)
+    if wanted is not None:
+        variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
+    groups = {"posterior": variables, "sample_stats": run.stats}
+    return xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
 
 
 def _require_positive(**numbers: float) -> None:
@@ -220,8 +229,23 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
         sd = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
         variables[dims.sd_name(name)] = ((dims.CHAIN, dims.DRAW, i), sd)
         coords |= {i: list(effects), j: list(effects)}
+        variables |= _loadings(design, name, theta)
     coords |= {dims.CHAIN: np.arange(theta.shape[0]), dims.DRAW: np.arange(theta.shape[1])}
     return xr.Dataset(variables, coords)
+
+
+def _loadings(design: Design, name: str, theta: Array) -> dict[str, Any]:
+    """Loadings and specific variances of a factor structure, before rotation, in the units of the data."""
+    k = design.names.index(name)
+    found = design.blocks.structures[k].loadings(theta[..., design.blocks.slices[k]])
+    if found is None:
+        return {}
+    scale, (i, _) = design.effect_scale(name), dims.effect_dims(name, design.effects_of(name), design.traits)
+    axes = (dims.CHAIN, dims.DRAW, i)
+    return {
+        dims.loading_name(name): ((*axes, dims.factor_dim(name)), found[0] * scale[:, None]),
+        dims.specific_name(name): (axes, found[1] * scale**2),
+    }
 
 
 def _observed(design: Design) -> xr.Dataset:
@@ -252,7 +276,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
     return {
         "model": design.spec.to_toml(),
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
-        "structures": json.dumps({n: s.word for n, s in zip(design.names, design.blocks.structures, strict=True)}),
+        "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
         "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
         "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from bayesmv.covariance import structure
+from bayesmv.covariance import (
+    Constraint,
+    CovarianceStructure,
+    Matrix,
+    checked_matrix,
+    constrained,
+    split_structure,
+    structure,
+)
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.formula import (
@@ -20,6 +27,14 @@ from bayesmv.formula import (
     parse_residual,
     split_top,
     trait_prefix,
+)
+from bayesmv.modelfile import (
+    as_table,
+    check_values,
+    read_constraints,
+    read_relationships,
+    toml_key,
+    toml_value,
 )
 from bayesmv.priors import CovariancePrior
 
@@ -33,21 +48,6 @@ ADDITIVE_FACTOR: dict[str, float] = {
     "line": 1.0,
     "family-mean": 1.0,
 }
-
-_KEYS = {
-    "name": str,
-    "title": str,
-    "data": str,
-    "unit": str,
-    "traits": list,
-    "fixed": str,
-    "random": str,
-    "residual": str,
-    "genetic": dict,
-    "relationships": dict,
-    "priors": dict,
-}
-_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +106,12 @@ class ModelSpec:
         The genetic term, for heritabilities and genetic correlations.
     priors
         Priors by name of the term, where they are not the default.
+    matrices
+        Covariance matrices by name, for the structures ``fixed(trait, name)`` and ``scaled(trait, name)``, in the units
+        of the data.
+    constraints
+        By name of the term, the parameters of its structure that are held at a value (in the units of the data) or
+        equated to another: ``{"Family": {"cor": 0.5, "sd[bden]": "sd[veloc]"}}``.
     relationships
         Files of relationships by name, as read from a model file: ``{"animal": {"pedigree": "ped.csv"}}``.
     data
@@ -123,6 +129,8 @@ class ModelSpec:
     unit: str | None = None
     genetic: Genetic | None = None
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
+    matrices: Mapping[str, Matrix] = field(default_factory=dict)
+    constraints: Mapping[str, Mapping[str, Constraint]] = field(default_factory=dict)
     relationships: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     data: str | None = None
     name: str = "model"
@@ -130,6 +138,8 @@ class ModelSpec:
     base: Path = field(default=Path(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
+        object.__setattr__(self, "matrices", checked)
         _check_traits(self)
         _check_terms(self)
 
@@ -143,6 +153,8 @@ class ModelSpec:
         unit: str | None = None,
         genetic: Genetic | None = None,
         priors: Mapping[str, CovariancePrior] | None = None,
+        matrices: Mapping[str, Any] | None = None,
+        constraints: Mapping[str, Mapping[str, Constraint]] | None = None,
     ) -> Self:
         """Read a model in ASReml's words.
 
@@ -154,7 +166,7 @@ class ModelSpec:
             Random terms, ``us(trait):Block + us(trait):Family``.
         residual
             ``us(trait):units`` (the default) or another structure.
-        unit, genetic, priors
+        unit, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
         Raises
@@ -180,6 +192,8 @@ class ModelSpec:
             unit=unit,
             genetic=genetic,
             priors=dict(priors or {}),
+            matrices=dict(matrices or {}),
+            constraints=dict(constraints or {}),
         )
 
     @classmethod
@@ -204,11 +218,11 @@ class ModelSpec:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any], path: Path) -> Self:
-        _check_values(values, path)
+        check_values(values, path)
         n_traits = len(values["traits"])
         genetic = values.get("genetic")
         priors = {
-            term: CovariancePrior.from_mapping(_table(prior, f"priors.{term}"), term)
+            term: CovariancePrior.from_mapping(as_table(prior, f"priors.{term}"), term)
             for term, prior in values.get("priors", {}).items()
         }
         return cls(
@@ -219,7 +233,9 @@ class ModelSpec:
             unit=values.get("unit"),
             genetic=None if genetic is None else read_genetic(genetic),
             priors=priors,
-            relationships=_read_relationships(values.get("relationships", {})),
+            matrices=values.get("matrices", {}),
+            constraints=read_constraints(values.get("constraints", {})),
+            relationships=read_relationships(values.get("relationships", {})),
             data=values.get("data"),
             name=values.get("name", path.stem),
             title=values.get("title", ""),
@@ -242,14 +258,17 @@ class ModelSpec:
             "random": self.random_formula,
             "residual": self.residual_formula,
         }
-        lines = [f"{key} = {_toml(value)}" for key, value in entries.items() if value not in (None, "")]
+        lines = [f"{key} = {toml_value(value)}" for key, value in entries.items() if value not in (None, "")]
         tables: dict[str, Mapping[str, Any]] = {}
         if self.genetic is not None:
             tables["genetic"] = self.genetic.to_mapping()
-        tables |= {f"relationships.{_toml(k)}": v for k, v in self.relationships.items()}
-        tables |= {f"priors.{_toml(k)}": v.to_mapping() for k, v in self.priors.items()}
+        tables |= {f"relationships.{toml_value(k)}": v for k, v in self.relationships.items()}
+        tables |= {f"priors.{toml_value(k)}": v.to_mapping() for k, v in self.priors.items()}
+        if self.matrices:
+            tables["matrices"] = {name: [list(row) for row in matrix] for name, matrix in self.matrices.items()}
+        tables |= {f"constraints.{toml_value(k)}": v for k, v in self.constraints.items()}
         for name, table in tables.items():
-            lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+            lines += ["", f"[{name}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in table.items())]
         return "\n".join(lines) + "\n"
 
     @property
@@ -275,37 +294,24 @@ class ModelSpec:
         """Return the prior of a term's covariance matrix."""
         return self.priors.get(term, CovariancePrior())
 
+    def covariance(self, term: str, word: str, effects: Sequence[str]) -> CovarianceStructure:
+        """Return the structure written `word` among the effects of a term, with the constraints on it.
+
+        Raises
+        ------
+        SpecError
+            If the structure, its arguments or its constraints do not fit.
+        """
+        free = structure(word, len(effects), self.matrices)
+        try:
+            return constrained(free, self.constraints.get(term, {}), effects)
+        except SpecError as error:
+            raise SpecError(f"[constraints.{term}]: {error}") from None
+
     def __str__(self) -> str:
         traits = " + ".join(self.traits)
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value if isinstance(value, int) else float(str(value)))
-
-
-def _table(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError(f"[{where}] must be a table of the model file, not {value!r}")
-    return value
-
-
-def _check_values(values: Mapping[str, Any], path: Path) -> None:
-    unknown = sorted(set(values) - set(_KEYS))
-    if unknown:
-        raise SpecError(f"unknown entry '{unknown[0]}' in '{path}'; allowed: {', '.join(_KEYS)}")
-    for key, value in values.items():
-        if not isinstance(value, _KEYS[key]):
-            raise SpecError(f"'{key}' in '{path}' must be a {_KEYS[key].__name__}, not {value!r}")
-    if "traits" not in values:
-        raise SpecError(f'\'{path}\' names no traits; add for example traits = ["bden", "veloc"]')
-    if not all(isinstance(t, str) for t in values["traits"]):
-        raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
 
 
 def read_genetic(values: Mapping[str, Any]) -> Genetic:
@@ -323,20 +329,6 @@ def read_genetic(values: Mapping[str, Any]) -> Genetic:
     )
 
 
-def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    out = {}
-    for name, entry in values.items():
-        table = _table(entry, f"relationships.{name}")
-        unknown = sorted(set(table) - _RELATIONSHIP_KEYS)
-        if unknown or "pedigree" not in table or not all(isinstance(v, str) for v in table.values()):
-            raise SpecError(
-                f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
-                f"'id', 'sire', 'dam'"
-            )
-        out[name] = dict(table)
-    return out
-
-
 def _check_traits(spec: ModelSpec) -> None:
     if not spec.traits:
         raise SpecError("a model needs at least one trait")
@@ -348,7 +340,14 @@ def _check_traits(spec: ModelSpec) -> None:
 
 
 def _check_terms(spec: ModelSpec) -> None:
-    structure(spec.residual, len(spec.traits))
+    residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
+    if residual.max_rank < len(spec.traits):
+        raise SpecError(
+            f"the residual {residual.name} has rank {residual.max_rank} for {len(spec.traits)} traits; records then "
+            f"have no density; use fa in place of rr, or a matrix of full rank"
+        )
+    for effect in spec.random:
+        split_structure(effect.structure)
     names = [term.name for term in spec.random]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -367,6 +366,9 @@ def _check_terms(spec: ModelSpec) -> None:
     strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
     if strangers:
         raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+    strangers = [name for name in spec.constraints if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"constraints are given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesmv.design import Design, build_design
 from bayesmv.posterior import LogPosterior, log_posterior
+from bayesmv.runs import Run
 from bayesmv.sampling import sample
 from bayesmv.spec import Genetic, ModelSpec
 
@@ -74,9 +75,13 @@ def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 
     coords = {"chain": np.arange(x.shape[0]), "draw": np.arange(x.shape[1])}
     stats = xr.Dataset({"diverging": (("chain", "draw"), diverging)}, coords)
 
-    def draws(posterior: LogPosterior, *_: object) -> tuple[np.ndarray, xr.Dataset]:
-        """Give the same θ in the coordinates that `sample` chose."""
-        return np.apply_along_axis(posterior.coordinates.unconstrain, -1, theta), stats
+    def draws(posterior: LogPosterior, *_: object) -> Run:
+        """Give the same Σ in the coordinates, and for the order of the rows, that `sample` chose."""
+
+        def convert(at: np.ndarray) -> np.ndarray:
+            return posterior.coordinates.unconstrain(posterior.blocks.from_matrices(design.blocks.matrices(at)))
+
+        return Run(np.apply_along_axis(convert, -1, theta), stats)
 
     with mock.patch("bayesmv.sampling._nuts", draws):
         return sample(design, **({"seed": 1} | words))

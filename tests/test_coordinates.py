@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import finite_difference
 
 from bayesmv.coordinates import BEND, FREE, Coordinates, PlanarCoordinates
-from bayesmv.covariance import CovarianceBlocks, correlation, structure
+from bayesmv.covariance import ANGLE, LOG, CovarianceBlocks, correlation, structure
 from bayesmv.priors import CovariancePrior, log_prior
 
 STRUCTURES = [
@@ -31,7 +31,7 @@ def points(draw, largest: float = 3.0):
     """Any anchors, scales among them in any place, and a point."""
     d = draw(st.integers(1, 7))
     scales = sorted(draw(st.sets(st.integers(0, d - 1), min_size=1)))
-    others = st.sampled_from([FREE, *scales])
+    others = st.sampled_from([FREE, ANGLE, LOG, *scales])
     anchor = [p if p in scales else draw(others) for p in range(d)]
     x = np.array(draw(st.lists(st.floats(-largest, largest), min_size=d, max_size=d)))
     unit = draw(st.sampled_from([None, 0.25, 2.0]))
@@ -168,3 +168,25 @@ def test_planar__far_away_the_standard_deviation_grows_exponentially():
     coordinates = PlanarCoordinates(np.array([1, 1]), 0.25)
     sd = [np.linalg.norm(coordinates.constrain(np.array([3.0, q]))) for q in (40.0, 44.0)]
     assert np.log(sd[1] / sd[0]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_scales_and_anchored__partition_what_is_not_free():
+    coordinates = Coordinates(np.array([FREE, 1, 1, 4, 4, FREE]))
+    assert np.flatnonzero(coordinates.scales).tolist() == [1, 4]
+    assert coordinates.anchored.tolist() == [2, 3]
+    x = np.array([5.0, 0.0, 0.0, 0.0, 0.0, -7.0])
+    assert coordinates.constrain(x)[[0, 5]].tolist() == [5.0, -7.0]
+
+
+def test_constrain__angles_have_fishers_z_and_logs_are_logarithms():
+    coordinates = PlanarCoordinates(np.array([ANGLE, LOG]), 0.25)
+    theta = coordinates.constrain(np.array([0.7, -3.0]))
+    assert np.arctanh(np.sin(theta[0])) == pytest.approx(0.7, rel=1e-12)
+    assert theta[1] == pytest.approx(np.exp(-3.0), rel=1e-12)
+
+
+def test_unconstrain__keeps_correlations_at_the_end_inside():
+    coordinates = Coordinates(np.array([ANGLE, LOG]))
+    x = coordinates.unconstrain(np.array([np.pi / 2, 0.0]), 0.05)
+    np.testing.assert_allclose(np.tanh(x[0]), 0.95)
+    np.testing.assert_allclose(x[1], np.log(0.05))

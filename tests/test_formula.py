@@ -29,7 +29,7 @@ def random_terms(draw):
         relationship = draw(st.none() | names)
         out.append(
             RandomTerm(
-                structure=draw(st.sampled_from(sorted(STRUCTURES))),
+                structure=draw(st.sampled_from([*sorted(STRUCTURES), "fa(2)", "exp(0, 1.5, 4)", "fixed(G)"])),
                 factor=factor,
                 traits=traits,
                 relationship=relationship,
@@ -55,6 +55,10 @@ def test_parse_random__reads_what_it_writes(terms):
         ("us(trait):ide(animal)", {"structure": "us", "factor": "animal", "relationship": "ide"}),
         ("at(trait, y2):Block", {"structure": "idv", "factor": "Block", "traits": ("y2",)}),
         ("at(trait, a, b):us(trait):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
+        ("fa(trait, 2):Block", {"structure": "fa(2)", "factor": "Block"}),
+        ("exp( trait , 0,1.5 ):Block", {"structure": "exp(0, 1.5)", "factor": "Block"}),
+        ("cs(trait):Block", {"structure": "corv", "factor": "Block"}),
+        ("at(trait, a, b):fa(trait, 1):Block", {"structure": "fa(1)", "factor": "Block", "traits": ("a", "b")}),
         ("us(trait):at(trait, a, b):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
     ],
 )
@@ -100,8 +104,8 @@ def test_random_term__names():
         ("at(trait, 2):Block", r"'2' in the term 'at\(trait, 2\):Block' is not a column name"),
         ("at(trait, a, b):Block", r"needs a structure for its traits, for example at\(trait, a, b\):us\(trait\):Block"),
         (
-            "fa(trait):Block",
-            r"unknown covariance structure 'fa' in the term 'fa\(trait\):Block'; known structures:.*us",
+            "zz(trait):Block",
+            r"unknown covariance structure 'zz' in the term 'zz\(trait\):Block'; known structures:.*us",
         ),
         ("us(trait:Block", r"unbalanced brackets in 'us\(trait:Block': a '\)' is missing"),
         ("us(trait)):Block", r"unbalanced brackets in 'us\(trait\)\):Block': a '\)' too many"),
@@ -143,7 +147,7 @@ def test_parse_residual__units_alone_is_for_one_trait():
         ("us(trait):units:units", r"the residual .* is not understood"),
         ("a:us(trait):units", r"the residual .* is not understood"),
         ("at(trait, a):units", r"the residual 'at\(trait, a\):units' must cover all traits"),
-        ("fa(trait):units", r"unknown covariance structure 'fa' in the term 'fa\(trait\):units'"),
+        ("zz(trait):units", r"unknown covariance structure 'zz' in the term 'zz\(trait\):units'"),
         ("trait:units", r"'trait' in the term 'trait:units' is not understood"),
     ],
 )

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import finite_difference
+from structures import build, written
 
-from bayesmv.covariance import STRUCTURES, CovarianceStructure, structure
+from bayesmv.covariance import ANGLE, CovarianceStructure, structure
 from bayesmv.errors import SpecError
 from bayesmv.priors import CovariancePrior, HalfStudentT, log_prior
 
@@ -65,13 +66,37 @@ def test_log_prior__corgh_is_us():
     np.testing.assert_array_equal(us[1], corgh[1])
 
 
-@given(st.sampled_from(sorted(STRUCTURES)), st.integers(1, 4), shapes, shapes, shapes, st.integers(0, 2**32 - 1))
-def test_log_prior__gradient(word, m, nu, scale, eta, seed):
-    s, prior = structure(word, m), CovariancePrior(eta=eta, sd=HalfStudentT(nu=nu, scale=scale))
-    theta = random_theta(s, np.random.default_rng(seed))
+@given(st.data(), st.integers(1, 4), shapes, shapes, shapes, st.integers(0, 2**32 - 1))
+def test_log_prior__gradient(data, m, nu, scale, eta, seed):
+    s = build(data.draw(st.sampled_from(written(m))), m)
+    prior = CovariancePrior(eta=eta, sd=HalfStudentT(nu=nu, scale=scale))
+    rng = np.random.default_rng(seed)
+    angles = rng.uniform(-1.4, 1.4, s.n_parameters)
+    theta = np.where(s.anchor == ANGLE, angles, random_theta(s, rng))
+    if not s.n_parameters:
+        assert log_prior(s, prior, theta)[0] == 0.0
+        return
     exact = finite_difference(lambda x: log_prior(s, prior, x)[0], theta, step=1e-3)
-    # Scales are above 0.05: truncation (1e-3/0.05)⁴/30 of a slope of up to 10/0.05.
-    np.testing.assert_allclose(log_prior(s, prior, theta)[1], exact, atol=1e-5, rtol=1e-5)
+    # Scales are above 0.05: truncation (1e-3/0.05)⁴/30 of a slope of up to 30/0.05.
+    np.testing.assert_allclose(log_prior(s, prior, theta)[1], exact, atol=1e-4, rtol=1e-5)
+
+
+def test_log_prior__ante_of_full_order_is_us():
+    """Both are densities of one Σ: they differ by the Jacobian between their θ, found by finite differences."""
+    us, ante, prior = structure("us", 3), structure("ante(2)", 3), PRIORS[1]
+    difference = []
+    for seed in range(6):
+        theta = random_theta(ante, np.random.default_rng(seed))
+        J = finite_difference(lambda x: us.from_matrix(ante.matrix(x)), theta, 1e-4)
+        mine = log_prior(us, prior, us.from_matrix(ante.matrix(theta)))[0] + np.linalg.slogdet(J)[1]
+        difference.append(mine - log_prior(ante, prior, theta)[0])
+    np.testing.assert_allclose(difference, difference[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("loadings", [0.0, -1.0, float("inf")])
+def test_covariance_prior__raises_on_loadings(loadings):
+    with pytest.raises(SpecError, match="a prior of loadings needs a finite scale > 0"):
+        CovariancePrior(loadings=loadings)
 
 
 def test_log_prior__eta_pulls_correlations_to_zero():
@@ -134,7 +159,7 @@ def test_covariance_prior__mapping_defaults():
 
 
 def test_covariance_prior__raises_on_unknown_key():
-    with pytest.raises(SpecError, match=r"unknown key 'df' in the prior of Block; allowed: eta, nu, scale"):
+    with pytest.raises(SpecError, match=r"unknown key 'df' in the prior of Block; allowed: eta, loadings, nu, scale"):
         CovariancePrior.from_mapping({"df": 3}, "Block")
 
 
@@ -146,3 +171,19 @@ def test_covariance_prior__raises_on_not_a_number(value):
 
 def test_covariance_prior__says_what_it_is():
     assert str(CovariancePrior(eta=2.0)) == "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("us", "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(1)"),
+        ("ante(1)", "sd ~ half-Student-t(3, 1) phenotypic sd, correlations ~ LKJ(1)"),
+        ("diag", "sd ~ half-Student-t(3, 1) phenotypic sd"),
+        ("corh", "sd ~ half-Student-t(3, 1) phenotypic sd, cor ~ beta(1, 1) over its interval"),
+        ("toep", "sd ~ half-Student-t(3, 1) phenotypic sd, partial autocorrelation ~ beta(1, 1) over its interval"),
+        ("fa(2)", "specific sd ~ half-Student-t(3, 1), loadings ~ normal(0, 0.5) phenotypic sd"),
+        ("fixed(G)", "given, not estimated"),
+    ],
+)
+def test_covariance_prior__describe(text, words):
+    assert CovariancePrior().describe(text) == words

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesmv.covariance import STRUCTURES
 from bayesmv.errors import SpecError
 from bayesmv.formula import FixedTerm, RandomTerm
 from bayesmv.priors import CovariancePrior, HalfStudentT
@@ -16,6 +15,8 @@ from bayesmv.spec import ADDITIVE_FACTOR, Genetic, ModelSpec
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 line = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+#: Structures that fit any number of traits.
+STRUCTURES = ("us", "corgh", "diag", "idv", "id", "corh", "ar1", "toep", "fa(1)", "ante(1)")
 positive = st.floats(0.01, 100.0)
 
 
@@ -148,7 +149,7 @@ def test_from_file__minimal(tmp_path):
             lambda: ModelSpec.from_formula("a + ~ 1"),
             r"an empty trait name: check the left side of the formula for a '\+'",
         ),
-        (lambda: ModelSpec(traits=("a",), residual="fa"), r"unknown covariance structure 'fa'; known structures"),
+        (lambda: ModelSpec(traits=("a",), residual="zz"), r"unknown covariance structure 'zz'; known structures"),
         (
             lambda: ModelSpec.from_formula("a + b ~ 1", random="at(trait, c):g"),
             r"'at\(trait, c\):g' names 'c', which is not a trait; traits: 'a', 'b'",

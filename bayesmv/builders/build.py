@@ -57,6 +57,7 @@ def build_model(
         us, corgh  (m(m+1)/2,)      lower triangle of L, Σ = LL', by rows     log sd_i for L_ii, arcsinh(L_ij / L_ii)
         diag       (m,)             standard deviations                       log sd_i
         idv        (1,)             standard deviation                        log sd
+        others     (n_parameters,)  as their class in bayesmv.covariance says as :mod:`bayesmv.coordinates` says
         ========== ================ ========================================= ==========================================
 
         The value variables of the ``<term>_theta``, in the order of ``design.names`` and so first in

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
 from bayesmv import dims
+from bayesmv.builders.structure_ops import StructureMatrix, StructurePrior
 from bayesmv.builders.unconstrained import UnconstrainedRows
 from bayesmv.coordinates import Coordinates
 from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
 from bayesmv.design import Design
+from bayesmv.likelihood.protocol import FLOOR
 from bayesmv.priors import CovariancePrior
 
 #: Standard deviation of every term at the initial point, in phenotypic sd.
 _START = 0.5
+
+
+class Covariance(NamedTuple):
+    """A covariance matrix Σ (m, m) of the model, and a factor L (m, m), Σ = LL', both in phenotypic-sd units."""
+
+    sigma: Any
+    factor: Any
 
 
 @singledispatch
@@ -43,6 +52,18 @@ def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
         sd_dist=pm.HalfStudentT.dist(nu=prior.sd.nu, sigma=prior.sd.scale, shape=structure.size),
         compute_corr=False,
         initval=np.where(structure.positive, _START, 0.0),
+        default_transform=unconstrained(structure),
+    )
+
+
+@free_parameters.register
+def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    density = StructurePrior(structure, prior)
+    return pm.CustomDist(
+        name,
+        logp=lambda value: density(value),
+        shape=structure.n_parameters,
+        initval=np.where(structure.positive, _START**structure.powers, 0.0),
         default_transform=unconstrained(structure),
     )
 
@@ -83,13 +104,13 @@ def covariance_coords(design: Design) -> dict[str, list[str]]:
     return coords
 
 
-def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> dict[str, Any]:
+def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> dict[str, Covariance]:
     """Add the covariance matrices of all terms to the model in context.
 
     Returns
     -------
     dict
-        Factor L (m, m) of every matrix, Σ = LL' in phenotypic-sd units, by name of the term.
+        By name of the term.
     """
     return {
         name: _add_covariance(design, name, structure, priors[name])
@@ -97,19 +118,28 @@ def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> di
     }
 
 
-def _add_covariance(design: Design, name: str, structure: CovarianceStructure, prior: CovariancePrior) -> Any:
-    theta = free_parameters(structure, parameter_name(name), prior)
+def _add_covariance(design: Design, name: str, structure: CovarianceStructure, prior: CovariancePrior) -> Covariance:
+    free = structure.n_parameters > 0
+    theta = free_parameters(structure, parameter_name(name), prior) if free else pt.zeros(0)
+    covariance = _covariance(structure, theta)
+    _report(design, name, covariance.sigma)
+    return covariance
+
+
+def _covariance(structure: CovarianceStructure, theta: Any) -> Covariance:
+    if structure.placement is None:
+        sigma = StructureMatrix(structure)(theta)
+        # A structure of low rank has no Cholesky factor of its own.
+        return Covariance(sigma, pt.linalg.cholesky(sigma + FLOOR * np.eye(structure.size)))
     rows, cols, parameters = structure.placement
     L = pt.zeros((structure.size, structure.size))[rows, cols].set(theta[parameters])
-    _report(design, name, L)
-    return L
+    return Covariance(L @ L.T, L)
 
 
-def _report(design: Design, name: str, L: Any) -> None:
+def _report(design: Design, name: str, sigma: Any) -> None:
     """Register Σ, its correlations and standard deviations, in the units of the data."""
     scale = design.effect_scale(name)
     i, j = dims.effect_dims(name, design.effects_of(name), design.traits)
-    sigma = L @ L.T
     sd = pt.sqrt(pt.diag(sigma))
     pm.Deterministic(dims.covariance_name(name), sigma * np.outer(scale, scale), dims=(i, j))
     pm.Deterministic(dims.correlation_name(name), sigma / (sd[:, None] * sd[None, :]), dims=(i, j))

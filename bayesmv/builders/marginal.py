@@ -29,7 +29,7 @@ def marginal_model(design: Design, priors: Mapping[str, CovariancePrior], engine
         Restricted likelihood.
     """
     with pm.Model(coords=covariance_coords(design)) as model:
-        factors = add_covariances(design, priors)
-        loglik = RestrictedLogLikelihood(engine)(*(L @ L.T for L in factors.values()))
+        covariances = add_covariances(design, priors)
+        loglik = RestrictedLogLikelihood(engine)(*(c.sigma for c in covariances.values()))
         pm.Potential(RESTRICTED_LOGLIK, loglik)
     return model

@@ -36,7 +36,7 @@ def sampled_model(design: Design, priors: Mapping[str, CovariancePrior]) -> pm.M
         Prior of every covariance matrix, by name of the term.
     """
     with pm.Model(coords=_coords(design)) as model:
-        factors = add_covariances(design, priors)
+        factors = {name: c.factor for name, c in add_covariances(design, priors).items()}
         mean = _fixed_part(design)
         for term in design.terms:
             mean = mean + _spread(term, _effects(design, term, factors[term.name]), len(design.traits))

@@ -11,15 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, vech
+from bayesmv.covariance import SINGULAR, Array, CovarianceBlocks, CovarianceStructure, Unstructured, vech
 from bayesmv.design import Design
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
 from bayesmv.reml.delta import component_gradient, propagate, standard_error
-from bayesmv.reml.optimise import Optimum, maximise_reml
+from bayesmv.reml.optimise import Optimum, RestrictedObjective, climb, maximise_reml
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
+#: Steps of the pilot fit with unstructured matrices, and what loadings and specific sd then start from at least.
+_PILOT_STEPS = 8
+_OFF_ZERO = 0.05
+#: Largest angle of a correlation at the start (0.93 of the way to the end of its interval).
+_WIDEST_START = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +87,14 @@ class RemlFit:
 
     @property
     def at_boundary(self) -> tuple[str, ...]:
-        """Terms whose covariance matrix is singular."""
-        return tuple(n for n, S in zip(self.design.names, self.sigmas, strict=True) if self.ranks[n] < len(S))
+        """Terms at the edge of their parameter space.
+
+        Their covariance matrix has a lower rank than the structure allows, a specific variance is 0, or a correlation
+        is at the end of its interval.
+        """
+        blocks = self.design.blocks
+        parts = zip(self.design.names, blocks.structures, blocks.slices, strict=True)
+        return tuple(n for n, s, at in parts if self.ranks[n] < s.max_rank or s.edges(self.theta[at]).any())
 
     @cached_property
     def component_covariance(self) -> Array:
@@ -110,9 +121,10 @@ class RemlFit:
     def held_effects(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Which effects of every term take part in a null direction of its covariance matrix, (m,)."""
         out = {}
-        for name, sigma in zip(self.design.names, self.sigmas, strict=True):
+        for name, sigma, structure in zip(self.design.names, self.sigmas, self.design.blocks.structures, strict=True):
             values, vectors = np.linalg.eigh(sigma)
-            out[name] = np.asarray((np.abs(vectors[:, values <= SINGULAR]) > 1e-3).any(axis=1))
+            null = (values <= SINGULAR) & (self.ranks[name] < structure.max_rank)
+            out[name] = np.asarray((np.abs(vectors[:, null]) > 1e-3).any(axis=1))
         return out
 
     @cached_property
@@ -138,9 +150,10 @@ class RemlFit:
             value, gradient = component_gradient(self.covariances[name], i, j, as_correlation)
             error = standard_error(V, gradient)
             constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
-            if self.given or (np.isnan(error) and constraint != "boundary"):
-                constraint = "fixed" if self.given else "not identified"
-            error = error if self.given or value != 0 or constraint != "boundary" else float("nan")
+            fixed = self.given or not structure.n_parameters
+            if fixed or (np.isnan(error) and constraint != "boundary"):
+                constraint = "fixed" if fixed else "not identified"
+            error = error if fixed or value != 0 or constraint != "boundary" else float("nan")
             rows.append((name, effects[j], effects[i], value, error, constraint))
         return rows
 
@@ -256,7 +269,8 @@ def fit_reml(
     Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
     """
     density = likelihood(design, engine) if isinstance(engine, str) else engine
-    optimum: Optimum = maximise_reml(density, design.blocks, _start(design, start), max_iterations)
+    begin = _start(design, density, start)
+    optimum: Optimum = maximise_reml(density, design.blocks, begin, max_iterations)
     if not optimum.converged:
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
@@ -277,8 +291,8 @@ def fit_reml(
 
 def _settled(design: Design, theta: Array) -> Array:
     """Canonical θ, with scales that came within rounding of the boundary put on it."""
-    settled = design.blocks.from_matrices(design.blocks.matrices(theta))
-    return np.where(design.blocks.positive & (np.abs(settled) < _ZERO), 0.0, settled)
+    settled = design.blocks.canonical(theta)
+    return np.where(design.blocks.positive & (np.abs(settled) < _ZERO**design.blocks.powers), 0.0, settled)
 
 
 def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
@@ -330,7 +344,7 @@ def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
     )
 
 
-def _start(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Array:
+def _start(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mapping[str, Array] | None) -> Array:
     """θ at the start values given, or at an even split of the phenotypic variances."""
     share = 0.5 / max(len(design.terms), 1)
     default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
@@ -340,7 +354,26 @@ def _start(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Array
     if strangers and not isinstance(start, RemlFit):
         raise SpecError(f"start values for {listing(strangers)}; terms: {listing(default)}")
     sigmas = [_scaled_start(design, name, given.get(name, default[name])) for name in default]
-    return design.blocks.from_matrices(_lift(sigmas))
+    blind = [s.needs_pilot and n not in given for n, s in zip(design.names, design.blocks.structures, strict=True)]
+    if any(blind):
+        theta = _piloted(engine, design.blocks, _lift(sigmas), blind)
+    else:
+        theta = design.blocks.from_matrices(_lift(sigmas))
+    return design.blocks.inside(theta, _WIDEST_START)
+
+
+def _piloted(
+    engine: RestrictedLikelihood, blocks: CovarianceBlocks, sigmas: Sequence[Array], blind: Sequence[bool]
+) -> Array:
+    """θ after some steps with structures unstructured that have no start of their own."""
+    pairs = zip(blocks.structures, blind, strict=True)
+    pilot = CovarianceBlocks(tuple(Unstructured(s.size) if b else s for s, b in pairs))
+    found = climb(RestrictedObjective(engine, pilot), pilot.from_matrices(sigmas), _PILOT_STEPS)
+    theta = blocks.from_matrices(_lift(pilot.matrices(found.theta)))
+    for s, at, b in zip(blocks.structures, blocks.slices, blind, strict=True):
+        # Where a loading or a specific sd is 0, the slope by it vanishes.
+        theta[at] = np.where(b & s.positive & (theta[at] < _OFF_ZERO), _OFF_ZERO, theta[at])
+    return theta
 
 
 def _scaled_start(design: Design, name: str, matrix: Array) -> Array:

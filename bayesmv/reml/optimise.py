@@ -14,6 +14,10 @@ TOLERANCE = 1e-11
 #: Below this promised gain, rounding in the likelihood is larger than the gain and the step is taken unasked.
 _UNSEEN = 1e-7
 _LONGEST_STEP = 0.5
+#: Angles beyond this (correlations above 0.9998) may have come to rest on the edge of their interval.
+_WIDEST = 1.55
+#: Iterations after which the Hessian is computed by differences.
+_PATIENCE = 25
 
 
 class Optimum(NamedTuple):
@@ -40,8 +44,11 @@ class Objective(Protocol):
     def value(self, x: Array) -> float:
         """Log density at x (d,); -inf outside its domain."""
 
+    def gradient(self, x: Array) -> Array:
+        """Gradient at x (d,)."""
+
     def expand(self, x: Array) -> Local:
-        """Log density with its derivatives at x (d,)."""
+        """Log density with its gradient and about its curvature at x (d,)."""
 
 
 class RestrictedObjective(NamedTuple):
@@ -58,6 +65,10 @@ class RestrictedObjective(NamedTuple):
     def value(self, x: Array) -> float:
         """l(θ)."""
         return self.engine.loglik(self.blocks.matrices(x))
+
+    def gradient(self, x: Array) -> Array:
+        """dl/dθ."""
+        return self.blocks.pullback(x, self.engine.value_and_gradient(self.blocks.matrices(x))[1])
 
     def expand(self, x: Array) -> Local:
         """l(θ) with its derivatives."""
@@ -84,13 +95,15 @@ def maximise_reml(engine: RestrictedLikelihood, blocks: CovarianceBlocks, start:
 
     Notes
     -----
-    A stationary point with a singular Σ could be a saddle: it is left by a small push, and the better end is kept.
+    A stationary point at the edge of the parameter space could be a saddle: it is left by a small push, and the better
+    end is kept.
     """
     objective = RestrictedObjective(engine, blocks)
     optimum = climb(objective, start, limit)
-    scales = blocks.positive & (np.abs(optimum.theta) < 1e-3)
-    if scales.any():
-        pushed = climb(objective, np.where(scales, 0.03, optimum.theta), limit)
+    scales = blocks.positive & (np.abs(optimum.theta) < 1e-3**blocks.powers)
+    moved = blocks.inside(np.where(scales, 0.03**blocks.powers, optimum.theta), _WIDEST)
+    if not np.array_equal(moved, optimum.theta):
+        pushed = climb(objective, moved, limit)
         if pushed.converged and pushed.loglik > optimum.loglik - 1e-9:
             optimum = pushed._replace(iterations=optimum.iterations + pushed.iterations)
     return optimum
@@ -98,7 +111,7 @@ def maximise_reml(engine: RestrictedLikelihood, blocks: CovarianceBlocks, start:
 
 def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float = TOLERANCE) -> Optimum:
     """Climb from θ (d,) by Newton steps with a line search until the next step promises less than `tolerance`."""
-    converged = False
+    converged = not len(theta)
     iteration = 0
     here = objective.expand(theta)
     while not converged and iteration < limit:
@@ -112,7 +125,21 @@ def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float
             break
         theta = moved
         here = objective.expand(theta)
+        if iteration >= _PATIENCE:
+            here = _sharpened(objective, theta, here)
     return Optimum(theta, here.value, here.gradient, iteration, converged)
+
+
+def _sharpened(objective: Objective, theta: Array, here: Local) -> Local:
+    """Replace the Hessian by differences of the gradient.
+
+    The average information is a good Hessian where the model fits. Far from that, as with a rank that is too low,
+    Newton steps on it creep.
+    """
+    h = 1e-5
+    steps = h * np.eye(len(theta))
+    slopes = np.stack([(objective.gradient(theta - e) - objective.gradient(theta + e)) / (2.0 * h) for e in steps])
+    return here._replace(hessian=0.5 * (slopes + slopes.T))
 
 
 def _ascent(here: Local, longest: float) -> Array:

@@ -18,8 +18,8 @@ from pytensor.gradient import NullTypeGradError
 from bayesmv.builders import build_model
 from bayesmv.builders.covariances import free_parameters, parameter_name
 from bayesmv.builders.restricted import RestrictedLogLikelihood
+from bayesmv.choose_density import sampler_density
 from bayesmv.covariance import CovarianceStructure
-from bayesmv.density import Density
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.posterior import log_posterior
@@ -52,6 +52,20 @@ DESIGNS = {
         "sparse",
     ),
     "corgh and a diagonal residual": (lambda: incomplete(2, "corgh(trait):block", "diag(trait):units"), "sparse"),
+    "factors, antedependence, one correlation": (
+        lambda: incomplete(
+            3, "fa(trait, 2):vm(animal, A) + corh(trait):block + rr(trait, 1):herd", "ante(trait, 1):units"
+        ),
+        "sparse",
+    ),
+    "balanced, lags and times": (
+        lambda: balanced(3, "toeph(trait):b + exph(trait, 0, 1.5, 4):f", "ar1h(trait):units"),
+        "strata",
+    ),
+    "balanced, ties and given matrices": (
+        lambda: balanced(2, "corv(trait):b + id(trait):f", "toep(trait):units"),
+        "strata",
+    ),
     "balanced, one trait": (lambda: balanced(1, "us(trait):b + us(trait):f"), "strata"),
     "balanced, two traits": (lambda: balanced(2, "us(trait):b + diag(trait):f"), "strata"),
     "balanced, three traits": (lambda: balanced(3, "corgh(trait):b + idv(trait):f"), "strata"),
@@ -84,7 +98,7 @@ def test_marginal_model__log_density_and_gradient(case, priors):
     model = density(build_model(design, priors=priors))
     d = design.blocks.n_parameters
     planar = replace(posterior, unit=0.25)
-    compiled = Density(planar, np.zeros(d), np.eye(d))
+    compiled = sampler_density(planar, np.zeros(d), np.eye(d))
     rng = np.random.default_rng(1)
     from_model, from_compiled = [], []
     for x in rng.normal(0.0, 0.7, (6, d)):

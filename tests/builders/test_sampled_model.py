@@ -20,6 +20,7 @@ CASES = {
     "complete records": (2, "us(trait):block + diag(trait):herd", False),
     "two traits, a term of one": (2, "us(trait):vm(animal, A) + at(trait, y2):block", True),
     "three traits, another order": (3, "us(trait):block + at(trait, y3, y1):us(trait):vm(animal, A)", True),
+    "one factor and one correlation": (3, "fa(trait, 1):block + corh(trait):vm(animal, A)", True),
     "no random term": (2, "", True),
 }
 

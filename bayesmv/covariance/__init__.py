@@ -1,0 +1,85 @@
+"""Covariance structures: one class each, the map θ → Σ with its derivatives, in NumPy only.
+
+Every structure is parametrised so that Σ(θ) is positive semi-definite for **any** real θ: entries of a factor, standard
+deviations, angles, never variances. A singular Σ is then an ordinary point, which is what lets REML finish on the
+boundary.
+"""
+
+from bayesmv.covariance.ante import Antedependence
+from bayesmv.covariance.base import (
+    ANGLE,
+    FREE,
+    LOG,
+    SINGULAR,
+    Array,
+    CovarianceStructure,
+    Matrix,
+    Parameter,
+    correlation,
+    packed_rows,
+    psd_cholesky,
+)
+from bayesmv.covariance.blocks import CovarianceBlocks, block_diagonal, unit_components, vech
+from bayesmv.covariance.constrained import Constrained, Constraint, constrained
+from bayesmv.covariance.factors import FactorAnalytic, ReducedRank
+from bayesmv.covariance.given import FixedMatrix, Identity, ScaledMatrix, checked_matrix
+from bayesmv.covariance.linear import Diagonal, GeneralCorrelation, LinearFactor, ScaledIdentity, Unstructured
+from bayesmv.covariance.nesting import contains
+from bayesmv.covariance.registry import ALIASES, STRUCTURES, split_structure, structure
+from bayesmv.covariance.scaled import (
+    Autoregressive,
+    Exponential,
+    HeterogeneousAutoregressive,
+    HeterogeneousExponential,
+    HeterogeneousUniform,
+    ScaledCorrelation,
+    UniformCorrelation,
+)
+from bayesmv.covariance.toeplitz import HeterogeneousToeplitz, Toeplitz
+
+__all__ = [
+    "ALIASES",
+    "ANGLE",
+    "FREE",
+    "LOG",
+    "SINGULAR",
+    "STRUCTURES",
+    "Antedependence",
+    "Array",
+    "Autoregressive",
+    "Constrained",
+    "Constraint",
+    "CovarianceBlocks",
+    "CovarianceStructure",
+    "Diagonal",
+    "Exponential",
+    "FactorAnalytic",
+    "FixedMatrix",
+    "GeneralCorrelation",
+    "HeterogeneousAutoregressive",
+    "HeterogeneousExponential",
+    "HeterogeneousToeplitz",
+    "HeterogeneousUniform",
+    "Identity",
+    "LinearFactor",
+    "Matrix",
+    "Parameter",
+    "ReducedRank",
+    "ScaledCorrelation",
+    "ScaledIdentity",
+    "ScaledMatrix",
+    "Toeplitz",
+    "UniformCorrelation",
+    "Unstructured",
+    "block_diagonal",
+    "checked_matrix",
+    "constrained",
+    "contains",
+    "correlation",
+    "packed_rows",
+    "psd_cholesky",
+    "split_structure",
+    "structure",
+    "unit_components",
+    "vech",
+]

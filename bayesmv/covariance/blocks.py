@@ -1,0 +1,117 @@
+"""Several covariance matrices as one parameter vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from bayesmv.covariance.base import ANGLE, Array, CovarianceStructure, packed_rows
+
+
+@dataclass(frozen=True)
+class CovarianceBlocks:
+    """Several covariance matrices seen as one parameter vector: the random terms, then the residuals.
+
+    Shapes: θ is (…, n_parameters); the matrices Σ_1 … Σ_K are a list of (…, m_k, m_k) arrays; σ is the stacked lower
+    triangles (by rows) of all matrices, (n_components,).
+    """
+
+    structures: tuple[CovarianceStructure, ...]
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of θ."""
+        return sum(s.n_parameters for s in self.structures)
+
+    @property
+    def slices(self) -> list[slice]:
+        """Where each structure's parameters stand in θ."""
+        ends = np.cumsum([0, *(s.n_parameters for s in self.structures)])
+        return [slice(int(a), int(b)) for a, b in pairwise(ends)]
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        """Which θ are scales, (n_parameters,)."""
+        return np.concatenate([s.positive for s in self.structures])
+
+    @property
+    def powers(self) -> Array:
+        """Power of a natural value that every θ is, (n_parameters,)."""
+        return np.concatenate([s.powers for s in self.structures])
+
+    @property
+    def anchor(self) -> npt.NDArray[np.intp]:
+        """For each θ the scale of its row of a factor, or its kind, (n_parameters,)."""
+        parts = [
+            np.where(s.anchor < 0, s.anchor, s.anchor + at.start)
+            for s, at in zip(self.structures, self.slices, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def inside(self, theta: Array, widest: float) -> Array:
+        """Return θ with angles held to ± `widest`: at ±π/2 the slope by an angle vanishes."""
+        return np.where(self.anchor == ANGLE, np.clip(theta, -widest, widest), theta)
+
+    def matrices(self, theta: Array) -> list[Array]:
+        """Σ_k(θ) of every structure."""
+        return [s.matrix(theta[..., at]) for s, at in zip(self.structures, self.slices, strict=True)]
+
+    def from_matrices(self, sigmas: Sequence[Array]) -> Array:
+        """Return θ at the given matrices."""
+        return np.concatenate([s.from_matrix(m) for s, m in zip(self.structures, sigmas, strict=True)])
+
+    def canonical(self, theta: Array) -> Array:
+        """θ with the same matrices, in the canonical form of every structure."""
+        parts = [s.canonical(theta[at]) for s, at in zip(self.structures, self.slices, strict=True)]
+        return np.concatenate(parts)
+
+    def pullback(self, theta: Array, gradients: Sequence[Array]) -> Array:
+        """dl/dθ from dl/dΣ_k: (n_parameters,)."""
+        parts = [
+            np.einsum("kab,ab->k", s.jacobian(theta[at]), G)
+            for s, at, G in zip(self.structures, self.slices, gradients, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def jacobian(self, theta: Array) -> Array:
+        """dσ/dθ, (n_components, n_parameters)."""
+        blocks = []
+        for s, at in zip(self.structures, self.slices, strict=True):
+            rows, cols = packed_rows(s.size)
+            blocks.append(s.jacobian(theta[at])[:, rows, cols].T)
+        return block_diagonal(blocks)
+
+    def curvature(self, theta: Array, gradients: Sequence[Array]) -> Array:
+        """Second-derivative term of the map θ → Σ in the Hessian of l(θ), (n_parameters, n_parameters)."""
+        return block_diagonal(
+            [s.curvature(theta[at], G) for s, at, G in zip(self.structures, self.slices, gradients, strict=True)]
+        )
+
+
+def block_diagonal(blocks: Sequence[Array]) -> Array:
+    """Block-diagonal matrix of possibly rectangular blocks."""
+    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)))
+    i = j = 0
+    for b in blocks:
+        out[i : i + b.shape[0], j : j + b.shape[1]] = b
+        i, j = i + b.shape[0], j + b.shape[1]
+    return out
+
+
+def unit_components(m: int) -> list[Array]:
+    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
+    out = []
+    for i, j in zip(*packed_rows(m), strict=True):
+        E = np.zeros((m, m))
+        E[i, j] = E[j, i] = 1.0
+        out.append(E)
+    return out
+
+
+def vech(sigmas: Sequence[Array]) -> Array:
+    """Stack the lower triangles (by rows) of symmetric matrices."""
+    return np.concatenate([S[packed_rows(S.shape[0])] for S in sigmas])

@@ -1,0 +1,198 @@
+"""Structures whose θ stand directly in a factor F: Σ = FF'."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from bayesmv.covariance.base import (
+    Array,
+    CovarianceStructure,
+    Parameter,
+    Placement,
+    common_sd,
+    common_sd_parameter,
+    packed_rows,
+    psd_cholesky,
+    sd_parameters,
+)
+
+
+@dataclass(frozen=True)
+class LinearFactor(CovarianceStructure):
+    """Σ = F(θ)F(θ)', F (m, width) with entries that are 0 or one of θ."""
+
+    @property
+    def width(self) -> int:
+        """Columns of F."""
+        return self.size
+
+    @property
+    @abstractmethod
+    def entries(self) -> Placement:
+        """Row, column and parameter of every nonzero entry of F(θ)."""
+
+    @property
+    def placement(self) -> Placement | None:
+        return self.entries
+
+    def loads(self, theta: Array) -> Array:
+        """F(θ): (…, n_parameters) → (…, m, width)."""
+        F = np.zeros((*theta.shape[:-1], self.size, self.width))
+        rows, cols, parameters = self.entries
+        F[..., rows, cols] = theta[..., parameters]
+        return F
+
+    def factor(self, theta: Array) -> Array:
+        return self.loads(theta)
+
+    def matrix(self, theta: Array) -> Array:
+        F = self.loads(theta)
+        return np.asarray(F @ np.swapaxes(F, -1, -2))
+
+    def jacobian(self, theta: Array) -> Array:
+        rows, cols, parameters = self.entries
+        J = np.zeros((self.n_parameters, self.size, self.size))
+        np.add.at(J, (parameters, rows), self.loads(theta)[:, cols].T)
+        return J + np.swapaxes(J, 1, 2)
+
+    def curvature(self, theta: Array, gradient: Array) -> Array:
+        rows, cols, parameters = self.entries
+        pairs = 2.0 * gradient[np.ix_(rows, rows)] * (cols[:, None] == cols[None, :])
+        to_parameters = np.eye(self.n_parameters)[parameters]
+        return np.asarray(to_parameters.T @ pairs @ to_parameters)
+
+
+@dataclass(frozen=True)
+class Unstructured(LinearFactor):
+    """Unstructured covariance Σ = LL', θ the lower triangle of L packed by rows.
+
+    Parameters
+    ----------
+    size
+        Number of effects.
+    order
+        The effect of each row of the triangle; None for their own order. Then L is the triangle with its rows put in
+        the places of the effects.
+    """
+
+    order: tuple[int, ...] | None = None
+
+    word: ClassVar[str] = "us"
+    separable: ClassVar[bool] = False
+
+    @property
+    def n_parameters(self) -> int:
+        return self.size * (self.size + 1) // 2
+
+    @property
+    def anchor(self) -> npt.NDArray[np.intp]:
+        rows, _ = packed_rows(self.size)
+        return np.asarray(rows * (rows + 3) // 2)
+
+    @property
+    def effect_of(self) -> npt.NDArray[np.intp]:
+        """The effect of each row of the triangle, (m,)."""
+        return np.arange(self.size) if self.order is None else np.array(self.order)
+
+    @property
+    def entries(self) -> Placement:
+        rows, cols = packed_rows(self.size)
+        return self.effect_of[rows], cols, np.arange(self.n_parameters)
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.asarray(psd_cholesky(sigma[np.ix_(self.effect_of, self.effect_of)])[packed_rows(self.size)])
+
+    def pivoted(self, sigma: Array) -> Self:
+        """Return the structure with the order of a pivoted Cholesky factor of `sigma` (m, m).
+
+        The effect with the largest variance comes first, then that with the largest variance given it, and so on.
+        """
+        rest, order = np.array(sigma, dtype=float), list[int]()
+        while len(order) < self.size:
+            left = np.setdiff1d(np.arange(self.size), order)
+            p = int(left[np.argmax(np.diag(rest)[left])])
+            order.append(p)
+            if rest[p, p] > 0.0:
+                rest -= np.outer(rest[:, p], rest[p]) / rest[p, p]
+        return replace(self, order=tuple(order))
+
+    def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
+        return tuple(
+            Parameter(name=f"cholesky[{labels[i]},{labels[j]}]", unit=int(i), low=0.0 if i == j else -np.inf)
+            for i, j in zip(*packed_rows(self.size), strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class GeneralCorrelation(Unstructured):
+    """The same covariances as `us`, reported as correlations and variances (ASReml's ``corgh``)."""
+
+    word: ClassVar[str] = "corgh"
+    reports_correlations: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Diagonal(LinearFactor):
+    """Independent effects with variances of their own: Σ = diag(θ²), θ the standard deviations."""
+
+    word: ClassVar[str] = "diag"
+
+    @property
+    def n_parameters(self) -> int:
+        return self.size
+
+    @property
+    def anchor(self) -> npt.NDArray[np.intp]:
+        return np.arange(self.size)
+
+    @property
+    def support(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, i) for i in range(self.size))
+
+    @property
+    def entries(self) -> Placement:
+        index = np.arange(self.size)
+        return index, index, index
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum(np.diag(sigma), 0.0)))
+
+    def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
+        return sd_parameters(labels)
+
+
+@dataclass(frozen=True)
+class ScaledIdentity(LinearFactor):
+    """Independent effects with one variance: Σ = θ² I."""
+
+    word: ClassVar[str] = "idv"
+    ties_scales: ClassVar[bool] = True
+
+    @property
+    def n_parameters(self) -> int:
+        return 1
+
+    @property
+    def anchor(self) -> npt.NDArray[np.intp]:
+        return np.zeros(1, dtype=np.intp)
+
+    @property
+    def support(self) -> tuple[tuple[int, int], ...]:
+        return tuple((i, i) for i in range(self.size))
+
+    @property
+    def entries(self) -> Placement:
+        index = np.arange(self.size)
+        return index, index, np.zeros_like(index)
+
+    def from_matrix(self, sigma: Array) -> Array:
+        return np.array([common_sd(sigma)])
+
+    def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
+        return (common_sd_parameter(),)
