@@ -18,6 +18,7 @@ from bayesmv.diagnostics import draw_statistics, draws_of
 from bayesmv.effects import effect_moments
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
+from bayesmv.layout import Layout
 from bayesmv.reml.delta import standard_error
 from bayesmv.reml.fit import RemlFit
 from bayesmv.sampling import records_per_level
@@ -134,6 +135,7 @@ def genetic_parameters(
             terms=phenotypic or spec_genetic.phenotypic,
             same_subject=_same_subject(source, spec_genetic.term),
             records=_records(source, spec_genetic.term),
+            layouts=layouts(source),
         )
 
     rows = _delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute)
@@ -182,22 +184,17 @@ def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
     return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))
 
 
-def embed(matrix: Array, labels: Sequence[str], traits: Sequence[str]) -> Array:
-    """Put (…, m, m) covariances of some traits into (…, t, t), 0 elsewhere."""
-    at = [list(traits).index(label) for label in labels]
-    out = np.zeros((*matrix.shape[:-2], len(traits), len(traits)))
-    out[..., np.array(at)[:, None], np.array(at)] = matrix
-    return out
+def layouts(source: RemlFit | xr.DataTree) -> dict[str, Layout]:
+    """How the effects of each random term make up a record."""
+    if isinstance(source, RemlFit):
+        return {term.name: term.layout for term in source.design.terms}
+    return {name: Layout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
 
 
 def _posterior_rows(
     trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]
 ) -> list[dict[str, object]]:
-    traits = _traits(trace)
-    covariances = {}
-    for name in term_names(trace):
-        draws = draws_of(trace, dims.covariance_name(name))
-        covariances[name] = embed(draws.to_numpy(), axis_labels(draws, 2), traits)
+    covariances = {name: draws_of(trace, dims.covariance_name(name)).to_numpy() for name in term_names(trace)}
     return [
         {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.draws)}
         for p in compute(covariances)
@@ -225,7 +222,7 @@ def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter
 
 
 def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
-    """Covariance matrices (shifts, t, t) with the stacked components moved by each row of `shifts`."""
+    """Covariance matrices (shifts, m, m) with the stacked components moved by each row of `shifts`."""
     out = {}
     start = 0
     for name, sigma in fit.covariances.items():
@@ -236,7 +233,7 @@ def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
         off = rows != cols
         moved[:, cols[off], rows[off]] += delta[:, off]
         start += len(rows)
-        out[name] = embed(moved, fit.design.effects_of(name), fit.design.traits)
+        out[name] = moved
     return out
 
 
