@@ -143,7 +143,7 @@ class Smooth(Part):
 
     def standardise(self, values: npt.ArrayLike) -> Array:
         """Covariates (n,) on the scale -1 to 1."""
-        low, high = self._limits
+        low, high = self.limits
         x = np.asarray(values, dtype=float)
         outside = (x < low) | (x > high)
         if outside.any():
@@ -154,7 +154,8 @@ class Smooth(Part):
         return 2.0 * (x - low) / (high - low) - 1.0
 
     @property
-    def _limits(self) -> tuple[float, float]:
+    def limits(self) -> tuple[float, float]:
+        """The covariates that become -1 and 1."""
         if self.low is None or self.high is None:
             raise SpecError(f"{self} has no limits yet; resolve it with data")
         return self.low, self.high

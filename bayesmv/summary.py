@@ -125,24 +125,37 @@ def genetic_parameters(
     """
     if not isinstance(source, RemlFit | xr.DataTree):
         raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
-    spec_genetic = _genetic(source, genetic, relationship)
+    spec_genetic = chosen_genetic(source, genetic, relationship)
 
     def compute(covariances: Mapping[str, Array]) -> list[Parameter]:
         return parameters(
             covariances,
-            _traits(source),
+            trait_names(source),
             spec_genetic,
             terms=phenotypic or spec_genetic.phenotypic,
-            same_subject=_same_subject(source, spec_genetic.term),
+            same_subject=same_subject(source, spec_genetic.term),
             records=_records(source, spec_genetic.term),
             layouts=layouts(source),
         )
 
-    rows = _delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute)
-    return pd.DataFrame(rows)
+    return tabulate(source, compute)
 
 
-def _genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
+def tabulate(source: RemlFit | xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> pd.DataFrame:
+    """Table of functions of the covariance matrices: estimates with standard errors, or summaries of draws.
+
+    Parameters
+    ----------
+    source
+        A REML fit, or a posterior.
+    compute
+        The functions, of matrices (…, m, m) by name of the term.
+    """
+    return pd.DataFrame(_delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute))
+
+
+def chosen_genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
+    """Return the genetic term that is asked for, or the one that the model names."""
     stated = _stated_genetic(source)
     if isinstance(genetic, Genetic):
         return genetic
@@ -161,7 +174,8 @@ def _stated_genetic(source: RemlFit | xr.DataTree) -> Genetic | None:
     return None if entry is None else read_genetic(entry)
 
 
-def _traits(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
+def trait_names(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
+    """Names of the traits."""
     if isinstance(source, RemlFit):
         return source.design.traits
     return tuple(axis_labels(source["observed_data"].to_dataset()["response"], 1))
@@ -175,7 +189,7 @@ def _records(source: RemlFit | xr.DataTree, term: str) -> Array | None:
     return np.asarray(constant[name].to_numpy()) if name in constant else None
 
 
-def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
+def same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
     """Terms on the same factor and traits as the genetic one: permanent environment."""
     if isinstance(source, RemlFit):
         factors = {t.name: [t.factor, t.traits] for t in source.design.spec.random}

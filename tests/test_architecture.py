@@ -17,13 +17,13 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 #: From the bottom up; a module imports from its own layer or from those before.
 LAYERS = (
     {"dims", "errors", "_version"},
-    {"covariance", "priors", "basis", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates"},
+    {"covariance", "priors", "basis", "reshape", "groups", "pedigree", "_pedigree_kernels", "genomic", "coordinates"},
     {"formula", "spec"},
     {"relationship", "fixed", "records", "layout", "terms", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
     {"density", "posterior", "effects", "sampling"},
-    {"genetics", "summary", "compare", "diagnostics"},
+    {"genetics", "summary", "curves", "compare", "diagnostics"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},
     {"cli"},
