@@ -210,7 +210,8 @@ class _Along:
         for x in range(len(self.grid.points)):
             mine = slice(x * size, (x + 1) * size)
             out += self._variances(covariances, _diagonal(family[..., mine, mine]), x)
-            out += self._named("genetic correlation", _diagonal(r[..., mine, :]))
+            with_first = _diagonal(r[..., mine, :])
+            out += self._named("genetic correlation", np.ones_like(with_first) if x == first else with_first)
         return out
 
     def _variances(self, covariances: Mapping[str, Array], family: Array, x: int) -> list[Parameter]:
@@ -240,6 +241,21 @@ class _Along:
     def _named(self, name: str, values: Array) -> list[Parameter]:
         labels = self.grid.layout.labels(self.traits) if values.shape[-1] > len(self.traits) else self.traits
         return [Parameter(name, label, label, values[..., i]) for i, label in enumerate(labels)]
+
+
+def read_points(text: str | None) -> list[float] | list[str] | None:
+    """Points written as ``20,60,100`` or ``A,B``.
+
+    >>> read_points("20, 60"), read_points("A,B")
+    ([20.0, 60.0], ['A', 'B'])
+    """
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",")]
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        return words
 
 
 def _grid(source: RemlFit | xr.DataTree, term: str, at: Points) -> _Grid:

@@ -26,6 +26,7 @@ LAYERS = (
     {"genetics", "summary", "curves", "compare", "diagnostics"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},
+    {"terminal"},
     {"cli"},
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}
