@@ -22,7 +22,7 @@ from bayesmv.basis import Basis, Smooth
 from bayesmv.covariance import Array, correlation
 from bayesmv.diagnostics import draws_of
 from bayesmv.errors import SpecError, listing
-from bayesmv.genetics import Parameter, phenotypic
+from bayesmv.genetics import Parameter, phenotypic, variance_word
 from bayesmv.layout import Layout
 from bayesmv.reml.fit import RemlFit
 from bayesmv.spec import ADDITIVE_FACTOR, Genetic
@@ -219,7 +219,7 @@ class _Along:
         total = _diagonal(phenotypic(shares, self.phenotypic))
         additive = ADDITIVE_FACTOR[self.genetic.relationship] * family
         everyone = np.concatenate([total] * len(self.grid.layout.members), axis=-1)
-        out = self._named("additive genetic variance", additive) + self._named("phenotypic variance", total)
+        out = self._named(variance_word(self.genetic), additive) + self._named("phenotypic variance", total)
         out += self._named("heritability", additive / everyone)
         if self.beside:
             subject = additive[..., : len(self.traits)] + sum(_diagonal(shares[name]) for name in self.beside)

@@ -284,6 +284,8 @@ def _sparse_fill(z, centre, root, layout, L, small, loading, patterns, units):  
 def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units):  # type: ignore[no-untyped-def]
     """Log prior, and the gradient by z of the log posterior, from the derivatives by loads and precisions."""
     dL[:] = 0.0
+    t = small.precisions.shape[1]
+    R_factor, d_R_factor = np.ascontiguousarray(L[-1, :t, :t]), dL[-1, :t, :t]
     for e in range(len(loading.load)):
         for j in range(L.shape[2]):
             d = small.d_loads[loading.load[e], loading.trait[e], j]
@@ -291,7 +293,7 @@ def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, units):  # t
     for p in range(len(units)):
         Q = small.precisions[p]
         D = units[p] * Q - Q @ (0.5 * (small.d_precisions[p] + small.d_precisions[p].T)) @ Q
-        dL[-1] -= D @ L[-1]
+        d_R_factor -= D @ R_factor
     log_prior = _add_prior(layout, L, dL)
     return log_prior, _gather(layout, x, theta, dL, root)
 

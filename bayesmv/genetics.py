@@ -132,12 +132,16 @@ def parameters(
     return out + _per_pair("phenotypic correlation", traits, correlation(phenotype))
 
 
+def variance_word(genetic: Genetic) -> str:
+    """Name of the variance of a genetic term."""
+    words = {"family-mean": "family variance", "line": "genotypic variance"}
+    return words.get(genetic.relationship, "additive genetic variance")
+
+
 def _variances(
     genetic: Genetic, labels: Sequence[str], traits: Sequence[str], family: Array, phenotype: Array
 ) -> list[Parameter]:
-    name = {"family-mean": "family variance", "line": "genotypic variance"}
-    word = name.get(genetic.relationship, "additive genetic variance")
-    out = _per_trait(word, labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
+    out = _per_trait(variance_word(genetic), labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
     return out + _per_trait("phenotypic variance", traits, _diagonal(phenotype))
 
 
