@@ -91,7 +91,7 @@ def plot_trajectory(
         ax.set_title(name, fontsize=9)
         ax.tick_params(labelsize=7)
         ax.tick_params(axis="x", rotation=0 if pd.api.types.is_numeric_dtype(table["at"]) else 90)
-    if table["trait_i"].nunique() > 1:
+    if len(set(table["trait_i"])) > 1:
         ax.legend(fontsize=7)
     if path is not None:
         figure.savefig(path, dpi=130)
