@@ -114,7 +114,7 @@ class Levels(Part):
     def evaluate(self, values: npt.ArrayLike) -> Array:
         codes = pd.Index(self.levels).get_indexer(pd.Index([_text(v) for v in np.asarray(values, dtype=object)]))
         if (codes < 0).any():
-            strangers = np.unique(np.asarray(values, dtype=str)[codes < 0])
+            strangers = sorted({_text(v) for v in np.asarray(values, dtype=object)[codes < 0]})
             raise DataError(f"no level {listing(strangers)} of '{self.column}'; levels: {listing(self.levels, 12)}")
         return np.asarray(np.eye(len(self.levels))[codes])
 
@@ -247,9 +247,15 @@ class Basis:
             _check_covariate(data[column])
         return Basis(parts=tuple(part.resolve(data) for part in self.parts))
 
-    def restored(self, levels: tuple[str, ...]) -> Basis:
-        """Return the basis that was written as text, with its environments."""
-        return Basis(parts=(Levels(column=self.columns[0], levels=levels),)) if levels else self
+    @property
+    def factors(self) -> tuple[tuple[str, ...], ...]:
+        """Levels of every factor among the parts."""
+        return tuple(part.levels for part in self.parts if isinstance(part, Levels))
+
+    def restored(self, factors: tuple[tuple[str, ...], ...]) -> Basis:
+        """Return the basis that was written as text, with the levels of its factors."""
+        levels = iter(factors)
+        return Basis(parts=tuple(replace(p, levels=next(levels)) if isinstance(p, Levels) else p for p in self.parts))
 
     def evaluate(self, values: Mapping[str, npt.ArrayLike] | pd.DataFrame) -> Array:
         """Functions at covariates, (n, k)."""

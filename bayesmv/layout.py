@@ -40,8 +40,8 @@ class Layout:
         ``E f_c f_d`` of two functions over the records, (k, k).
     basis
         The basis with its limits, as text; empty for none.
-    environments
-        Names of the environments, where the basis is their indicators.
+    factors
+        Levels of the factors in the basis.
     """
 
     effects: tuple[str, ...]
@@ -52,7 +52,7 @@ class Layout:
     totals: tuple[float, ...]
     functions: tuple[tuple[float, ...], ...]
     basis: str = ""
-    environments: tuple[str, ...] = ()
+    factors: tuple[tuple[str, ...], ...] = ()
 
     def average(self, sigma: Array, functions: Array | None = None) -> Array:
         """Covariance among members × traits, averaged over functions: (…, m, m) → (…, g t_k, g t_k).
@@ -89,7 +89,13 @@ class Layout:
     @property
     def resolved(self) -> Basis | None:
         """The basis, with limits and environments; None without one."""
-        return parse_basis(self.basis, self.basis).restored(self.environments) if self.basis else None
+        return parse_basis(self.basis, self.basis).restored(self.factors) if self.basis else None
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names of the environments, where the basis is their indicators; else none."""
+        basis = self.resolved
+        return () if basis is None else basis.levels
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the layout as JSON can hold it."""

@@ -89,7 +89,7 @@ class TermDesign:
             totals=tuple(totals.tolist()),
             functions=_nested(self.functions.T @ self.functions / len(self.functions)),
             basis="" if self.basis is None else str(self.basis),
-            environments=() if self.basis is None else self.basis.levels,
+            factors=() if self.basis is None else self.basis.factors,
         )
 
 
