@@ -36,6 +36,11 @@ class Part(ABC):
     def labels(self) -> tuple[str, ...]:
         """Names of the functions."""
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names that two functions share only if they are the same."""
+        return self.labels
+
     def resolve(self, data: pd.DataFrame) -> Part:
         """Return the same part with everything that it takes from the data, such as limits, filled in."""
         return self
@@ -183,6 +188,11 @@ class Legendre(Smooth):
     def labels(self) -> tuple[str, ...]:
         return tuple(f"{self.column}_leg{n}" for n in range(self.order + 1))
 
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return tuple(f"{label} {self.limits}" for label in self.labels)
+
     @override
     def evaluate(self, values: npt.ArrayLike) -> Array:
         P = np.polynomial.legendre.legvander(self.standardise(values), self.order)
@@ -199,6 +209,11 @@ class Spline(Smooth):
     @override
     def labels(self) -> tuple[str, ...]:
         return tuple(f"{self.column}_spl{n + 1}" for n in range(self.order))
+
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return tuple(f"{label} {self}" for label in self.labels)
 
     @override
     def evaluate(self, values: npt.ArrayLike) -> Array:
@@ -228,6 +243,11 @@ class Basis:
     def labels(self) -> tuple[str, ...]:
         """Names of the functions (k,)."""
         return tuple(label for part in self.parts for label in part.labels)
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names that two functions share only if they are the same, (k,)."""
+        return tuple(name for part in self.parts for name in part.identities)
 
     @property
     def levels(self) -> tuple[str, ...]:

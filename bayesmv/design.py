@@ -17,7 +17,7 @@ from bayesmv.priors import CovariancePrior
 from bayesmv.records import check_parameters, read_traits, residual_spread
 from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
-from bayesmv.terms import Frames, TermDesign, build_term, partner_columns
+from bayesmv.terms import Frames, TermDesign, build_term
 
 __all__ = ["Design", "TermDesign", "build_design"]
 
@@ -169,7 +169,7 @@ def build_design(
     keep = _recorded(response, units, notes)
     table, data, units, response = data, data[keep], units[keep], response[keep]
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
-    frames = Frames(traits=spec.traits, rows=table, kept=keep, partners=partner_columns(spec.random))
+    frames = Frames(spec=spec, rows=table, kept=keep)
     terms = tuple(build_term(term, frames, relationships, notes) for term in spec.random)
     residual = structure(spec.residual, len(spec.traits))
     spread = residual_spread(spec.traits, response, fixed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -20,6 +20,7 @@ from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.formula import IDE, Partner, RandomTerm
 from bayesmv.layout import Layout
 from bayesmv.relationship import Relationship
+from bayesmv.spec import ModelSpec
 
 #: Records that mean relationships among the individuals of a record are taken from.
 _SAMPLED = 400
@@ -76,6 +77,13 @@ class TermDesign:
         """K_ii of every level, (q,): 1 for independent levels, 1 + F with a pedigree."""
         return np.ones(len(self.levels)) if self.relationship is None else self.relationship.diagonal
 
+    @property
+    def identities(self) -> tuple[tuple[int, Partner, str], ...]:
+        """Trait, member and function of every effect: what the terms of two models have in common."""
+        functions = ("Intercept",) if self.basis is None else self.basis.identities
+        traits = dict.fromkeys(self.trait_of.tolist())
+        return tuple((trait, member, f) for member, trait, f in product(self.members, traits, functions))
+
     @cached_property
     def layout(self) -> Layout:
         """How the effects make up a record."""
@@ -119,25 +127,22 @@ class Frames:
 
     Parameters
     ----------
-    traits
-        Names of all traits.
+    spec
+        The model.
     rows
         All rows of the data, also those without records: pen mates count whether recorded or not.
     kept
         Rows with records, (rows,).
-    partners
-        Columns that may be missing because they name partners, such as unknown dams.
     """
 
-    traits: tuple[str, ...]
+    spec: ModelSpec
     rows: pd.DataFrame
     kept: npt.NDArray[np.bool_]
-    partners: frozenset[str]
 
-
-def partner_columns(terms: Iterable[RandomTerm]) -> frozenset[str]:
-    """Columns that name partners in some term."""
-    return frozenset(partner.column for term in terms for partner in term.partners)
+    @property
+    def partners(self) -> set[str]:
+        """Columns that may be missing because they name partners, such as unknown dams."""
+        return {partner.column for term in self.spec.random for partner in term.partners}
 
 
 def build_term(
@@ -162,13 +167,13 @@ def build_term(
     basis = None if term.basis is None else term.basis.resolve(kept)
     functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
     unit = np.ones(1) if basis is None else basis.unit(kept)
-    traits = term.traits or frames.traits
+    traits = term.traits or frames.spec.traits
     g, t, k = (part.reshape(-1) for part in np.indices((len(members), len(traits), functions.shape[1])))
     return TermDesign(
         name=term.name,
         structure=structure(term.structure, len(g)),
         effects=_labels(traits, members, basis),
-        trait_of=np.array([frames.traits.index(trait) for trait in traits])[t],
+        trait_of=np.array([frames.spec.traits.index(trait) for trait in traits])[t],
         load_of=g * functions.shape[1] + k,
         load_unit=np.tile(unit, len(members)),
         levels=levels,

@@ -74,6 +74,24 @@ def test_structures_of_subsets__posterior_is_the_separate_models():
     assert np.ptp(differences) < 1e-8
 
 
+def test_likelihood_ratio__of_maternal_effects_and_of_a_slope():
+    """Effects that the smaller model's term lacks count their variances and covariances."""
+    data, A = bmv.load_dataset("calves"), bmv.Relationship.from_pedigree(bmv.load_pedigree("calves"))
+
+    def fit(random, table=data, **related):
+        return bmv.fit_reml(bmv.build_design(ModelSpec.from_formula("weight ~ sex", random=random), table, related))
+
+    small, large = fit("vm(calf, A) + ide(dam)", A=A), fit("us(trait):str(vm(calf, A), dam) + ide(dam)", A=A)
+    test = bmv.likelihood_ratio(small, large)
+    assert (test.df, test.statistic) == (2, pytest.approx(2 * (large.loglik - small.loglik)))
+    assert test.reference == "chi-square on 2 df, conservative: the null lies on the boundary"
+    growth = bmv.load_dataset("growth")
+    level, line = fit("us(leg(age, 0)):animal", growth), fit("us(leg(age, 1)):animal", growth)
+    assert bmv.likelihood_ratio(level, line).df == 2
+    with pytest.raises(bmv.SpecError, match="the models are not nested: .* every value of 'animal'"):
+        bmv.likelihood_ratio(fit("us(leg(age, 0, 0, 200)):animal", growth), line)
+
+
 FIXED = {"calves": "sex + C(year)", "growth": "sex + leg(age, 2)", "pens": "1", "sites": "site"}
 
 
