@@ -312,8 +312,8 @@ def _mates(place: npt.NDArray[np.intp], groups: pd.Series[Any], q: int, dilution
     in_group.sum_duplicates()
     in_group.data[:] = 1.0  # an animal recorded twice in its group is one mate
     of_group = sparse.csr_array((np.ones(len(rows)), (rows, codes[grouped])), shape=(len(place), len(names)))
-    self = sparse.csr_array((np.ones(len(rows)), (rows, place[grouped])), shape=(len(place), q))
-    Z = sparse.csr_array(of_group @ in_group - self)
+    own = sparse.csr_array((np.ones(len(rows)), (rows, place[grouped])), shape=(len(place), q))
+    Z = sparse.csr_array(of_group @ in_group - own)
     Z.eliminate_zeros()
     mates = np.maximum(np.diff(Z.indptr), 1)
     return sparse.csr_array(sparse.diags_array(mates.astype(float) ** -dilution) @ Z)

@@ -88,7 +88,7 @@ def test_likelihood_ratio__of_maternal_effects_and_of_a_slope():
     growth = bmv.load_dataset("growth")
     level, line = fit("us(leg(age, 0)):animal", growth), fit("us(leg(age, 1)):animal", growth)
     assert bmv.likelihood_ratio(level, line).df == 2
-    with pytest.raises(bmv.SpecError, match="the models are not nested: .* every value of 'animal'"):
+    with pytest.raises(bmv.SpecError, match=r"the models are not nested: .* every value of 'animal'"):
         bmv.likelihood_ratio(fit("us(leg(age, 0, 0, 200)):animal", growth), line)
 
 
@@ -254,3 +254,25 @@ def test_simulate_records__has_the_covariance_of_the_model():
             d = ids.index(dam)
             expected += 2.0 * K[d, d] + 2.0 * K[animal, d] + 1.0
         assert Y[:, u].var() == pytest.approx(expected, rel=4.0 * np.sqrt(2.0 / 4000))
+
+
+def test_simulate_model__raw_covariates_in_their_own_unit():
+    """4000 animals at age 30 and 4000 at age 60: variances within 4 s.e. of (1, x) S (1, x)' + R."""
+    n = 4000
+    layout = pd.DataFrame({"animal": range(2 * n), "age": np.repeat([30.0, 60.0], n)})
+    spec = ModelSpec.from_formula("y ~ 1", random="us(1 + age):animal")
+    S = np.array([[4.0, -0.02], [-0.02, 0.002]])
+    given = {"animal": S, "Residual": [[1.0]]}
+    data = bmv.simulate_model(spec, layout, means={"y": 100.0}, covariances=given, rng=np.random.default_rng(3))
+    for age, rows in data.groupby("age"):
+        f = np.array([1.0, age])
+        assert rows["y"].var() == pytest.approx(f @ S @ f + 1.0, rel=4.0 * np.sqrt(2.0 / n))
+
+
+def test_simulate_model__raises_on_a_missing_covariance():
+    layout = pd.DataFrame({"pig": range(6), "pen": [1, 1, 1, 2, 2, 2]})
+    spec = ModelSpec.from_formula("y ~ 1", random="str(pig, mates(pen))")
+    with pytest.raises(bmv.SpecError, match="no covariance of 'pig'; give those of 'pig', 'Residual'"):
+        bmv.simulate_model(
+            spec, layout, means={"y": 1.0}, covariances={"Residual": [[1.0]]}, rng=np.random.default_rng(1)
+        )

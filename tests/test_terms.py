@@ -110,6 +110,12 @@ def test_partner__raises_on_dams_without_relationship():
         terms("str(vm(animal, A), dam)", pens(dam=[None, "a", "b", None, "a", "x"]), A=A)
 
 
+@pytest.mark.parametrize("random", ["str(animal, dam)", "us(leg(dam, 1)):animal", "str(animal, mates(dam))"])
+def test_columns__raises_on_those_that_are_not_there(random):
+    with pytest.raises(bmv.SpecError, match="the partner or covariate 'dam' is not a column of the data; columns: 'y'"):
+        terms(random, pens())
+
+
 def test_factor__raises_on_missing_animals_of_str():
     with pytest.raises(DataError, match="the random factor 'animal' is missing in 1 rows"):
         terms("str(animal, dam)", pens(animal=[None, *"bcdef"], dam=list("bcdefg")))

@@ -25,6 +25,7 @@ CASES = {
     "maternal": (2, "structured", True),
     "legendre": (1, "structured", True),
     "diluted": (1, "structured", False),
+    "raw": (1, "structured", False),
 }
 
 
