@@ -104,6 +104,24 @@ def test_partner__numbers_with_gaps_are_the_same_animals():
     np.testing.assert_array_equal(term.incidences[1].toarray()[1], [1, 0, 0, 0, 0, 0, 0])
 
 
+def test_partner__relationship_called_like_the_factor_is_shared():
+    animals = [*"abcdef", "x"]
+    K = bmv.Relationship.from_covariance(pd.DataFrame(np.eye(7), index=animals, columns=animals))
+    term = terms("str(animal, dam)", pens(dam=[None, "a", "b", None, "a", "x"]), animal=K)["animal"]
+    assert term.relationship is K
+    assert term.incidences[1].toarray()[5].tolist() == [0, 0, 0, 0, 0, 0, 1]
+
+
+def test_partner__some_traits_only():
+    data = pens(dam=list("xxaabb"), z=[2.0, 1.0, 4.0, 3.0, 5.0, 7.0])
+    spec = bmv.ModelSpec.from_formula(
+        "y + z ~ 1", random="at(trait, z):diag(trait):str(animal, dam)", residual="diag(trait):units"
+    )
+    term = bmv.build_design(spec, data).terms[0]
+    assert (term.name, term.effects, term.trait_of.tolist()) == ("animal_z", ("z:animal", "z:dam"), [1, 1])
+    np.testing.assert_allclose(term.layout.contribution(np.diag([2.0, 3.0]), 2), [[0.0, 0.0], [0.0, 5.0]])
+
+
 def test_partner__raises_on_dams_without_relationship():
     A = bmv.Relationship.from_covariance(pd.DataFrame(np.eye(6), index=list("abcdef"), columns=list("abcdef")))
     with pytest.raises(DataError, match="1 levels of 'dam' are not in its relationship: 'x'"):
