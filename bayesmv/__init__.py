@@ -3,6 +3,7 @@
 from bayesmv._version import __version__
 from bayesmv.builders import build_model
 from bayesmv.compare import compare_reml
+from bayesmv.curves import correlation_matrix, covariance_function, trajectory
 from bayesmv.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.design import Design, build_design
 from bayesmv.diagnostics import convergence
@@ -12,13 +13,14 @@ from bayesmv.identifiability import identifiability
 from bayesmv.io import load_design
 from bayesmv.loadings import factor_loadings
 from bayesmv.pedigree import Pedigree
-from bayesmv.plots import plot_comparison
+from bayesmv.plots import plot_comparison, plot_correlations, plot_trajectory
 from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 from bayesmv.relationship import Relationship
 from bayesmv.reml import LikelihoodRatio, RemlFit, blup, fit_reml, likelihood_ratio
+from bayesmv.reshape import widen
 from bayesmv.sampling import load_posterior, sample
-from bayesmv.simulate import simulate_records, simulate_traits
+from bayesmv.simulate import simulate_model, simulate_records, simulate_traits
 from bayesmv.spec import Genetic, ModelSpec
 from bayesmv.summary import breeding_values, genetic_parameters, variance_components
 
@@ -43,6 +45,8 @@ __all__ = [
     "build_model",
     "compare_reml",
     "convergence",
+    "correlation_matrix",
+    "covariance_function",
     "factor_loadings",
     "fit_reml",
     "genetic_parameters",
@@ -55,10 +59,15 @@ __all__ = [
     "load_posterior",
     "log_posterior",
     "plot_comparison",
+    "plot_correlations",
+    "plot_trajectory",
     "published_table",
     "sample",
+    "simulate_model",
     "simulate_records",
     "simulate_traits",
+    "trajectory",
     "variance_components",
+    "widen",
     "without_groups",
 ]

@@ -1,10 +1,9 @@
-"""The command line: ``bayesmv check | reml | sample | compare | simulate`` on a model file."""
+"""The command line: ``bayesmv check | reml | sample | compare | curves | simulate`` on a model file."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ import typer
 
 from bayesmv._version import __version__
 from bayesmv.errors import DataError, SpecError
+from bayesmv.terminal import check_format, check_output, check_picture, echo_json, records, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Exit codes: bad input, and a run that did not converge.
 BAD_INPUT, NOT_CONVERGED = 2, 3
-#: Endings of pictures.
-_PICTURES = (".png", ".pdf", ".svg")
 #: What typer raises for words that it does not understand, whichever click it is built on.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -104,9 +102,9 @@ def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
             for i in information
         ]
         answer = {"model": str(design.spec), "notes": list(design.notes), "terms": entries}
-        _echo_json(answer | {"engine": dataclasses.asdict(cost)})
+        echo_json(answer | {"engine": dataclasses.asdict(cost)})
     else:
-        _print(design_report(design, information, cost))
+        show(design_report(design, information, cost))
 
 
 @app.command()
@@ -120,15 +118,15 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
     from bayesmv.report import parameter_report, reml_report
     from bayesmv.summary import genetic_parameters
 
-    _check_format(as_json, as_csv)
+    check_format(as_json, as_csv)
     fit = _fit(load_design(model, data))
     genetic = genetic_parameters(fit) if fit.design.spec.genetic else None
     if as_json:
-        _echo_json({"loglik": fit.loglik, "converged": fit.converged, **_records({"varcomp": fit.varcomp}, genetic)})
+        echo_json({"loglik": fit.loglik, "converged": fit.converged, **records({"varcomp": fit.varcomp}, genetic)})
     elif as_csv:
         typer.echo(fit.varcomp.to_csv(index=False), nl=False)
     else:
-        _print(reml_report(fit), *_genetic_tables("Genetic parameters, REML", genetic, parameter_report))
+        show(reml_report(fit), *_genetic_tables("Genetic parameters, REML", genetic, parameter_report))
     _exit_if(not fit.converged)
 
 
@@ -157,20 +155,20 @@ def sample(
     from bayesmv.report import convergence_report, parameter_report
     from bayesmv.summary import genetic_parameters, variance_components
 
-    _check_format(as_json, as_csv)
-    _check_output(output)
+    check_format(as_json, as_csv)
+    check_output(output)
     design = load_design(model, data)
     trace = _sample(_fit(design), draws, tune, chains, cores, seed, target_accept, min_ess, effects=effects)
     _save(trace, output)
     components, verdict = variance_components(trace), convergence(trace)
     genetic = genetic_parameters(trace) if design.spec.genetic else None
     if as_json:
-        _echo_json({"converged": verdict.converged, **_records({"varcomp": components}, genetic)})
+        echo_json({"converged": verdict.converged, **records({"varcomp": components}, genetic)})
     elif as_csv:
         typer.echo(components.to_csv(index=False), nl=False)
     else:
         parts = [_posterior_components(components), *_genetic_tables("Genetic parameters", genetic, parameter_report)]
-        _print(*parts, convergence_report(verdict))
+        show(*parts, convergence_report(verdict))
     _exit_if(not verdict.converged)
 
 
@@ -200,9 +198,9 @@ def compare(
     from bayesmv.summary import genetic_parameters
 
     began = time.perf_counter()
-    _check_format(as_json, as_csv)
-    _check_output(output)
-    _check_picture(plot)
+    check_format(as_json, as_csv)
+    check_output(output)
+    check_picture(plot)
     design = load_design(model, data)
     fit = _fit(design)
     trace = _sample(fit, draws, tune, chains, cores, seed, target_accept, min_ess)
@@ -212,12 +210,46 @@ def compare(
         _plot(trace, fit, plot)
     if as_json:
         genetic = genetic_parameters(trace) if design.spec.genetic else None
-        _echo_json({"loglik": fit.loglik, "converged": verdict.converged, **_records({"comparison": frame}, genetic)})
+        echo_json({"loglik": fit.loglik, "converged": verdict.converged, **records({"comparison": frame}, genetic)})
     elif as_csv:
         typer.echo(frame.to_csv(index=False), nl=False)
     else:
-        _print(*_comparison(design, fit, trace, frame, time.perf_counter() - began))
+        show(*_comparison(design, fit, trace, frame, time.perf_counter() - began))
     _exit_if(not (verdict.converged and fit.converged))
+
+
+@app.command()
+def curves(
+    model: Model,
+    data: Data = None,
+    at: Annotated[str | None, typer.Option(help="Points, such as 20,60,100; by default a grid, or all sites.")] = None,
+    posterior: Annotated[Path | None, typer.Option(help="Draws written by sample -o, in place of REML.")] = None,
+    plot: Picture = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Heritability and genetic correlations along a covariate, or of each environment.
+
+    For models whose genetic term has covariates or environments: `us(leg(age, 2)):animal`, `us(site):family`.
+    """
+    from bayesmv.curves import read_points, trajectory
+    from bayesmv.io import load_design
+    from bayesmv.plots import plot_trajectory
+    from bayesmv.report import trajectory_report
+    from bayesmv.sampling import load_posterior
+
+    check_format(as_json, as_csv)
+    check_picture(plot)
+    source = _fit(load_design(model, data)) if posterior is None else load_posterior(str(posterior))
+    table = trajectory(source, at=read_points(at))
+    if plot is not None:
+        plot_trajectory(source, at=read_points(at), path=plot)
+    if as_json:
+        echo_json(records({"curves": table}, None))
+    elif as_csv:
+        typer.echo(table.to_csv(index=False), nl=False)
+    else:
+        show(trajectory_report(table))
 
 
 @app.command()
@@ -236,36 +268,13 @@ def simulate(
     from bayesmv.io import load_design, read_data
     from bayesmv.simulate import simulate_records
 
-    _check_output(output)
+    check_output(output)
     design = load_design(model, data)
     simulated = simulate_records(_fit(design), np.random.default_rng(seed))
     table = read_data(design.spec, data)
     kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
     kept.to_csv(output, index=False)
     typer.echo(f"wrote {len(kept)} rows to {output}", err=True)
-
-
-def _check_format(as_json: bool, as_csv: bool) -> None:
-    if as_json and as_csv:
-        raise SpecError("give --json or --csv, not both")
-
-
-def _check_output(path: Path | None) -> None:
-    """Refuse a file that cannot be written before the work for it is done."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise SpecError(f"cannot write '{path}': it is a folder; name a file")
-    if not path.parent.is_dir():
-        raise SpecError(f"cannot write '{path}': there is no folder '{path.parent}'")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise SpecError(f"cannot write '{path}': no permission")
-
-
-def _check_picture(path: Path | None) -> None:
-    _check_output(path)
-    if path is not None and path.suffix.lower() not in _PICTURES:
-        raise SpecError(f"cannot draw to '{path}': its name must end in {', '.join(_PICTURES)}")
 
 
 def _fit(design: Design) -> RemlFit:
@@ -335,26 +344,6 @@ def _posterior_components(frame: pd.DataFrame) -> RenderableType:
 
 def _genetic_tables(title: str, frame: pd.DataFrame | None, render: Any) -> list[RenderableType]:
     return [] if frame is None else [render(title, frame)]
-
-
-def _records(frames: dict[str, pd.DataFrame], genetic: pd.DataFrame | None) -> dict[str, Any]:
-    if genetic is not None:
-        frames = frames | {"genetic": genetic}
-    return {name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()}
-
-
-def _echo_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=1))
-
-
-def _print(*parts: RenderableType) -> None:
-    from bayesmv.report import console
-
-    out = console()
-    for i, part in enumerate(parts):
-        if i:
-            out.print()
-        out.print(part, highlight=False)
 
 
 def _exit_if(failed: bool) -> None:

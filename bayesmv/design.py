@@ -4,59 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import sparse
 
 from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.fixed import FixedDesign, build_fixed
-from bayesmv.formula import IDE, RandomTerm
 from bayesmv.priors import CovariancePrior
 from bayesmv.records import check_parameters, read_traits, residual_spread
 from bayesmv.relationship import Relationship
 from bayesmv.spec import ModelSpec
+from bayesmv.terms import Frames, TermDesign, build_term
 
-
-@dataclass(frozen=True, kw_only=True)
-class TermDesign:
-    """One random term: ``vec(U) ~ N(0, Σ ⊗ K)``, U of shape (levels, effects).
-
-    Parameters
-    ----------
-    name
-        Name of the term.
-    structure
-        Covariance structure among the effects of one level.
-    effects
-        Labels of the effects (m,).
-    trait_of, load_of
-        For each effect, the trait that it acts on and the incidence that carries it, (m,).
-    levels
-        Labels of the levels (q,).
-    incidences
-        Matrices (units, q) that link units to levels; one, unless a unit bears on several levels or covariates.
-    relationship
-        Relationship among levels; None for independent levels.
-    """
-
-    name: str
-    structure: CovarianceStructure
-    effects: tuple[str, ...]
-    trait_of: npt.NDArray[np.intp]
-    load_of: npt.NDArray[np.intp]
-    levels: pd.Index
-    incidences: tuple[sparse.csr_array, ...]
-    relationship: Relationship | None = None
-
-    @property
-    def level_variance(self) -> Array:
-        """K_ii of every level, (q,): 1 for independent levels, 1 + F with a pedigree."""
-        return np.ones(len(self.levels)) if self.relationship is None else self.relationship.diagonal
+__all__ = ["Design", "TermDesign", "build_design"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +115,11 @@ class Design:
         raise SpecError(f"no random term '{name}'; random terms: {listing(t.name for t in self.terms)}")
 
     def effect_scale(self, name: str) -> Array:
-        """Unit (phenotypic sd) of each effect of a term or of the residual, (m,)."""
-        return self.scale if name == RESIDUAL else self.scale[self.term(name).trait_of]
+        """Unit of each effect of a term or of the residual, (m,): phenotypic sd, over the unit of a raw covariate."""
+        if name == RESIDUAL:
+            return self.scale
+        term = self.term(name)
+        return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
 
     @property
     def working_response(self) -> Array:
@@ -201,9 +167,10 @@ def build_design(
     response = read_traits(spec.traits, data)
     notes: list[str] = []
     keep = _recorded(response, units, notes)
-    data, units, response = data[keep], units[keep], response[keep]
+    table, data, units, response = data, data[keep], units[keep], response[keep]
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
-    terms = tuple(_build_term(term, spec, data, relationships, notes) for term in spec.random)
+    frames = Frames(spec=spec, rows=table, kept=keep)
+    terms = tuple(build_term(term, frames, relationships, notes) for term in spec.random)
     residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
     spread = residual_spread(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual)
@@ -216,7 +183,10 @@ def build_design(
         response=response,
         scale=scale,
         fixed=fixed,
-        terms=tuple(replace(term, structure=term.structure.rescaled(scale[term.trait_of])) for term in terms),
+        terms=tuple(
+            replace(term, structure=term.structure.rescaled(scale[term.trait_of] / term.load_unit[term.load_of]))
+            for term in terms
+        ),
         residual=residual.rescaled(scale),
         notes=tuple(notes),
     )
@@ -229,6 +199,7 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     if twice:
         raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
     wanted = {"trait": spec.traits, "random factor": tuple(t.factor for t in spec.random)}
+    wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns[1:]))
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
     for role, names in wanted.items():
         absent = [name for name in names if name not in data.columns]
@@ -259,68 +230,6 @@ def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray
     if not keep.all():
         notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
     return keep
-
-
-def _build_term(
-    term: RandomTerm,
-    spec: ModelSpec,
-    data: pd.DataFrame,
-    relationships: Mapping[str, Relationship],
-    notes: list[str],
-) -> TermDesign:
-    column = data[term.factor]
-    if column.isna().any():
-        rows = column.index[column.isna()]
-        raise DataError(
-            f"the random factor '{term.factor}' is missing in {len(rows)} rows: {listing(rows)}; "
-            f"give these units a level or take them out"
-        )
-    relationship = _find_relationship(term, relationships)
-    if relationship is not None:
-        notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
-    levels, codes = _levels(term, column, relationship, notes)
-    effects = term.traits or spec.traits
-    incidence = sparse.csr_array((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), len(levels)))
-    return TermDesign(
-        name=term.name,
-        structure=spec.covariance(term.name, term.structure, effects),
-        effects=effects,
-        trait_of=np.array([spec.traits.index(t) for t in effects]),
-        load_of=np.zeros(len(effects), dtype=np.intp),
-        levels=levels,
-        incidences=(incidence,),
-        relationship=relationship,
-    )
-
-
-def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationship]) -> Relationship | None:
-    if term.relationship == IDE:
-        return None
-    if term.relationship is None:
-        return relationships.get(term.factor)
-    if term.relationship not in relationships:
-        raise SpecError(
-            f"the term '{term}' names the relationship '{term.relationship}', which was not given; "
-            f"relationships: {listing(relationships) or 'none'}"
-        )
-    return relationships[term.relationship]
-
-
-def _levels(
-    term: RandomTerm, column: pd.Series[Any], relationship: Relationship | None, notes: list[str]
-) -> tuple[pd.Index, npt.NDArray[np.intp]]:
-    if relationship is not None:
-        return relationship.ids, relationship.locate(column, term.factor)
-    codes, levels = pd.factorize(column, sort=True)
-    if len(levels) < 2:
-        raise DataError(
-            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: "
-            f"its variance cannot be told from the mean; take the term out"
-        )
-    if isinstance(column.dtype, pd.CategoricalDtype) and len(column.cat.categories) > len(levels):
-        empty = column.cat.categories.difference(pd.Index(levels))
-        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
-    return pd.Index(levels, name=term.factor), np.asarray(codes, dtype=np.intp)
 
 
 def _scales(spread: Array, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:

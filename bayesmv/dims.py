@@ -1,9 +1,9 @@
 """Names of dimensions and variables, and the one stacking rule.
 
-Effects of a term are arrays ``(level, effect)``; an effect is a trait, or a trait with a covariate. With ``vec``
-stacking columns, ``vec(U) ~ N(0, Sigma ⊗ K)``: Sigma is the covariance among the effects of one level, K the
-relationship among levels. The rows of the data are units (trees, animals, plots), responses are arrays
-``(unit, trait)`` with NaN where a trait was not recorded.
+Effects of a term are arrays ``(level, effect)``; an effect is a trait, or a trait with a covariate or with another
+individual. With ``vec`` stacking columns, ``vec(U) ~ N(0, Sigma ⊗ K)``: Sigma is the covariance among the effects of
+one level, K the relationship among levels. The rows of the data are units (trees, animals, plots), responses are
+arrays ``(unit, trait)`` with NaN where a trait was not recorded.
 """
 
 from __future__ import annotations

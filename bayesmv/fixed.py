@@ -13,9 +13,13 @@ from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
 from scipy import sparse
 
+from bayesmv.basis import leg
 from bayesmv.covariance import Array
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.formula import FixedTerm
+
+#: Functions that fixed effects may use besides formulaic's own.
+_CONTEXT = {"leg": leg}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +102,12 @@ def _model_matrix(term: FixedTerm, data: pd.DataFrame) -> tuple[dict[str, Array]
         formula = Formula(term.formula if own_mean else f"{term.formula} - 1")
         if not isinstance(formula, SimpleFormula):
             raise SpecError(f"the fixed effects '{term}' have several parts; write one, without '|' or '~'")
-        used = sorted(str(v) for v in formula.required_variables)
+        used = sorted(str(v) for v in formula.required_variables if str(v) not in _CONTEXT or str(v) in data.columns)
     except FormulaicError as error:
         raise SpecError(f"the fixed effects '{term}' are not understood: {_first_line(error)}") from None
     _check_covariates(used, term, data)
     try:
-        matrix = formula.get_model_matrix(data, na_action="raise", output="pandas")
+        matrix = formula.get_model_matrix(data, na_action="raise", output="pandas", context=_CONTEXT)
     except Exception as error:  # formulaic raises whatever the user's expression raises
         raise SpecError(f"the fixed effects '{term}' cannot be computed: {_first_line(error)}") from None
     spec = matrix.model_spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from bayesmv.basis import Basis, parse_basis
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 
@@ -13,6 +14,35 @@ IDE = "ide"
 
 _NAME = r"[A-Za-z_.][\w.]*"
 _CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partner:
+    """Another individual whose effects on a record covary with those of the factor: its dam, or its pen mates.
+
+    Parameters
+    ----------
+    column
+        Column that names the individual, or for `social` partners the group whose other members they are.
+    social
+        Whether the partners are all other members of the group.
+    dilution
+        Exponent d of the weight ``1 / (mates)^d`` of each mate.
+    """
+
+    column: str
+    social: bool = False
+    dilution: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Name of the effects."""
+        return "mates" if self.social else self.column
+
+    def __str__(self) -> str:
+        if not self.social:
+            return self.column
+        return f"mates({self.column}, {self.dilution!r})" if self.dilution else f"mates({self.column})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +60,18 @@ class RandomTerm:
     relationship
         Name of the relationship matrix among levels, stated as ``vm(factor, name)``; None means the one called like the
         factor, if there is one, else independent levels.
+    partners
+        Others whose effects covary with those of the factor, ``str(factor, …)``: dams, pen mates.
+    basis
+        Functions of covariates that the effects multiply, ``us(leg(age, 2))``; None for the constant 1.
     """
 
     structure: str
     factor: str
     traits: tuple[str, ...] | None = None
     relationship: str | None = None
+    partners: tuple[Partner, ...] = ()
+    basis: Basis | None = None
 
     @property
     def name(self) -> str:
@@ -46,7 +82,24 @@ class RandomTerm:
     def __str__(self) -> str:
         factor = self.factor if self.relationship is None else f"vm({self.factor}, {self.relationship})"
         factor = f"ide({self.factor})" if self.relationship == IDE else factor
-        return f"{trait_prefix(self.structure, self.traits)}:{factor}"
+        if self.partners:
+            factor = f"str({', '.join([factor, *map(str, self.partners)])})"
+        return f"{self._prefix}:{factor}"
+
+    @property
+    def _prefix(self) -> str:
+        several = self.basis is not None or bool(self.partners)
+        if self.traits is None or not several:
+            prefix = trait_prefix(self.structure, self.traits)
+        else:
+            prefix = f"at(trait, {', '.join(self.traits)}):{trait_prefix(self.structure, None)}"
+        return prefix if self.basis is None else re.sub(r"(?<!\bat)\(trait", f"(trait:{self.basis}", prefix, count=1)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the term needs."""
+        covariates = () if self.basis is None else self.basis.columns
+        return (self.factor, *(partner.column for partner in self.partners), *covariates)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +166,8 @@ def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
     if word not in ("vm", "ide") or len(arguments) != (2 if word == "vm" else 1):
         raise SpecError(
             f"'{text}' in the term '{term}' is not understood; "
-            f"write a column, vm(column, relationship), or ide(column) for levels without relationship"
+            f"write a column, vm(column, relationship), ide(column) for levels without relationship, "
+            f"or str(vm(animal, A), dam) for effects that covary"
         )
     name = _require_name(arguments[0], term)
     return name, (_require_name(arguments[1], term) if word == "vm" else IDE)
@@ -166,7 +220,9 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     ----------
     text
         Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``,
-        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Empty for none.
+        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Effects that covary are
+        ``…:str(vm(animal, A), dam)`` and ``…:str(animal, mates(pen))``, random regressions ``us(leg(age, 2)):animal``,
+        with several traits ``us(trait:leg(age, 2)):animal``, environments ``us(site):family``. Empty for none.
     n_traits
         Number of traits, which decides whether a bare ``factor`` is clear.
 
@@ -191,6 +247,10 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
     parts = split_top(text, ":")
     prefix = [part for part in parts if _acts_on_traits(part)]
     factors = [part for part in parts if part not in prefix]
+    if any(re.match(r"(leg|spl|bs)\(", part) for part in factors):
+        raise SpecError(
+            f"the random term '{text}' needs a structure around its covariates, as in us(leg(age, 2)):animal"
+        )
     if len(factors) != 1:
         advice = "; make a column of the combinations" if len(factors) > 1 else ""
         raise SpecError(f"the random term '{text}' needs one factor, as in us(trait):Block{advice}")
@@ -199,15 +259,76 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
             f"the random term '{text}' does not say how it acts on the traits; "
             f"write us(trait):{text} or diag(trait):{text}"
         )
-    factor, relationship = _parse_factor(factors[0], text)
-    structure, traits = _parse_trait_part(prefix, text)
-    return RandomTerm(structure=structure, factor=factor, traits=traits, relationship=relationship)
+    factor, relationship, partners = _parse_individuals(factors[0], text)
+    prefix, basis = _take_basis(prefix, n_traits, text)
+    structure, traits = _parse_trait_part(prefix or (["us(trait)"] if partners else []), text)
+    return RandomTerm(
+        structure=structure, factor=factor, traits=traits, relationship=relationship, partners=partners, basis=basis
+    )
+
+
+def _parse_individuals(text: str, term: str) -> tuple[str, str | None, tuple[Partner, ...]]:
+    """Factor, relationship and partners of ``animal``, ``vm(animal, A)`` or ``str(vm(animal, A), dam)``."""
+    call = _call(text)
+    if call is None or call[0] != "str":
+        return (*_parse_factor(text, term), ())
+    if len(call[1]) < 2:
+        raise SpecError(f"'{text}' in the term '{term}' needs two that covary, as in str(vm(animal, A), dam)")
+    factor, relationship = _parse_factor(call[1][0], term)
+    partners = tuple(_parse_partner(partner, relationship, term) for partner in call[1][1:])
+    labels = [factor, *(partner.label for partner in partners)]
+    if len(set(labels)) < len(labels):
+        raise SpecError(f"'{text}' in the term '{term}' names the same effects twice")
+    return factor, relationship, partners
+
+
+def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
+    call = _call(text)
+    if call is not None and call[0] == "mates" and len(call[1]) in (1, 2):
+        column, *power = call[1]
+        try:
+            dilution = float(power[0]) if power else 0.0
+        except ValueError:
+            raise SpecError(f"the dilution '{power[0]}' in the term '{term}' must be a number") from None
+        return Partner(column=_require_name(column, term), social=True, dilution=dilution)
+    column, own = _parse_factor(text, term)
+    if own not in (None, relationship):
+        raise SpecError(
+            f"'{text}' in the term '{term}' has a relationship of its own; all in str() share that of the first, "
+            f"as in str(vm(animal, A), dam)"
+        )
+    return Partner(column=column)
+
+
+def _take_basis(prefix: list[str], n_traits: int, term: str) -> tuple[list[str], Basis | None]:
+    """Replace a basis inside the structure, ``us(leg(age, 2))`` or ``us(trait:leg(age, 2))``, by ``trait``."""
+    plain, basis = [], None
+    restricted = [part for part in prefix if re.match(r"at\s*\(", part)]
+    for part in prefix:
+        word, arguments = _call(part) or (part, [])
+        inside = split_top(arguments[0], ":") if arguments and part not in restricted else ["trait"]
+        crossed, functions = inside[0] == "trait", [name for name in inside if name != "trait"]
+        if not functions:
+            plain.append(part)
+            continue
+        n_acted = len((_call(restricted[0]) or ("", []))[1]) - 1 if restricted else n_traits
+        if len(functions) > 1 or basis is not None or not (crossed or n_acted == 1):
+            raise SpecError(
+                f"'{part}' in the term '{term}' is not understood; write structure(trait), for example {word}(trait), "
+                f"or {word}(trait:{functions[0]}) for effects of a covariate on every trait"
+            )
+        basis = parse_basis(functions[0], term)
+        plain.append(f"{word}({', '.join(['trait', *arguments[1:]])})")
+    return plain, basis
 
 
 def _acts_on_traits(part: str) -> bool:
     """Whether a part of a term is ``structure(trait)`` or ``at(trait, …)``, not a factor."""
     call = _call(part)
-    return call is not None and (call[1][:1] == ["trait"] or call[0] in STRUCTURES or call[0] in ALIASES)
+    if call is None:
+        return False
+    crossed = call[1][0].startswith(("trait:", "trait :"))
+    return crossed or call[1][0] == "trait" or call[0] in STRUCTURES or call[0] in ALIASES
 
 
 def parse_residual(text: str, n_traits: int) -> str:

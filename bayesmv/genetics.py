@@ -13,6 +13,7 @@ import numpy as np
 from bayesmv.covariance import Array, correlation
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
+from bayesmv.layout import Layout, plain_layout
 from bayesmv.spec import ADDITIVE_FACTOR, Genetic
 
 
@@ -67,13 +68,14 @@ def parameters(
     terms: Sequence[str] | None = None,
     same_subject: Sequence[str] = (),
     records: Array | None = None,
+    layouts: Mapping[str, Layout] | None = None,
 ) -> list[Parameter]:
     """Genetic parameters of one genetic term.
 
     Parameters
     ----------
     covariances
-        Covariance matrices by name of the term, (…, t, t), 0 where a term does not act on a trait.
+        Covariance matrices by name of the term, (…, m, m); without layouts (…, t, t).
     traits
         Names of the traits.
     genetic
@@ -84,30 +86,79 @@ def parameters(
         Other terms on the same individuals (permanent environment), for the repeatability.
     records
         Harmonic mean number of records per level (t,), for the heritability of family means.
+    layouts
+        How the effects of each random term make up a record; terms without one have the traits for effects.
+
+    Notes
+    -----
+    Effects of covariates are averaged over the records: ``V_P`` and ``V_A`` are those of an average record. Effects of
+    several members (``str(animal, dam)``) have genetic variances, ratios to ``V_P`` and genetic correlations of
+    their own, and
+
+        V_P = V_A + r (σ_AM + σ_MA) + V_M + …          r = ½, the relationship between animal and dam
+        total heritability = (V_A + (1 + r) σ_AM + r V_M) / V_P      (Willham 1972, J. Anim. Sci. 35:1288-1293)
+
+    and with n mates ``total breeding variance = V_D + 2 n σ_DS + n² V_S`` (Bijma, Muir & van Arendonk 2007, Genetics
+    175:277-288), n the mean sum of their weights.
     """
     if genetic.term not in covariances:
         raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
-    family = covariances[genetic.term]
-    additive = ADDITIVE_FACTOR[genetic.relationship] * family
-    phenotype = phenotypic(covariances, terms)
-    of_means = genetic.relationship == "family-mean"
-    variance = "family variance" if of_means else "additive genetic variance"
-    if genetic.relationship == "line":
-        variance = "genotypic variance"
-    out = _per_trait(variance, traits, _diagonal(additive))
-    out += _per_trait("phenotypic variance", traits, _diagonal(phenotype))
-    if of_means:
+    layouts = layouts or {}
+    shares = {
+        name: layouts[name].contribution(sigma, len(traits)) if name in layouts else sigma
+        for name, sigma in covariances.items()
+    }
+    layout = layouts.get(genetic.term, plain_layout(len(traits)))
+    family = layout.individuals(covariances[genetic.term], len(traits))
+    labels = layout.labels(traits)
+    phenotype = phenotypic(shares, terms)
+    beside = np.concatenate([_diagonal(phenotype)] * len(layout.members), axis=-1)
+    out = _variances(genetic, labels, traits, family, phenotype)
+    if genetic.relationship == "family-mean":
         if records is None:
             raise SpecError("the heritability of family means needs the number of records per family")
-        out += _per_trait("heritability", traits, family_mean_heritability(family, covariances[RESIDUAL], records))
+        ratio = family_mean_heritability(shares[genetic.term], shares[RESIDUAL], records)
+        out += _per_trait("heritability", traits, ratio)
     else:
-        out += _per_trait("heritability", traits, heritability(additive, phenotype))
+        out += _per_trait("heritability", labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family) / beside)
     if same_subject:
-        subject = additive + np.asarray(sum(covariances[name] for name in same_subject))
+        direct = family[..., : len(traits), : len(traits)]
+        subject = ADDITIVE_FACTOR[genetic.relationship] * direct + np.asarray(sum(shares[n] for n in same_subject))
         out += _per_trait("repeatability", traits, heritability(subject, phenotype))
-    out += _per_pair("genetic correlation", traits, correlation(family))
-    out += _per_pair("residual correlation", traits, correlation(covariances[RESIDUAL]))
+    out += _totals(layout, traits, family, phenotype)
+    between = (layout.effects, covariances[genetic.term]) if layout.environments else (labels, family)
+    out += _per_pair("genetic correlation", between[0], correlation(between[1]))
+    out += _per_pair("residual correlation", traits, correlation(shares[RESIDUAL]))
     return out + _per_pair("phenotypic correlation", traits, correlation(phenotype))
+
+
+def variance_word(genetic: Genetic) -> str:
+    """Name of the variance of a genetic term."""
+    words = {"family-mean": "family variance", "line": "genotypic variance"}
+    return words.get(genetic.relationship, "additive genetic variance")
+
+
+def _variances(
+    genetic: Genetic, labels: Sequence[str], traits: Sequence[str], family: Array, phenotype: Array
+) -> list[Parameter]:
+    out = _per_trait(variance_word(genetic), labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
+    return out + _per_trait("phenotypic variance", traits, _diagonal(phenotype))
+
+
+def _totals(layout: Layout, traits: Sequence[str], family: Array, phenotype: Array) -> list[Parameter]:
+    """Total heritability with maternal effects, total breeding variance with social ones."""
+    g, t = len(layout.members), len(traits)
+    if g == 1:
+        return []
+    S = np.einsum("...atbt->...tab", family.reshape(*family.shape[:-2], g, t, g, t))
+    if any(layout.social):
+        n = np.asarray(layout.totals)
+        total = np.einsum("...ab,a,b->...", S, n, n)
+        ratio = _per_trait("total breeding variance / phenotypic variance", traits, total / _diagonal(phenotype))
+        return _per_trait("total breeding variance", traits, total) + ratio
+    # cov(Σ_a u_ai, P_i): the sum of an animal's own effects with those that make up its record.
+    total = np.einsum("...ab,b->...", S, np.asarray(layout.products)[0])
+    return _per_trait("total heritability", traits, total / _diagonal(phenotype))
 
 
 def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[Parameter]:

@@ -31,7 +31,7 @@ class TermInformation:
     levels
         Levels with records (units, for the residual).
     freedom
-        Degrees of freedom of the differences among levels that fixed effects leave.
+        Degrees of freedom of the differences among levels that fixed effects leave, per effect.
     exact
         Whether `freedom` is a rank, or for very many levels the bound ``levels - 1``.
     links
@@ -92,9 +92,10 @@ class TermInformation:
     def _unlinked(self) -> tuple[str, ...]:
         pairs = [(j, i) for i in range(self.size) for j in range(i) if self.links[i, j] == 0]
         what = "unit" if self.term == RESIDUAL else "level"
+        remedy = "; use residual = diag(trait):units" if self.term == RESIDUAL else ""
         return tuple(
             f"{self.term}: no {what} links '{self.effects[i]}' and '{self.effects[j]}': "
-            f"their covariance rests on the prior alone"
+            f"their covariance rests on the prior alone{remedy}"
             for i, j in pairs
         )
 
@@ -128,8 +129,9 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
         [(abs(term.incidences[c]).T @ seen[:, e]) > 0 for e, c in enumerate(term.load_of)]
     ).astype(float)
     levels = int(recorded.any(axis=1).sum())
-    exact = levels <= _LARGEST
-    freedom = _rank_after(X, term, seen.any(axis=1)) if exact else levels - 1
+    loads = len(term.incidences)
+    exact = levels * loads <= _LARGEST
+    freedom = _rank_after(X, term, seen.any(axis=1)) // loads if exact else levels - 1
     return TermInformation(
         term=term.name,
         size=len(term.effects),
@@ -161,14 +163,17 @@ def _confounded(design: Design, term: TermDesign) -> tuple[str, ...]:
 
 
 def _grouping(term: TermDesign) -> npt.NDArray[np.intp]:
-    """Number of the group of every unit, groups numbered as they appear."""
-    return np.asarray(pd.factorize(term.incidences[0].indices)[0])
+    """Number of the group of every unit, groups numbered as they appear, -1 for units of none."""
+    Z = term.incidences[0]
+    level = np.full(Z.shape[0], -1)
+    level[np.diff(Z.indptr) > 0] = Z.indices
+    return np.where(level < 0, -1, pd.factorize(level)[0])
 
 
 def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
     """Rank of the incidence of a term after fixed effects, by the eigenvalues of Z'MZ."""
-    Z = sparse.csc_array(sparse.hstack([abs(incidence) for incidence in term.incidences]))[rows]
-    Z = Z[:, np.asarray(Z.sum(axis=0)).reshape(-1) > 0]
+    Z = sparse.csc_array(sparse.hstack(term.incidences))[rows]
+    Z = Z[:, np.diff(Z.indptr) > 0]
     Q, _ = np.linalg.qr(X[rows])
     inside = Z.T @ Q
     gram = (Z.T @ Z).toarray() - inside @ inside.T

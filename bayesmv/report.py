@@ -151,6 +151,22 @@ def parameter_report(title: str, frame: pd.DataFrame) -> Table:
     return table(title, (what, "trait", *columns), rows, (what, "trait"))
 
 
+def trajectory_report(frame: pd.DataFrame) -> Table:
+    """Genetic parameters at the points of a covariate, or of environments."""
+    columns = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")
+    rows = [
+        (
+            row["parameter"],
+            row["trait_i"],
+            number(row["at"], 6) if isinstance(row["at"], float) else str(row["at"]),
+            *(number(row[c], 4) for c in columns),
+        )
+        for _, row in frame.iterrows()
+    ]
+    words = ("parameter", "trait")
+    return table("Along the covariate", (*words, "at", *columns), rows, words)
+
+
 def comparison_report(frame: pd.DataFrame) -> Table:
     """REML and posterior of every (co)variance and correlation, side by side."""
     rows = [

@@ -265,7 +265,7 @@ def _constant(design: Design) -> xr.Dataset:
 
 def records_per_level(design: Design, term: str) -> Array:
     """Harmonic mean number of records of each trait per level that has any, (t,)."""
-    counts = abs(design.term(term).incidences[0]).T @ design.observed.astype(float)
+    counts = abs(design.term(term).bearers[0]).T @ design.observed.astype(float)
     with np.errstate(divide="ignore"):
         return np.asarray((counts > 0).sum(axis=0) / np.where(counts > 0, 1.0 / counts, 0.0).sum(axis=0))
 
@@ -277,6 +277,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
         "model": design.spec.to_toml(),
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
         "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
+        "layouts": json.dumps({term.name: term.layout.to_mapping() for term in design.terms}),
         "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
         "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),

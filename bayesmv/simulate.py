@@ -8,6 +8,7 @@ With U_k (levels, t) the effects of random factor k and E (n, t) the residuals,
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,14 @@ import pandas as pd
 from scipy.sparse.linalg import splu, spsolve_triangular
 
 from bayesmv.covariance import Array
+from bayesmv.design import TermDesign, build_design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.formula import FixedTerm
 from bayesmv.likelihood.mixed_model import spread
 from bayesmv.relationship import Relationship
 from bayesmv.reml import RemlFit
+from bayesmv.spec import ModelSpec
 
 type Means = Mapping[str, float | npt.ArrayLike]
 type Names = Collection[str]
@@ -87,6 +91,71 @@ def simulate_traits(
     return layout.assign(**dict(zip(traits, values.T, strict=True)))
 
 
+def simulate_model(
+    spec: ModelSpec,
+    layout: pd.DataFrame,
+    *,
+    means: Means,
+    covariances: Mapping[str, npt.ArrayLike],
+    relationships: Mapping[str, Relationship] | None = None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Simulate the traits of any model: maternal and social effects, random regressions, environments.
+
+    Parameters
+    ----------
+    spec
+        The model; its fixed effects are not used.
+    layout
+        One row a unit, with every column that the random terms need. Never modified.
+    means
+        For each trait its mean, or the fixed part of every unit (n,).
+    covariances
+        Covariance matrix of the effects of every term, and of the residual under ``"Residual"``.
+    relationships
+        Relationships by the name that the model gives them.
+    rng
+        Source of the random numbers.
+
+    Returns
+    -------
+    DataFrame
+        A copy of `layout` with the traits added (or replaced).
+
+    Raises
+    ------
+    SpecError
+        If a covariance is missing, or of the wrong shape.
+
+    Examples
+    --------
+    >>> spec = ModelSpec.from_formula("gain ~ 1", random="us(trait):str(pig, mates(pen))")
+    >>> pens = pd.DataFrame({"pig": range(6), "pen": [1, 1, 1, 2, 2, 2]})
+    >>> data = simulate_model(spec, pens, means={"gain": 0.8}, rng=np.random.default_rng(1),
+    ...     covariances={"pig": [[0.02, 0.0], [0.0, 0.002]], "Residual": [[0.02]]})
+    >>> list(data.columns)
+    ['pig', 'pen', 'gain']
+    """
+    placeholder = layout.assign(**{trait: rng.standard_normal(len(layout)) for trait in spec.traits})
+    design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),)), placeholder, relationships)
+    absent = [name for name in design.names if name not in covariances]
+    if absent:
+        raise SpecError(f"no covariance of {listing(absent)}; give those of {listing(design.names)}")
+    values = spread_means(spec.traits, means, len(layout))
+    for term in design.terms:
+        unit = term.load_unit[term.load_of]
+        sigma = np.asarray(covariances[term.name], dtype=float)
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], len(spec.traits), rng)
+    R = _root(RESIDUAL, np.asarray(covariances[RESIDUAL], dtype=float), len(spec.traits))
+    values += rng.standard_normal(values.shape) @ R.T
+    return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
+
+
+def _term_values(term: TermDesign, root: Array, n_traits: int, rng: np.random.Generator) -> Array:
+    """ZU of a term with Σ = root root', (n, t)."""
+    return spread(term, _related(term.relationship, len(term.levels), len(term.effects), rng) @ root.T, n_traits)
+
+
 def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
     """Simulate records from a REML fit, on its own layout: a parametric bootstrap.
 
@@ -107,8 +176,7 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
     solution = fit.equations.solve(fit.sigmas)
     values = design.fixed.fitted / design.scale + design.fixed.X @ solution.fixed
     for term, sigma in zip(design.terms, fit.sigmas, strict=False):
-        standard = _related(term.relationship, len(term.levels), len(term.effects), rng)
-        values += spread(term, standard @ _root(term.name, sigma, len(term.effects)).T, t)
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)), t, rng)
     values += rng.standard_normal(values.shape) @ _root(RESIDUAL, fit.sigmas[-1], t).T
     return np.asarray(np.where(design.observed, values * design.scale, np.nan))
 

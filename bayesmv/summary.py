@@ -19,6 +19,7 @@ from bayesmv.draws import shortest_interval
 from bayesmv.effects import effect_moments
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
+from bayesmv.layout import Layout
 from bayesmv.reml.delta import standard_error
 from bayesmv.reml.fit import RemlFit
 from bayesmv.sampling import records_per_level
@@ -123,23 +124,37 @@ def genetic_parameters(
     """
     if not isinstance(source, RemlFit | xr.DataTree):
         raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
-    spec_genetic = _genetic(source, genetic, relationship)
+    spec_genetic = chosen_genetic(source, genetic, relationship)
 
     def compute(covariances: Mapping[str, Array]) -> list[Parameter]:
         return parameters(
             covariances,
-            _traits(source),
+            trait_names(source),
             spec_genetic,
             terms=phenotypic or spec_genetic.phenotypic,
-            same_subject=_same_subject(source, spec_genetic.term),
+            same_subject=same_subject(source, spec_genetic.term),
             records=_records(source, spec_genetic.term),
+            layouts=layouts(source),
         )
 
-    rows = _delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute)
-    return pd.DataFrame(rows)
+    return tabulate(source, compute)
 
 
-def _genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
+def tabulate(source: RemlFit | xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> pd.DataFrame:
+    """Table of functions of the covariance matrices: estimates with standard errors, or summaries of draws.
+
+    Parameters
+    ----------
+    source
+        A REML fit, or a posterior.
+    compute
+        The functions, of matrices (…, m, m) by name of the term.
+    """
+    return pd.DataFrame(_delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute))
+
+
+def chosen_genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
+    """Return the genetic term that is asked for, or the one that the model names."""
     stated = _stated_genetic(source)
     if isinstance(genetic, Genetic):
         return genetic
@@ -158,7 +173,8 @@ def _stated_genetic(source: RemlFit | xr.DataTree) -> Genetic | None:
     return None if entry is None else read_genetic(entry)
 
 
-def _traits(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
+def trait_names(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
+    """Names of the traits."""
     if isinstance(source, RemlFit):
         return source.design.traits
     return tuple(axis_labels(source["observed_data"].to_dataset()["response"], 1))
@@ -172,7 +188,7 @@ def _records(source: RemlFit | xr.DataTree, term: str) -> Array | None:
     return np.asarray(constant[name].to_numpy()) if name in constant else None
 
 
-def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
+def same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
     """Terms on the same factor and traits as the genetic one: permanent environment."""
     if isinstance(source, RemlFit):
         factors = {t.name: [t.factor, t.traits] for t in source.design.spec.random}
@@ -181,22 +197,17 @@ def _same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
     return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))
 
 
-def embed(matrix: Array, labels: Sequence[str], traits: Sequence[str]) -> Array:
-    """Put (…, m, m) covariances of some traits into (…, t, t), 0 elsewhere."""
-    at = [list(traits).index(label) for label in labels]
-    out = np.zeros((*matrix.shape[:-2], len(traits), len(traits)))
-    out[..., np.array(at)[:, None], np.array(at)] = matrix
-    return out
+def layouts(source: RemlFit | xr.DataTree) -> dict[str, Layout]:
+    """How the effects of each random term make up a record."""
+    if isinstance(source, RemlFit):
+        return {term.name: term.layout for term in source.design.terms}
+    return {name: Layout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
 
 
 def _posterior_rows(
     trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]
 ) -> list[dict[str, object]]:
-    traits = _traits(trace)
-    covariances = {}
-    for name in term_names(trace):
-        draws = draws_of(trace, dims.covariance_name(name))
-        covariances[name] = embed(draws.to_numpy(), axis_labels(draws, 2), traits)
+    covariances = {name: draws_of(trace, dims.covariance_name(name)).to_numpy() for name in term_names(trace)}
     return [
         {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.draws)}
         for p in compute(covariances)
@@ -224,7 +235,7 @@ def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter
 
 
 def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
-    """Covariance matrices (shifts, t, t) with the stacked components moved by each row of `shifts`."""
+    """Covariance matrices (shifts, m, m) with the stacked components moved by each row of `shifts`."""
     out = {}
     start = 0
     for name, sigma in fit.covariances.items():
@@ -235,7 +246,7 @@ def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
         off = rows != cols
         moved[:, cols[off], rows[off]] += delta[:, off]
         start += len(rows)
-        out[name] = embed(moved, fit.design.effects_of(name), fit.design.traits)
+        out[name] = moved
     return out
 
 

@@ -28,9 +28,11 @@ LAYERS = (
         "coordinates",
         "modelfile",
         "prior_draws",
+        "basis",
+        "reshape",
     },
     {"formula", "spec"},
-    {"relationship", "fixed", "records", "design", "identifiability"},
+    {"relationship", "fixed", "records", "layout", "terms", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
     {
@@ -44,9 +46,10 @@ LAYERS = (
         "sampling",
         "outlook",
     },
-    {"genetics", "loadings", "summary", "compare"},
+    {"genetics", "loadings", "summary", "curves", "compare"},
     {"plots", "report"},
     {"datasets", "simulate", "io"},
+    {"terminal"},
     {"cli"},
 )
 LAYER = {name: i for i, names in enumerate(LAYERS) for name in names}

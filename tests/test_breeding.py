@@ -146,10 +146,14 @@ def test_load_truth__breeding_values_have_covariance_g_a():
     assert (np.abs(U.T @ (PEDIGREE.inverse() @ U) / n - G) < 4 * error).all()
 
 
-@pytest.mark.parametrize("load", [bmv.load_pedigree, load_truth])
-def test_load__raises_without_pedigree(load):
+def test_load_pedigree__raises_without_one():
     with pytest.raises(SpecError, match="the data set 'canty' has no pedigree; with pedigree: 'breeding'"):
-        load("canty")
+        bmv.load_pedigree("canty")
+
+
+def test_load_truth__raises_without_one():
+    with pytest.raises(SpecError, match="the truth of the data set 'calves' is not stored; stored: 'breeding'"):
+        load_truth("calves")
 
 
 # ---------------------------------------------------------------- models

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import trace_of
 
 import bayesmv
 from bayesmv import cli
 
-COMMANDS = ("check", "reml", "sample", "compare", "simulate")
+COMMANDS = ("check", "reml", "sample", "compare", "curves", "simulate")
 
 MODEL = """\
 title = "A small trial"
@@ -239,6 +240,55 @@ def test_simulate__same_layout_same_missing_cells_new_values(folder):
 
 
 TINY = ("--draws", 30, "--tune", 50, "--chains", 2, "--seed", 3)
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "models"
+
+
+def test_curves__table_picture_and_csv(folder):
+    model, picture = SHIPPED / "growth_regression.toml", folder.path / "curves.png"
+    assert folder.run("curves", model, "--at", "20,140", "--plot", picture) == 0
+    shown = folder.out
+    assert "Along the covariate" in shown
+    assert picture.stat().st_size > 0
+    assert folder.run("curves", model, "--at", "20,140", "--csv") == 0
+    table = pd.read_csv(io.StringIO(folder.out))
+    expected = bayesmv.trajectory(bayesmv.fit_reml(bayesmv.load_design(model)), at=[20.0, 140.0])
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_curves__of_environments_as_json(folder):
+    assert folder.run("curves", SHIPPED / "sites_us.toml", "--json") == 0
+    rows = pd.DataFrame(json.loads(folder.out)["curves"])
+    assert rows[rows["parameter"] == "heritability"]["at"].tolist() == ["A", "B", "C", "D"]
+
+
+def test_curves__of_a_posterior(folder):
+    design = bayesmv.load_design(SHIPPED / "growth_regression.toml")
+    trace = trace_of(design, reml=bayesmv.fit_reml(design))
+    trace.to_netcdf(folder.path / "draws.nc")
+    draws = folder.path / "draws.nc"
+    assert folder.run("curves", SHIPPED / "growth_regression.toml", "--at", "80", "--posterior", draws, "--csv") == 0
+    table = pd.read_csv(io.StringIO(folder.out))
+    np.testing.assert_allclose(table["median"], bayesmv.trajectory(trace, at=[80.0])["median"])
+
+
+def test_curves__model_without_covariates(folder):
+    folder.write(MODEL + GENETIC)
+    assert folder.run("curves", folder.model) == cli.BAD_INPUT
+    assert "the term 'Family' has no covariates" in folder.err
+
+
+@pytest.mark.parametrize("model", ["calves_maternal", "pens_social", "sites_us"])
+def test_simulate__terms_with_members_or_environments(folder, model):
+    out = folder.path / "new.csv"
+    assert folder.run("simulate", SHIPPED / f"{model}.toml", "-o", out) == 0
+    spec = bayesmv.ModelSpec.from_file(SHIPPED / f"{model}.toml")
+    before, after = bayesmv.load_dataset(spec.data.removeprefix("dataset:")), pd.read_csv(out)
+    assert list(after.columns) == list(before.columns)
+    trait = spec.traits[0]
+    assert 0.8 < after[trait].std() / before[trait].std() < 1.25
+    assert not np.allclose(after[trait], before[trait])
 
 
 @pytest.mark.slow

@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bayesmv.basis import parse_basis
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 from bayesmv.formula import (
     FixedTerm,
+    Partner,
     RandomTerm,
     parse_fixed,
     parse_random,
@@ -17,6 +19,18 @@ from bayesmv.formula import (
 )
 
 names = st.from_regex(r"[A-Za-z_.][A-Za-z0-9_.]{0,6}", fullmatch=True).filter(lambda s: s != "ide")
+
+
+PARTNERS = (
+    (),
+    (Partner(column="a_dam"),),
+    (Partner(column="a_pen", social=True),),
+    (Partner(column="a_dam"), Partner(column="a_pen", social=True, dilution=0.5)),
+)
+BASES = (
+    None,
+    *(parse_basis(text, "") for text in ("leg(age, 2)", "leg(age, 1, 4.0, 310.5)", "1 + age", "C(year)", "site")),
+)
 
 
 @st.composite
@@ -33,6 +47,8 @@ def random_terms(draw):
                 factor=factor,
                 traits=traits,
                 relationship=relationship,
+                partners=draw(st.sampled_from(PARTNERS)),
+                basis=draw(st.sampled_from(BASES)),
             )
         )
     return tuple(out)
@@ -60,6 +76,34 @@ def test_parse_random__reads_what_it_writes(terms):
         ("cs(trait):Block", {"structure": "corv", "factor": "Block"}),
         ("at(trait, a, b):fa(trait, 1):Block", {"structure": "fa(1)", "factor": "Block", "traits": ("a", "b")}),
         ("us(trait):at(trait, a, b):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
+        (
+            "us(trait):str(vm(animal, A), dam)",
+            {"structure": "us", "factor": "animal", "relationship": "A", "partners": (Partner(column="dam"),)},
+        ),
+        (
+            "us(trait):str(vm(animal, A), vm(dam, A))",
+            {"structure": "us", "factor": "animal", "relationship": "A", "partners": (Partner(column="dam"),)},
+        ),
+        (
+            "diag(trait):str(pig, mates(pen, 0.5))",
+            {
+                "structure": "diag",
+                "factor": "pig",
+                "partners": (Partner(column="pen", social=True, dilution=0.5),),
+            },
+        ),
+        (
+            "us(trait:leg(age, 2)):animal",
+            {"structure": "us", "factor": "animal", "basis": parse_basis("leg(age, 2)", "")},
+        ),
+        (
+            "at(trait, y2):us(1 + age):animal",
+            {"structure": "us", "factor": "animal", "traits": ("y2",), "basis": parse_basis("1 + age", "")},
+        ),
+        (
+            "ide(animal):diag(trait:site)",
+            {"structure": "diag", "factor": "animal", "relationship": "ide", "basis": parse_basis("site", "")},
+        ),
     ],
 )
 def test_parse_random__term(text, expected):
@@ -76,6 +120,12 @@ def test_parse_random__bare_factor_with_one_trait():
         RandomTerm(structure="idv", factor="Block"),
         RandomTerm(structure="idv", factor="animal", relationship="A"),
     )
+
+
+def test_parse_random__one_trait_may_leave_it_out():
+    assert parse_random("str(animal, dam)", 1) == parse_random("us(trait):str(animal, dam)", 1)
+    assert parse_random("us(leg(age, 2)):animal", 1) == parse_random("us(trait:leg(age, 2)):animal", 1)
+    assert parse_random("us(site):family", 1)[0].columns == ("family", "site")
 
 
 def test_random_term__names():
@@ -108,6 +158,18 @@ def test_random_term__names():
             r"unknown covariance structure 'zz' in the term 'zz\(trait\):Block'; known structures:.*us",
         ),
         ("us(trait:Block", r"unbalanced brackets in 'us\(trait:Block': a '\)' is missing"),
+        ("us(leg(age, 2)):animal", r"or us\(trait:leg\(age, 2\)\) for effects of a covariate on every trait"),
+        ("at(trait, a, b):us(leg(age, 2)):animal", r"or us\(trait:leg\(age, 2\)\) for effects of a covariate"),
+        ("leg(age, 2):animal", r"needs a structure around its covariates, as in us\(leg\(age, 2\)\):animal"),
+        (
+            "us(trait):str(animal)",
+            r"'str\(animal\)' in the term .* needs two that covary, as in str\(vm\(animal, A\), dam\)",
+        ),
+        ("us(trait):str(animal, animal)", r"'str\(animal, animal\)' in the term .* names the same effects twice"),
+        ("us(trait):str(vm(animal, A), vm(dam, B))", r"'vm\(dam, B\)' in the term .* has a relationship of its own"),
+        ("us(trait):str(animal, mates(pen, much))", r"the dilution 'much' in the term .* must be a number"),
+        ("us(trait):str(animal, mates())", r"'' in the term .* is not a column name"),
+        ("us(trait):str(animal, 7)", r"'7' in the term .* is not a column name"),
         ("us(trait)):Block", r"unbalanced brackets in 'us\(trait\)\):Block': a '\)' too many"),
     ],
 )

@@ -86,7 +86,8 @@ def test_identifiability__traits_that_no_unit_links():
     data["y1"], data["y2"] = data["y1"].where(first), data["y2"].where(~first)
     got = by_term(make_design("us(trait):family", data))
     assert got["Residual"].warnings == (
-        "Residual: no unit links 'y1' and 'y2': their covariance rests on the prior alone",
+        "Residual: no unit links 'y1' and 'y2': their covariance rests on the prior alone; "
+        "use residual = diag(trait):units",
     )
     assert got["family"].warnings == ()
     assert by_term(make_design("us(trait):family", data, residual="diag(trait):units"))["Residual"].warnings == ()

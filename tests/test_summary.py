@@ -9,7 +9,7 @@ from bayesmv.diagnostics import draw_statistics
 from bayesmv.errors import SpecError
 from bayesmv.reml import fit_reml
 from bayesmv.spec import Genetic
-from bayesmv.summary import breeding_values, describe, embed, genetic_parameters, term_names, variance_components
+from bayesmv.summary import breeding_values, describe, genetic_parameters, term_names, variance_components
 
 STATISTICS = ["mean", "median", "sd", "hdi_low", "hdi_high", "ess_bulk", "ess_tail", "r_hat"]
 HALF_SIB = Genetic(term="family", relationship="half-sib", phenotypic=("family", "Residual"))
@@ -241,8 +241,3 @@ def test_breeding_values__of_a_posterior(trace):
 def test_breeding_values__not_drawn():
     with pytest.raises(SpecError, match=r"holds no effects of 'family'; .*sample again with effects=\['family'\]"):
         breeding_values(trace_of(make_design()), "family")
-
-
-def test_embed__other_order_and_zeros():
-    got = embed(np.array([[[1.0, 2.0], [2.0, 3.0]]]), ["c", "a"], ["a", "b", "c"])
-    assert got.tolist() == [[[3.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 0.0, 1.0]]]

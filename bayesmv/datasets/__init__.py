@@ -1,7 +1,7 @@
 """The data sets that come with the package, all simulated, and the published results that two of them are built on.
 
-None of these are the records of a real trial: :mod:`bayesmv.datasets.generators` and
-:mod:`bayesmv.datasets.breeding` hold the functions that made them.
+None of these are the records of a real trial: :mod:`bayesmv.datasets.generators`,
+:mod:`bayesmv.datasets.breeding` and :mod:`bayesmv.datasets.designs` hold the functions that made them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ DATASETS: dict[str, str] = {
     "canty_complete": "simulated forest trial, 11 blocks x 43 families, one tree per plot, nothing missing",
     "ril": "simulated trial of 159 inbred lines in 2 blocks: heading date, plant height and grain yield",
     "breeding": "simulated sheep flock with pedigree: 600 animals, wwt on 450 lambs and fat on 360 of them",
+    "calves": "simulated birth weights of 480 calves with pedigree: direct and maternal effects",
+    "growth": "simulated weights of 160 animals with pedigree at four ages each: random regression",
+    "pens": "simulated daily gains of 600 pigs with pedigree in 100 pens: social effects",
+    "sites": "simulated trial of 48 varieties at four sites: yields of 768 plots",
 }
 
-#: Those that have a pedigree, and true breeding values.
-_WITH_PEDIGREE = ("breeding",)
+_WITH_PEDIGREE = ("breeding", "calves", "growth", "pens")
+_WITH_TRUTH = ("breeding",)
 
 #: Columns that are labels, whatever they look like.
-_LABELS = ("tree", "plot", "Block", "Family", "line", "animal", "sex", "litter", "id", "sire", "dam")
+_LABELS: tuple[str, ...] = ("tree", "plot", "Block", "Family", "line", "animal", "sex", "litter", "id", "sire", "dam")
+_LABELS += ("calf", "pig", "pen", "site", "block", "variety")
 
 #: Published restricted log-likelihoods of the reference trial, as ASReml prints them: without ``-(N-p)/2 log 2π``.
 #: Their level depends on the real records; only the difference, 8.53, can be set beside that of the simulated data.
@@ -59,7 +64,9 @@ def load_dataset(name: str) -> pd.DataFrame:
         where a trait was not recorded. ``canty_complete``: the same columns, balanced and complete. ``ril``: plot,
         Block, line, heading (days), height (cm) and grain_yield (t/ha). ``breeding``: animal, sex, year, litter, wwt
         (weaning weight, kg) and fat (fat depth, mm; NaN in 20 %, missing completely at random).
-        :data:`DATASETS` lists them.
+        ``calves``: calf, dam, sex, year, weight (kg). ``growth``: animal, sex, age (days), weight (kg); four rows an
+        animal. ``pens``: pig, pen, gain (10 g a day). ``sites``: site, block, variety, yield (dt/ha). :data:`DATASETS`
+        lists them.
 
     Returns
     -------
@@ -82,7 +89,12 @@ def load_dataset(name: str) -> pd.DataFrame:
 
 
 def load_pedigree(name: str) -> pd.DataFrame:
-    """Return the pedigree of a data set of the package that has one: ``breeding``, **simulated** like its records.
+    """Return the pedigree of a data set of the package that has one, **simulated** like its records.
+
+    Parameters
+    ----------
+    name
+        ``breeding``, ``calves``, ``growth`` or ``pens``.
 
     Returns
     -------
@@ -124,7 +136,8 @@ def load_truth(name: str) -> Truth:
     >>> load_truth("breeding").covariances["animal"].diagonal().tolist()
     [7.0, 0.3]
     """
-    _check_pedigree(name)
+    if name not in _WITH_TRUTH:
+        raise SpecError(f"the truth of the data set '{name}' is not stored; stored: {listing(_WITH_TRUTH)}")
     return true_values(_read(f"{name}_truth"))
 
 

@@ -10,6 +10,7 @@ from scipy.special import chdtrc
 
 from bayesmv.covariance import contains
 from bayesmv.design import Design, TermDesign
+from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.reml.fit import RemlFit
 
@@ -43,7 +44,8 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     r"""Test a REML fit against a larger one with the same data and fixed effects.
 
     Covariances that the null sets to zero are inside the parameter space: χ² on their number. Terms that it lacks
-    have variances on the boundary. k uncorrelated variances give the mixture :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i`
+    have variances on the boundary, and so have effects that its terms lack, such as maternal ones. k
+    uncorrelated variances give the mixture :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i`
     (exact when their estimates are independent); for a term with covariances the plain χ² is used, which is
     conservative.
 
@@ -60,13 +62,18 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     statistic = max(2.0 * (full.loglik - null.loglik), 0.0)
     df = full.n_parameters - null.n_parameters
     added = [term for term in full.design.terms if term.name not in null.design.names]
-    if not added:
+    grown = [name for name in null.design.names if null.design.effects_of(name) != full.design.effects_of(name)]
+    if not added and not grown:
         p = float(chdtrc(df, statistic))
         reference = f"chi-square on {df} df"
         if null.at_boundary or full.at_boundary:
             reference += f"; conservative: {', '.join({*null.at_boundary, *full.at_boundary})} on the boundary"
         return LikelihoodRatio(statistic=statistic, df=df, p_value=p, reference=reference)
-    if sum(term.structure.n_parameters for term in added) == df and all(_variances_only(t) for t in added):
+    if (
+        not grown
+        and sum(term.structure.n_parameters for term in added) == df
+        and all(_variances_only(t) for t in added)
+    ):
         weights = np.array([comb(df, i) for i in range(df + 1)]) / 2.0**df
         tails = np.array([float(statistic <= 0), *(float(chdtrc(i, statistic)) for i in range(1, df + 1))])
         reference = f"mixture of chi-squares on 0 to {df} df: the null lies on the boundary"
@@ -82,9 +89,25 @@ def _variances_only(term: TermDesign) -> bool:
 def _contains(full: Design, null: Design, name: str) -> bool:
     """Whether the larger model's structure of a term can take any value of the smaller one's."""
     if full.effects_of(name) != null.effects_of(name):
-        return False
+        return _contains_some(full, null, name)
     large, small = (d.blocks.structures[d.names.index(name)] for d in (full, null))
     return contains(large, small, null.effect_scale(name) / full.effect_scale(name))
+
+
+def _contains_some(full: Design, null: Design, name: str) -> bool:
+    """Whether a term of the smaller model is one of the larger with some effects missing, such as maternal ones."""
+    if name == RESIDUAL:
+        return False
+    here, there = full.term(name).identities, null.term(name).identities
+    if not set(there) <= set(here):
+        return False
+    large, small = (d.blocks.structures[d.names.index(name)] for d in (full, null))
+    sigma = small.matrix(np.random.default_rng(0).uniform(0.5, 1.5, small.n_parameters))
+    at = [here.index(effect) for effect in there]
+    scale = null.effect_scale(name) / full.effect_scale(name)[at]
+    whole = np.zeros((len(here), len(here)))
+    whole[np.ix_(at, at)] = sigma * np.outer(scale, scale)
+    return np.allclose(large.matrix(large.from_matrix(whole)), whole)
 
 
 def _check_nested(null: RemlFit, full: RemlFit) -> None:

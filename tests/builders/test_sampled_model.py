@@ -4,6 +4,7 @@ import numpy as np
 import pytensor.tensor as pt
 import pytest
 from oracles import Dense, all_patterns, dense_relationship, finite_difference, random_case, random_kin
+from structured import StructuredDense, structured_case
 
 from bayesmv import dims
 from bayesmv.builders import build_model
@@ -22,11 +23,17 @@ CASES = {
     "three traits, another order": (3, "us(trait):block + at(trait, y3, y1):us(trait):vm(animal, A)", True),
     "one factor and one correlation": (3, "fa(trait, 1):block + corh(trait):vm(animal, A)", True),
     "no random term": (2, "", True),
+    "maternal": (2, "structured", True),
+    "legendre": (1, "structured", True),
+    "diluted": (1, "structured", False),
+    "raw": (1, "structured", False),
 }
 
 
 def make_case(name, residual="us(trait):units"):
     t, random, incomplete = CASES[name]
+    if random == "structured":
+        return structured_case(name, t)
     return random_case(7, t, random, patterns=all_patterns(t) if incomplete else None, residual=residual)
 
 
@@ -64,7 +71,8 @@ def log_effects_given_records(case, evaluated, x, sigmas):
     """log N((b, u) | their posterior given y and Σ) and log|d(u, b)/d(z, raw)| up to a constant, u stacked by level."""
     design = case.design
     scaled = zip(design.names, sigmas, strict=True)
-    dense = Dense(case, [S * np.outer(design.effect_scale(n), design.effect_scale(n)) for n, S in scaled])
+    dense_of = StructuredDense if hasattr(case, "model") else Dense
+    dense = dense_of(case, [S * np.outer(design.effect_scale(n), design.effect_scale(n)) for n, S in scaled])
     values = evaluated.deterministics(x)
     by_label = dict(zip(evaluated.model.coords[dims.COEFFICIENT], values[dims.FIXED], strict=True))
     effects = [np.array([by_label[f"{trait}:{variable}"] for trait, variable in dense.labels])]

@@ -1,0 +1,384 @@
+"""Functions of covariates that random effects multiply: polynomials, splines, raw covariates, environments.
+
+A basis is the inside of ``us(…)`` where that is not ``trait``: ``leg(age, 2)``, ``1 + age``, ``spl(age, 5)``, ``site``.
+With f(x) its k functions at covariate x, an effect vector u (k,) of a level adds f(x)'u to a record.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, override
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.interpolate import BSpline
+
+from bayesmv.errors import DataError, SpecError, listing
+
+Array = npt.NDArray[np.float64]
+
+_NAME = r"[A-Za-z_.][\w.]*"
+_CUBIC = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(ABC):
+    """Some functions of one covariate."""
+
+    column: str
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Names of the functions."""
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names that two functions share only if they are the same."""
+        return self.labels
+
+    def resolve(self, data: pd.DataFrame) -> Part:
+        """Return the same part with everything that it takes from the data, such as limits, filled in."""
+        return self
+
+    @abstractmethod
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        """Functions at covariates (n,), as (n, k)."""
+
+    def unit(self, functions: Array) -> Array:
+        """Size by which functions (n, k) are divided inside the equations, (k,)."""
+        return np.ones(functions.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Part):
+    """The constant 1."""
+
+    column: str = ""
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return ("Intercept",)
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        return np.ones((len(np.asarray(values)), 1))
+
+    def __str__(self) -> str:
+        return "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw(Part):
+    """A covariate as it is; a column that is not numeric is taken for a factor."""
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @override
+    def resolve(self, data: pd.DataFrame) -> Part:
+        return self if _is_numeric(data[self.column]) else Levels(column=self.column).resolve(data)
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        return np.asarray(values, dtype=float)[:, None]
+
+    @override
+    def unit(self, functions: Array) -> Array:
+        size = np.sqrt(np.mean(functions**2, axis=0))
+        return np.where(size > 0, size, 1.0)
+
+    def __str__(self) -> str:
+        return self.column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels(Part):
+    """One indicator for each level of a column: environments."""
+
+    levels: tuple[str, ...] = ()
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return self.levels
+
+    @override
+    def resolve(self, data: pd.DataFrame) -> Self:
+        levels = pd.Index(data[self.column].dropna().unique()).sort_values()
+        return replace(self, levels=tuple(map(_text, levels)))
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        codes = pd.Index(self.levels).get_indexer(pd.Index([_text(v) for v in np.asarray(values, dtype=object)]))
+        if (codes < 0).any():
+            strangers = sorted({_text(v) for v in np.asarray(values, dtype=object)[codes < 0]})
+            raise DataError(f"no level {listing(strangers)} of '{self.column}'; levels: {listing(self.levels, 12)}")
+        return np.asarray(np.eye(len(self.levels))[codes])
+
+    def __str__(self) -> str:
+        return f"C({self.column})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smooth(Part):
+    """Functions of a covariate between two limits, by default the least and the largest value in the data."""
+
+    order: int
+    low: float | None = None
+    high: float | None = None
+
+    @override
+    def resolve(self, data: pd.DataFrame) -> Self:
+        if self.low is not None:
+            return self
+        if not _is_numeric(data[self.column]):
+            raise DataError(f"the covariate '{self.column}' is not numeric; {self} needs numbers")
+        low, high = float(data[self.column].min()), float(data[self.column].max())
+        if not low < high:
+            raise DataError(f"the covariate '{self.column}' is {low:g} in all records; {self} needs it to vary")
+        return replace(self, low=low, high=high)
+
+    def standardise(self, values: npt.ArrayLike) -> Array:
+        """Covariates (n,) on the scale -1 to 1."""
+        low, high = self.limits
+        x = np.asarray(values, dtype=float)
+        outside = (x < low) | (x > high)
+        if outside.any():
+            raise DataError(
+                f"the covariate '{self.column}' is outside {low:g} to {high:g}: {listing(np.unique(x[outside]))}; "
+                f"widen the limits, {self._word}({self.column}, {self.order}, low, high)"
+            )
+        return 2.0 * (x - low) / (high - low) - 1.0
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The covariates that become -1 and 1."""
+        if self.low is None or self.high is None:
+            raise SpecError(f"{self} has no limits yet; resolve it with data")
+        return self.low, self.high
+
+    @property
+    @abstractmethod
+    def _word(self) -> str: ...
+
+    def __str__(self) -> str:
+        limits = "" if self.low is None else f", {self.low!r}, {self.high!r}"
+        return f"{self._word}({self.column}, {self.order}{limits})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Legendre(Smooth):
+    """Normalised Legendre polynomials of orders 0 to k, ``sqrt((2n+1)/2) P_n(x)``, x from -1 to 1.
+
+    Kirkpatrick, Lofsvold & Bulmer (1990), Genetics 124:979-993. Order 0 is the constant ``sqrt(1/2)``.
+    """
+
+    _word = "leg"
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return tuple(f"{self.column}_leg{n}" for n in range(self.order + 1))
+
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return tuple(f"{label} {self.limits}" for label in self.labels)
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        P = np.polynomial.legendre.legvander(self.standardise(values), self.order)
+        return np.asarray(P * np.sqrt(np.arange(self.order + 1) + 0.5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spline(Smooth):
+    """k cubic B-splines on evenly spaced knots; they add up to 1 everywhere."""
+
+    _word = "spl"
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return tuple(f"{self.column}_spl{n + 1}" for n in range(self.order))
+
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return tuple(f"{label} {self}" for label in self.labels)
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        inner = np.linspace(-1.0, 1.0, self.order - _CUBIC + 1)
+        knots = np.concatenate([np.full(_CUBIC, -1.0), inner, np.full(_CUBIC, 1.0)])
+        return np.asarray(BSpline.design_matrix(self.standardise(values), knots, _CUBIC).toarray())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """Parts side by side.
+
+    Parameters
+    ----------
+    parts
+        The parts, at least one.
+    """
+
+    parts: tuple[Part, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Covariates that the basis needs."""
+        return tuple(dict.fromkeys(part.column for part in self.parts if part.column))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the functions (k,)."""
+        return tuple(label for part in self.parts for label in part.labels)
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names that two functions share only if they are the same, (k,)."""
+        return tuple(name for part in self.parts for name in part.identities)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Environments, where the functions are their indicators; else none."""
+        only = self.parts[0]
+        return only.levels if len(self.parts) == 1 and isinstance(only, Levels) else ()
+
+    def resolve(self, data: pd.DataFrame) -> Basis:
+        """Return the same basis with limits and levels taken from the data.
+
+        Raises
+        ------
+        DataError
+            If a covariate is missing or not finite in some record, constant, or outside limits.
+        """
+        for column in self.columns:
+            _check_covariate(data[column])
+        return Basis(parts=tuple(part.resolve(data) for part in self.parts))
+
+    @property
+    def factors(self) -> tuple[tuple[str, ...], ...]:
+        """Levels of every factor among the parts."""
+        return tuple(part.levels for part in self.parts if isinstance(part, Levels))
+
+    def restored(self, factors: tuple[tuple[str, ...], ...]) -> Basis:
+        """Return the basis that was written as text, with the levels of its factors."""
+        levels = iter(factors)
+        return Basis(parts=tuple(replace(p, levels=next(levels)) if isinstance(p, Levels) else p for p in self.parts))
+
+    def evaluate(self, values: Mapping[str, npt.ArrayLike] | pd.DataFrame) -> Array:
+        """Functions at covariates, (n, k)."""
+        return np.hstack(self._functions(values))
+
+    def unit(self, values: pd.DataFrame) -> Array:
+        """Size of each function inside the equations, (k,): root mean square of raw covariates, else 1."""
+        functions = self._functions(values)
+        return np.concatenate([part.unit(f) for part, f in zip(self.parts, functions, strict=True)])
+
+    def _functions(self, values: Mapping[str, npt.ArrayLike] | pd.DataFrame) -> list[Array]:
+        n = len(np.asarray(values[self.columns[0]])) if self.columns else len(values)
+        return [part.evaluate(np.asarray(values[part.column]) if part.column else np.empty(n)) for part in self.parts]
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.parts))
+
+
+def parse_basis(text: str, term: str) -> Basis:
+    """Read ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+
+    ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
+
+    Raises
+    ------
+    SpecError
+        If a part is not understood.
+    """
+    parts = [_parse_part(part.strip(), term) for part in re.split(r"\+(?![^(]*\))", text)]
+    if any(isinstance(part, Smooth) for part in parts):
+        parts = [part for part in parts if not isinstance(part, Constant)]
+    if len({str(part) for part in parts}) < len(parts):
+        raise SpecError(f"'{text}' in the term '{term}' names a covariate twice")
+    return Basis(parts=tuple(parts))
+
+
+def _parse_part(text: str, term: str) -> Part:
+    if text == "1":
+        return Constant()
+    if re.fullmatch(_NAME, text):
+        return Raw(column=text)
+    factor = re.fullmatch(rf"C\(\s*({_NAME})\s*\)", text)
+    if factor:
+        return Levels(column=factor[1])
+    call = re.fullmatch(rf"(leg|spl|bs)\(\s*({_NAME})\s*,\s*(\d+)\s*(?:,([^,]+),([^,]+))?\)", text)
+    if not call:
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not understood; inside a structure write trait, a covariate as in "
+            f"1 + age, leg(age, 2) or leg(age, 2, low, high), spl(age, 5), or a factor such as site or C(year)"
+        )
+    return _smooth(call, text, term)
+
+
+def _smooth(call: re.Match[str], text: str, term: str) -> Smooth:
+    kind, least = (Legendre, 0) if call[1] == "leg" else (Spline, _CUBIC + 1)
+    try:
+        limits = {} if call[4] is None else {"low": float(call[4]), "high": float(call[5])}
+    except ValueError:
+        raise SpecError(f"the limits of '{text}' in the term '{term}' must be numbers") from None
+    if limits and not limits["low"] < limits["high"]:
+        raise SpecError(f"the limits of '{text}' in the term '{term}' must rise")
+    if int(call[3]) < least:
+        raise SpecError(f"'{text}' in the term '{term}': cubic splines are {least} or more, as in spl(age, {least})")
+    return kind(column=call[2], order=int(call[3]), **limits)
+
+
+def leg(x: npt.ArrayLike, order: int, low: float | None = None, high: float | None = None) -> dict[str, Array]:
+    """Normalised Legendre polynomials of orders 1 to k, for fixed effects; the mean stands for order 0.
+
+    Parameters
+    ----------
+    x
+        Covariate (n,).
+    order
+        Highest order k.
+    low, high
+        What becomes -1 and 1; by default the least and the largest x.
+
+    Returns
+    -------
+    dict
+        The polynomial (n,) of every order.
+    """
+    part = Legendre(column="x", order=order, low=low, high=high)
+    functions = part.resolve(pd.DataFrame({"x": np.asarray(x, dtype=float)})).evaluate(x)
+    return {str(n): functions[:, n] for n in range(1, order + 1)}
+
+
+def _is_numeric(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def _check_covariate(column: pd.Series[Any]) -> None:
+    bad = column.isna().to_numpy()
+    if _is_numeric(column):
+        bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
+    if bad.any():
+        raise DataError(
+            f"the covariate '{column.name}' is missing or not finite in {bad.sum()} rows: "
+            f"{listing(column.index[bad])}; fill the values in or take these units out"
+        )
+
+
+def _text(level: object) -> str:
+    """Label of a level; 2019.0 and 2019 are one."""
+    return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

@@ -1,0 +1,78 @@
+"""One trait in many environments, from long records to a trait for each environment."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from bayesmv.errors import DataError, SpecError, listing
+
+
+def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> pd.DataFrame:
+    """Make one trait of every environment, ``yield`` by ``site`` → ``yield_A``, ``yield_B``, …
+
+    Parameters
+    ----------
+    data
+        One row a record, with the trait, its environment, and factors. Never modified.
+    trait
+        Column of the trait.
+    by
+        Column of the environment, such as site or year.
+    unit
+        Column that identifies units recorded in several environments (means of varieties, animals): their records
+        come into one row. None keeps a row for each record.
+
+    Returns
+    -------
+    DataFrame
+        The columns other than the trait (with `unit`, also without the environment), then the new traits, NaN where not
+        recorded.
+
+    Raises
+    ------
+    SpecError
+        If a column does not exist.
+    DataError
+        If an environment is missing, a unit has two records in one environment, or other columns differ within a unit.
+
+    Notes
+    -----
+    No record links the residuals of two environments unless units were recorded in both: state ``diag(trait):units``.
+
+    Examples
+    --------
+    >>> data = pd.DataFrame({"line": ["L1", "L1", "L2"], "site": ["A", "B", "A"], "yield": [5.0, 6.0, 7.0]})
+    >>> widen(data, "yield", "site", unit="line")
+      line  yield_A  yield_B
+    0   L1      5.0      6.0
+    1   L2      7.0      NaN
+    """
+    absent = [name for name in (trait, by, *([] if unit is None else [unit])) if name not in data.columns]
+    if absent:
+        raise SpecError(f"{listing(absent)} is not a column of the data; columns: {listing(data.columns, 12)}")
+    if data[by].isna().any():
+        raise DataError(f"'{by}' is missing in rows {listing(data.index[data[by].isna()])}; name their environment")
+    levels = pd.Index(data[by].unique()).sort_values()
+    names = [f"{trait}_{re.sub(r'\W', '_', str(level))}" for level in levels]
+    if len(set(names)) < len(names):
+        raise DataError(f"two levels of '{by}' give one name: {listing(names, 12)}; rename them")
+    traits = {name: np.where(data[by] == level, data[trait], np.nan) for name, level in zip(names, levels, strict=True)}
+    wide = data.drop(columns=trait).assign(**traits)
+    return wide if unit is None else _join(wide.drop(columns=by), names, unit)
+
+
+def _join(wide: pd.DataFrame, names: list[str], unit: str) -> pd.DataFrame:
+    """Bring the rows of each unit together."""
+    groups = wide.groupby(unit, sort=False)
+    twice = (groups[names].count() > 1).any(axis=1)
+    if twice.any():
+        units = listing(twice.index[twice])
+        raise DataError(f"the '{unit}' {units} have two records in one environment; take their mean")
+    others = [name for name in wide.columns if name not in (unit, *names)]
+    varying = [name for name in others if len(wide[[unit, name]].drop_duplicates()) > len(groups)]
+    if varying:
+        raise DataError(f"{listing(varying)} differ between the records of a unit; take them out, or leave out unit=")
+    return groups.first().reset_index()[list(wide.columns)]
