@@ -8,7 +8,7 @@ from math import comb
 import numpy as np
 from scipy.special import chdtrc
 
-from bayesmv.covariance import contains
+from bayesmv.covariance import Separate, contains
 from bayesmv.design import Design, TermDesign
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
@@ -62,7 +62,8 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     statistic = max(2.0 * (full.loglik - null.loglik), 0.0)
     df = full.n_parameters - null.n_parameters
     added = [term for term in full.design.terms if term.name not in null.design.names]
-    grown = [name for name in null.design.names if null.design.effects_of(name) != full.design.effects_of(name)]
+    terms = [term.name for term in null.design.terms]  # residuals of groups of units grow without a boundary
+    grown = [name for name in terms if null.design.effects_of(name) != full.design.effects_of(name)]
     if not added and not grown:
         p = float(chdtrc(df, statistic))
         reference = f"chi-square on {df} df"
@@ -97,7 +98,7 @@ def _contains(full: Design, null: Design, name: str) -> bool:
 def _contains_some(full: Design, null: Design, name: str) -> bool:
     """Whether a term of the smaller model is one of the larger with some effects missing, such as maternal ones."""
     if name == RESIDUAL:
-        return False
+        return _contains_groups(full, null)
     here, there = full.term(name).identities, null.term(name).identities
     if not set(there) <= set(here):
         return False
@@ -108,6 +109,12 @@ def _contains_some(full: Design, null: Design, name: str) -> bool:
     whole = np.zeros((len(here), len(here)))
     whole[np.ix_(at, at)] = sigma * np.outer(scale, scale)
     return np.allclose(large.matrix(large.from_matrix(whole)), whole)
+
+
+def _contains_groups(full: Design, null: Design) -> bool:
+    """Whether residuals with groups contain those that are alike in all groups."""
+    large, small = full.residual.structure, null.residual.structure
+    return not null.residual.groups and isinstance(large, Separate) and all(contains(s, small) for s in large.parts)
 
 
 def _check_nested(null: RemlFit, full: RemlFit) -> None:
