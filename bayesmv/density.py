@@ -9,6 +9,7 @@ from numba import njit
 
 from bayesmv.coordinates import BEND, STRAIGHT
 from bayesmv.covariance import Array
+from bayesmv.held import Held
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
 from bayesmv.likelihood.chebyshev import restricted
 from bayesmv.likelihood.cholesky import FAST
@@ -103,28 +104,23 @@ class Density:
 
     def __init__(self, posterior: LogPosterior, centre: Array, root: Array) -> None:
         engine = posterior.engine.fork()
-        self._centre, self._root, self._layout = centre, np.ascontiguousarray(root), layout_of(posterior)
-        m = int(self._layout.size.max())
-        self._factors = np.zeros((2, len(self._layout.size), m, m))
+        layout = layout_of(posterior)
+        m = int(layout.size.max())
+        L, dL = np.zeros((2, len(layout.size), m, m))
         self._call: Any
-        self._arguments: tuple[Any, ...]
         if isinstance(engine, StrataLikelihood):
-            self._call, self._arguments = _strata_density, engine.arrays
+            self._call = _strata_density
         elif isinstance(engine, MixedModelLikelihood):
-            self._call, self._arguments = _sparse_density, engine.arrays
+            self._call = _sparse_density
         elif isinstance(engine, SpectralLikelihood):
-            self._call, self._arguments = _spectral_density, engine.arrays
+            self._call = _spectral_density
         else:
             raise TypeError(f"no compiled density for {type(engine).__name__}")
+        self._held = Held((centre, np.ascontiguousarray(root), layout, L, dL, engine.arrays))
 
     def __call__(self, z: Array) -> tuple[float, Array]:
         """Log density and gradient at z (d,); -inf and zeros where they are not finite."""
-        value, gradient = self._call(
-            z, self._centre, self._root, self._layout, self._factors[0], self._factors[1], self._arguments
-        )
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return -np.inf, np.zeros_like(z)
-        return value, gradient
+        return self._call(z, self._held)  # type: ignore[no-any-return]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -226,8 +222,20 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     return pull_affine(root, by_x)
 
 
+@njit(cache=True, error_model="numpy")
+def _finite(value, gradient):  # type: ignore[no-untyped-def]
+    """Return value and gradient; -inf and zeros where they are not finite."""
+    for i in range(len(gradient)):
+        if not np.isfinite(gradient[i]):
+            value = np.nan
+    if np.isfinite(value):
+        return value, gradient
+    return -np.inf, np.zeros(len(gradient))
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-untyped-def]
+def _strata_density(z, held):  # type: ignore[no-untyped-def]
+    centre, root, layout, L, dL, arrays = held.content
     c, freedom, products, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
@@ -253,11 +261,12 @@ def _strata_density(z, centre, root, layout, L, dL, arrays):  # type: ignore[no-
     for k in range(len(L)):
         multiply(G[k], L[k], dL[k])
     value += _add_prior(layout, L, dL)
-    return value, _gather(layout, x, theta, dL, root)
+    return _finite(value, _gather(layout, x, theta, dL, root))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[no-untyped-def]
+def _spectral_density(z, held):  # type: ignore[no-untyped-def]
+    centre, root, layout, L, dL, series = held.content
     x = affine(centre, root, z)
     theta = np.empty(len(x))
     value = _fill_factors(layout, x, theta, L)
@@ -273,30 +282,30 @@ def _spectral_density(z, centre, root, layout, L, dL, series):  # type: ignore[n
             for j in range(L.shape[2]):
                 dL[k, i, j] *= 2.0
     value += loglik + _add_prior(layout, L, dL)
-    return value, _gather(layout, x, theta, dL, root)
-
-
-def _sparse_density(
-    z: Array, centre: Array, root: Array, layout: Layout, L: Array, dL: Array, arrays: tuple[Any, ...]
-) -> tuple[float, Array]:
-    # Three compiled calls, not one: compiled as a whole, the kernels of the factorisation ran at 0.6 of their speed.
-    symbolic, blocks, slots, work, small, loading, classes, constant = arrays
-    x, theta, log_jacobian, log_V = _sparse_fill(z, centre, root, layout, L, small, loading, classes)
-    if not np.isfinite(log_V):
-        return -np.inf, np.zeros_like(z)
-    ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small, True)
-    if not ok:
-        return -np.inf, np.zeros_like(z)
-    log_prior, gradient = _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes)
-    return constant + log_jacobian + log_prior - 0.5 * (log_V + log_C + ypy), gradient
+    return _finite(value, _gather(layout, x, theta, dL, root))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: ignore[no-untyped-def]
-    """Write loads and precisions; return x, θ, log|dθ/dx| and Σ log|V|, NaN where a V is not positive definite."""
+def _sparse_density(z, held):  # type: ignore[no-untyped-def]
+    centre, root, layout, L, dL, arrays = held.content
+    symbolic, blocks, slots, work, small, loading, classes, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
-    log_jacobian = _fill_factors(layout, x, theta, L)
+    value = constant + _fill_factors(layout, x, theta, L)
+    log_V = _fill_small(L, small, loading, classes)
+    if not np.isfinite(log_V):
+        return -np.inf, np.zeros(len(z))
+    ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small, True)
+    if not ok:
+        return -np.inf, np.zeros(len(z))
+    _factor_gradient(L, small, loading, classes, dL)
+    value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
+    return _finite(value, _gather(layout, x, theta, dL, root))
+
+
+@njit(cache=True, error_model="numpy")
+def _fill_small(L, small, loading, classes):  # type: ignore[no-untyped-def]
+    """Write loads and precisions; return Σ log|V|, NaN where a V is not positive definite."""
     for e in range(len(loading.load)):
         for j in range(small.loads.shape[2]):
             small.loads[loading.load[e], loading.trait[e], j] = L[loading.term[e], loading.effect[e], j]
@@ -309,12 +318,12 @@ def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: 
             multiply(classes.matrix[e], L[classes.block[e]], AL)
             add_square(AL, classes.observed[p], V)
         log_V += classes.units[p] * invert(V, classes.observed[p])
-    return x, theta, log_jacobian, log_V
+    return log_V
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  # type: ignore[no-untyped-def]
-    """Log prior, and the gradient by z of the log posterior, from the derivatives by loads and precisions."""
+@njit(cache=True, error_model="numpy")
+def _factor_gradient(L, small, loading, classes, dL):  # type: ignore[no-untyped-def]
+    """Write the derivatives of the log likelihood by the factors, from those by loads and precisions."""
     dL[:] = 0.0
     for e in range(len(loading.load)):
         for j in range(small.loads.shape[2]):
@@ -328,5 +337,3 @@ def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  #
             multiply(classes.matrix[e], L[classes.block[e]], AL)
             multiply(D, AL, DAL)
             subtract_product(classes.matrix[e], DAL, dL[classes.block[e]])
-    log_prior = _add_prior(layout, L, dL)
-    return log_prior, _gather(layout, x, theta, dL, root)

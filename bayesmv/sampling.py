@@ -36,7 +36,7 @@ def sample(
     design: Design,
     *,
     draws: int = 1000,
-    tune: int = 300,
+    tune: int = 200,
     chains: int = 4,
     cores: int = 2,
     seed: int | None = None,

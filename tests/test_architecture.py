@@ -16,7 +16,7 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 
 #: From the bottom up; a module imports from its own layer or from those before.
 LAYERS = (
-    {"dims", "errors", "_version", "compiled"},
+    {"dims", "errors", "_version", "compiled", "held"},
     {
         "covariance",
         "draws",

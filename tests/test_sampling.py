@@ -196,7 +196,7 @@ def test_sample__attributes_say_what_was_done(trace, tmp_path):
     assert json.loads(attrs["factors"]) == {"block": ["block", None], "family": ["family", None]}
     assert json.loads(attrs["notes"]) == []
     assert json.loads(attrs["versions"]) == {n: version(n) for n in ("bayesmv", "nutpie", "numpy", "xarray")}
-    assert (attrs["engine"], attrs["seed"], attrs["tune"]) == ("sparse", 1, 300)
+    assert (attrs["engine"], attrs["seed"], attrs["tune"]) == ("sparse", 1, 200)
 
 
 def test_sample__effects_repeat_with_the_seed_and_change_with_it():

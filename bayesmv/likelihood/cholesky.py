@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from bayesmv.compiled import apart
 from bayesmv.covariance import Array
 from bayesmv.likelihood.symbolic import Ints, Supernodes
 
@@ -70,6 +71,7 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     Left-looking: supernode s subtracts the products of those earlier supernodes whose next unused row lies in it
     (kept in linked lists), then is factored by itself.
     """
+    apart()
     start, row_start, rows, panel_start, owner = symbolic
     values, place, head, following, progress = work.factor, work.place, work.head, work.following, work.progress
     head[:] = -1
@@ -230,9 +232,12 @@ def solve_upper(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
 def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
     """Entries of the inverse on the pattern of the factor, for the leading `count` supernodes, into ``work.inverse``.
 
+    Rows of the other supernodes are left as they are, 0.
+
     For a supernode with diagonal block L11 and rows L21, with Y = L21 L11⁻¹ and S_RR known:
     S_RJ = -S_RR Y, S_JJ = L11⁻ᵀ L11⁻¹ - Y' S_RJ.
     """
+    apart()
     start, row_start, rows, panel_start, _ = symbolic
     limit = start[count]
     gathered, size = 0, 0  # the rows whose block is in work.gathered

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from bayesmv.likelihood.cholesky import FAST, factorize, selected_inverse
+from bayesmv.compiled import apart
+from bayesmv.likelihood.cholesky import FAST, U, factorize, selected_inverse
 
 
 @njit(cache=True, fastmath=FAST)
 def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def]
     """Φ_κ' Q_p Φ_λ of every slot, (slots, m, m); the identity for slot 0."""
+    apart()
     t, m = loads.shape[1], loads.shape[2]
     half = np.empty((t, m))
     for s in range(len(slots.klass)):
@@ -43,20 +45,42 @@ def multiply(A, B, out):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST)
 def assemble(blocks, matrices, values):  # type: ignore[no-untyped-def]
     """Write the lower triangle of M into the panels."""
+    apart()
     values[:] = 0.0
     for b in range(len(blocks.position)):
-        height, width, stride = blocks.height[b], blocks.width[b], blocks.stride[b]
+        if blocks.height[b] == 2 and blocks.width[b] == 2:
+            _assemble_pair(blocks, b, matrices, values)
+            continue
         for e in range(blocks.begin[b], blocks.begin[b + 1]):
             matrix, g, at = matrices[blocks.slot[e]], blocks.weight[e], blocks.position[b]
-            for j in range(width):
-                for i in range(height):
+            for j in range(blocks.width[b]):
+                for i in range(blocks.height[b]):
                     values[at + i] += g * matrix[i, j]
-                at += stride
+                at += blocks.stride[b]
+
+
+# Most blocks are of two traits by two traits, for which a loop takes longer than what is in it.
+
+
+@njit(cache=True, inline="always")
+def _assemble_pair(blocks, b, matrices, values):  # type: ignore[no-untyped-def]
+    """Write block b, of 2 × 2."""
+    m00 = m10 = m01 = m11 = 0.0
+    for e in range(blocks.begin[b], blocks.begin[b + 1]):
+        s, g = U(blocks.slot[e]), blocks.weight[e]
+        m00 += g * matrices[s, 0, 0]
+        m10 += g * matrices[s, 1, 0]
+        m01 += g * matrices[s, 0, 1]
+        m11 += g * matrices[s, 1, 1]
+    left, right = U(blocks.position[b]), U(blocks.position[b] + blocks.stride[b])
+    values[left], values[left + U(1)] = m00, m10
+    values[right], values[right + U(1)] = m01, m11
 
 
 @njit(cache=True, fastmath=FAST)
 def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
     """log|C| and the last pivot squared, which is y'Py."""
+    apart()
     count = len(symbolic.start) - 1
     total = 0.0
     last = 1.0
@@ -72,6 +96,7 @@ def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FAST)
 def solve_augmented(symbolic, factor, v):  # type: ignore[no-untyped-def]
     """v = (-θ, 1): the solution of the equations, negated, by back-substitution through the augmented factor."""
+    apart()
     count = len(symbolic.start) - 1
     v[-1] = 1.0
     for s in range(count - 2, -1, -1):
@@ -89,28 +114,46 @@ def solve_augmented(symbolic, factor, v):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST)
-def slot_gradients(blocks, inverse, v, last, out):  # type: ignore[no-untyped-def]
-    """Derivative of log|C| + y'Py by every slot matrix, (slots, m, m); `last` is the position of y's own block."""
+def slot_gradients(blocks, inverse, v, out):  # type: ignore[no-untyped-def]
+    """Derivative of log|C| + y'Py by every slot matrix, (slots, m, m); `inverse` is 0 in the row of y."""
+    apart()
     out[:] = 0.0
     for b in range(len(blocks.position)):
         row, col = blocks.rows[b], blocks.cols[b]
         times = 1.0 if row == col else 2.0
+        if blocks.height[b] == 2 and blocks.width[b] == 2:
+            _pair_gradient(blocks, b, times, inverse, v, out)
+            continue
         for e in range(blocks.begin[b], blocks.begin[b + 1]):
-            s = blocks.slot[e]
-            if s == 0:
-                continue
-            g, at = times * blocks.weight[e], blocks.position[b]
+            s, g, at = blocks.slot[e], times * blocks.weight[e], blocks.position[b]
             for j in range(blocks.width[b]):
                 x = v[col + j]
                 for i in range(blocks.height[b]):
-                    S = 0.0 if row >= last else inverse[at + i]
-                    out[s, i, j] += g * (S + x * v[row + i])
+                    out[s, i, j] += g * (inverse[at + i] + x * v[row + i])
                 at += blocks.stride[b]
+
+
+@njit(cache=True, inline="always")
+def _pair_gradient(blocks, b, times, inverse, v, out):  # type: ignore[no-untyped-def]
+    """Add the derivatives by the slots of block b, of 2 × 2."""
+    row, col = U(blocks.rows[b]), U(blocks.cols[b])
+    left, right = U(blocks.position[b]), U(blocks.position[b] + blocks.stride[b])
+    d00 = times * (inverse[left] + v[row] * v[col])
+    d10 = times * (inverse[left + U(1)] + v[row + U(1)] * v[col])
+    d01 = times * (inverse[right] + v[row] * v[col + U(1)])
+    d11 = times * (inverse[right + U(1)] + v[row + U(1)] * v[col + U(1)])
+    for e in range(blocks.begin[b], blocks.begin[b + 1]):
+        s, g = U(blocks.slot[e]), blocks.weight[e]
+        out[s, 0, 0] += g * d00
+        out[s, 1, 0] += g * d10
+        out[s, 0, 1] += g * d01
+        out[s, 1, 1] += g * d11
 
 
 @njit(cache=True, fastmath=FAST)
 def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # type: ignore[no-untyped-def]
     """Derivatives by loads (loads, t, m) and by residual precisions (P, t, t), from those by slot matrices."""
+    apart()
     t, m = loads.shape[1], loads.shape[2]
     half = np.empty((t, m))
     d_loads[:] = 0.0
@@ -154,6 +197,6 @@ def evaluate(symbolic, blocks, slots, work, small, gradient):  # type: ignore[no
         count = len(symbolic.start) - 2
         solve_augmented(symbolic, work.factor, small.solution)
         selected_inverse(symbolic, work, count)
-        slot_gradients(blocks, work.inverse, small.solution, len(small.solution) - 1, small.gradients)
+        slot_gradients(blocks, work.inverse, small.solution, small.gradients)
         pull_back(slots, small.loads, small.precisions, small.gradients, small.d_loads, small.d_precisions)
     return True, log_det, ypy
