@@ -1,4 +1,4 @@
-"""The command line: ``bayesmv check | reml | sample | compare | curves | simulate`` on a model file."""
+"""The command line: ``bayesmv check | reml | sample | compare | rank | curves | simulate`` on a model file."""
 
 from __future__ import annotations
 
@@ -216,6 +216,30 @@ def compare(
     else:
         show(*_comparison(design, fit, trace, frame, time.perf_counter() - began))
     _exit_if(not (verdict.converged and fit.converged))
+
+
+@app.command()
+def rank(
+    models: Annotated[list[Path], typer.Argument(help="Model files (TOML) of the same data.", show_default=False)],
+    data: Data = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Put several models of the same records side by side: likelihood, AIC, BIC, likelihood-ratio tests."""
+    from bayesmv.io import load_design
+    from bayesmv.ranking import compare_models
+    from bayesmv.report import models_report
+
+    check_format(as_json, as_csv)
+    fits = {path.stem: _fit(load_design(path, data)) for path in models}
+    frame = compare_models(fits)
+    if as_json:
+        echo_json(records({"models": frame}, None))
+    elif as_csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    else:
+        show(models_report(frame))
+    _exit_if(not all(fit.converged for fit in fits.values()))
 
 
 @app.command()

@@ -186,6 +186,33 @@ def comparison_report(frame: pd.DataFrame) -> Table:
     return table("REML beside the posterior", columns, rows, ("term", "component", "verdict"))
 
 
+def models_report(frame: pd.DataFrame) -> RenderableType:
+    """REML fits side by side, with what their likelihood ratios were referred to."""
+    rows = [
+        (
+            row["model"],
+            f"{row['loglik']:.3f}",
+            str(row["parameters"]),
+            f"{row['aic']:.1f}",
+            f"{row['bic']:.1f}",
+            row["against"],
+            *(
+                (number(row["statistic"]), str(row["df"]), number(row["p_value"], 3))
+                if row["against"]
+                else ("", "", "")
+            ),
+        )
+        for _, row in frame.iterrows()
+    ]
+    columns = ("model", "logLik", "parameters", "AIC", "BIC", "against", "LR", "df", "p")
+    tested = frame[frame["against"] != ""]
+    notes = [
+        Text(f"{row['model']} against {row['against']}: {row['reference']}", style="cyan")
+        for _, row in tested.iterrows()
+    ]
+    return Group(table("Models, REML", columns, rows, ("model", "against")), *notes)
+
+
 def convergence_report(verdict: Convergence) -> Text:
     """Say whether the sampler converged."""
     return Text(str(verdict), style="green" if verdict.converged else "bold red")
