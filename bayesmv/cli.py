@@ -231,7 +231,7 @@ def rank(
     from bayesmv.report import models_report
 
     check_format(as_json, as_csv)
-    fits = {path.stem: _fit(load_design(path, data)) for path in models}
+    fits = [_fit(load_design(path, data)) for path in models]
     frame = compare_models(fits)
     if as_json:
         echo_json(records({"models": frame}, None))
@@ -239,7 +239,7 @@ def rank(
         typer.echo(frame.to_csv(index=False), nl=False)
     else:
         show(models_report(frame))
-    _exit_if(not all(fit.converged for fit in fits.values()))
+    _exit_if(not all(fit.converged for fit in fits))
 
 
 @app.command()

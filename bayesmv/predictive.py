@@ -86,8 +86,8 @@ class PredictiveDensity:
         worst = self.labels[int(np.argmax(self.pareto_k))]
         return (
             f"{self.high_k} of {len(self.labels)} blocks have Pareto k above {HIGH_K} "
-            f"(largest {self.pareto_k.max():.2f}, {worst}): the covariances depend on them so much that their densities are not to be trusted; "
-            f"sample again without them"
+            f"(largest {self.pareto_k.max():.2f}, {worst}): the covariances depend on them so much "
+            f"that their densities are not to be trusted; sample again without them"
         )
 
     @property
@@ -151,7 +151,7 @@ def predictive_density(
         design=design,
         by=name,
         labels=pd.Index(blocks),
-        records=np.array([design.observed[units].sum() for units in engine.units]),
+        records=engine.records,
         log_density=np.asarray(logsumexp(log_weights + given, axis=0)),
         fitted=np.asarray(logsumexp(given, axis=0) - np.log(len(given))),
         pareto_k=pareto_k,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,13 @@ from scipy import sparse
 from bayesmv.covariance import Array
 from bayesmv.design import Design
 from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.likelihood.equations import Equations
 from bayesmv.likelihood.mixed_model import MixedModelLikelihood
 from bayesmv.likelihood.symbolic import Ints
 
 #: Most records of a block: its covariance is a dense matrix.
 LARGEST = 1000
-#: Smallest eigenvalue of P_BB, over that of Q_BB, of a block that the other records predict.
+#: Smallest eigenvalue of P_BB, where Q has a unit diagonal, of a block that the other records predict.
 _PREDICTABLE = 1e-9
 
 
@@ -67,6 +68,13 @@ class LeaveOut(MixedModelLikelihood):
         The design.
     block_of
         Block of every unit, counted from 0; -1 for units that are in none, (n,).
+    equations
+        The analysed equations of the design, to share them.
+
+    Attributes
+    ----------
+    units, records
+        Units of every block, and its number of records.
 
     Raises
     ------
@@ -74,15 +82,22 @@ class LeaveOut(MixedModelLikelihood):
         If a block has more than 1000 records.
     """
 
-    def __init__(self, design: Design, block_of: Ints) -> None:
-        super().__init__(design)
+    def __init__(self, design: Design, block_of: Ints, equations: Equations | None = None) -> None:
+        super().__init__(design, equations)
+        self.block_of = block_of
         self.units = _members(block_of)
-        records = np.array([design.observed[units].sum() for units in self.units])
-        if records.max(initial=0) > LARGEST:
+        self.records = np.array([design.observed[units].sum() for units in self.units])
+        log_unit = np.array([(design.observed[units] @ np.log(design.scale)).sum() for units in self.units])
+        self._constants = 0.5 * self.records * np.log(2.0 * np.pi) + log_unit
+        if self.records.max(initial=0) > LARGEST:
             raise SpecError(
-                f"a block of {records.max()} records is too large to leave out at once (at most {LARGEST}); "
+                f"a block of {self.records.max()} records is too large to leave out at once (at most {LARGEST}); "
                 f"choose a factor with smaller levels, or single units (by=None)"
             )
+
+    def fork(self) -> Self:
+        """Return an engine of the same blocks that shares the analysis but not the scratch memory."""
+        return type(self)(self.design, self.block_of, self.equations)
 
     def log_density(self, sigmas: Sequence[Array]) -> Array:
         """Log predictive density of every block, in the units of the data, (blocks,).
@@ -102,9 +117,7 @@ class LeaveOut(MixedModelLikelihood):
         Q = self._weight(np.broadcast_to(np.eye(t), (n, t, t)))
         WQ = self._right_sides(Q)
         density = self._single(sigmas, g, Q, WQ) if self._all_single else self._several(g, Q, WQ)
-        records = np.array([self.design.observed[units].sum() for units in self.units])
-        jacobian = np.array([(self.design.observed[units] @ np.log(self.design.scale)).sum() for units in self.units])
-        return np.asarray(density - 0.5 * records * np.log(2.0 * np.pi) - jacobian)
+        return np.asarray(density - self._constants)
 
     @property
     def _all_single(self) -> bool:
@@ -169,9 +182,9 @@ class LeaveOut(MixedModelLikelihood):
 
     def _check(self, P: Array, Q: Array, missing: npt.NDArray[np.bool_], first: int = 0) -> None:
         """Refuse blocks whose P_BB is singular: without them X has a lower rank."""
-        size = np.maximum(np.abs(Q).max(axis=(1, 2)), 1e-300)
-        least = np.linalg.eigvalsh(P + size[:, None, None] * np.eye(P.shape[1]) * missing[:, None, :])[:, 0]
-        lost = np.flatnonzero(least < _PREDICTABLE * size) + first
+        size = np.sqrt(np.where(missing, 1.0, np.diagonal(Q, axis1=1, axis2=2)))
+        scaled = P / (size[:, :, None] * size[:, None, :]) + np.eye(P.shape[1]) * missing[:, None, :]
+        lost = np.flatnonzero(np.linalg.eigvalsh(scaled)[:, 0] < _PREDICTABLE) + first
         if len(lost):
             names = [self.design.units[self.units[b][0]] for b in lost]
             raise DataError(
