@@ -220,7 +220,9 @@ def compare(
 
 @app.command()
 def rank(
-    models: Annotated[list[Path], typer.Argument(help="Model files (TOML) of the same data.", show_default=False)],
+    models: Annotated[
+        list[Path], typer.Argument(help="Model file (TOML); two or more, of the same data.", show_default=False)
+    ],
     data: Data = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,

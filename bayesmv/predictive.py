@@ -76,7 +76,7 @@ class PredictiveDensity:
     @property
     def high_k(self) -> int:
         """Number of blocks whose Pareto k is above 0.7."""
-        return int((self.pareto_k > HIGH_K).sum())
+        return int((~(self.pareto_k <= HIGH_K)).sum())
 
     @property
     def warning(self) -> str:
