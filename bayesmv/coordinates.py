@@ -35,8 +35,10 @@ import numpy.typing as npt
 
 from bayesmv.covariance import ANGLE, FREE, LOG, Array
 
-__all__ = ["BEND", "FREE", "STRAIGHT", "Coordinates", "PlanarCoordinates"]
+__all__ = ["BEND", "FREE", "STRAIGHT", "UNIT", "Coordinates", "PlanarCoordinates"]
 
+#: Standard deviation, in phenotypic sd, below which planar coordinates bend.
+UNIT = 0.25
 #: Sharpness k of the bend of b(x) at 0.
 BEND = 2.0
 #: Value c of q beyond which the standard deviation grows exponentially.
@@ -164,7 +166,7 @@ class PlanarCoordinates(Coordinates):
         Standard deviation below which the map bends.
     """
 
-    unit: float = 0.25
+    unit: float = UNIT
 
     @property
     def rows(self) -> list[tuple[int, npt.NDArray[np.intp]]]:

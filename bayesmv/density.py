@@ -185,6 +185,8 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
             for j in range(m):
                 s2 += L[k, i, j] ** 2
             c, a, b = layout.c[k, i], layout.a[k, i], layout.b[k, i]
+            if c == 0.0 and b == 0.0:
+                continue
             total += -0.5 * c * (nu + 1.0) * np.log1p(s2 / (scale2 * nu)) - 0.5 * b * np.log(s2)
             slope = -c * (nu + 1.0) / (nu * scale2 + s2) - b / s2
             for j in range(m):
@@ -296,7 +298,7 @@ def _sparse_fill(z, centre, root, layout, L, small, loading, classes):  # type: 
     theta = np.empty(len(x))
     log_jacobian = _fill_factors(layout, x, theta, L)
     for e in range(len(loading.load)):
-        for j in range(L.shape[2]):
+        for j in range(small.loads.shape[2]):
             small.loads[loading.load[e], loading.trait[e], j] = L[loading.term[e], loading.effect[e], j]
     AL = np.empty(classes.matrix.shape[1:])
     log_V = 0.0
@@ -315,7 +317,7 @@ def _sparse_gradient(x, theta, root, layout, L, dL, small, loading, classes):  #
     """Log prior, and the gradient by z of the log posterior, from the derivatives by loads and precisions."""
     dL[:] = 0.0
     for e in range(len(loading.load)):
-        for j in range(L.shape[2]):
+        for j in range(small.loads.shape[2]):
             d = small.d_loads[loading.load[e], loading.trait[e], j]
             dL[loading.term[e], loading.effect[e], j] -= 0.5 * d
     t, m = classes.matrix.shape[1:]

@@ -13,9 +13,11 @@ from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.fixed import FixedDesign, build_fixed
+from bayesmv.layout import Layout
 from bayesmv.priors import CovariancePrior
 from bayesmv.records import check_parameters, read_traits, residual_spread
 from bayesmv.relationship import Relationship
+from bayesmv.residuals import ResidualDesign, build_residual
 from bayesmv.spec import ModelSpec
 from bayesmv.terms import Frames, TermDesign, build_term
 
@@ -45,7 +47,7 @@ class Design:
     terms
         Random terms.
     residual
-        Covariance structure of the residuals.
+        Residuals.
     notes
         What was left out or changed, in words; shown with every report.
     """
@@ -58,7 +60,7 @@ class Design:
     scale: Array
     fixed: FixedDesign
     terms: tuple[TermDesign, ...]
-    residual: CovarianceStructure
+    residual: ResidualDesign
     notes: tuple[str, ...] = ()
 
     @property
@@ -79,7 +81,7 @@ class Design:
     @property
     def blocks(self) -> CovarianceBlocks:
         """The covariance structures: random terms in order, then the residual."""
-        return CovarianceBlocks((*(term.structure for term in self.terms), self.residual))
+        return CovarianceBlocks((*(term.structure for term in self.terms), self.residual.structure))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,7 +101,7 @@ class Design:
 
     def effects_of(self, name: str) -> tuple[str, ...]:
         """Labels of the effects of a term, or of the residual."""
-        return self.traits if name == RESIDUAL else self.term(name).effects
+        return self.residual.effects if name == RESIDUAL else self.term(name).effects
 
     def term(self, name: str) -> TermDesign:
         """Return the random term called `name`.
@@ -117,9 +119,16 @@ class Design:
     def effect_scale(self, name: str) -> Array:
         """Unit of each effect of a term or of the residual, (m,): phenotypic sd, over the unit of a raw covariate."""
         if name == RESIDUAL:
-            return self.scale
+            return np.asarray(self.scale[self.residual.trait_of])
         term = self.term(name)
         return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """How the effects of each random term, and of grouped residuals, make up a record, by name."""
+        residual = self.residual.layout
+        out = {term.name: term.layout for term in self.terms}
+        return out if residual is None else out | {RESIDUAL: residual}
 
     @property
     def working_response(self) -> Array:
@@ -171,10 +180,10 @@ def build_design(
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     frames = Frames(spec=spec, rows=table, kept=keep)
     terms = tuple(build_term(term, frames, relationships, notes) for term in spec.random)
-    residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
+    residual = build_residual(spec, data, response)
     spread = residual_spread(spec.traits, response, fixed)
-    scale = _scales(spread, terms, residual)
-    check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual)))
+    scale = _scales(spread, terms, residual.structure)
+    check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
     return Design(
         spec=spec,
         traits=spec.traits,
@@ -200,6 +209,8 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
         raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
     wanted = {"trait": spec.traits, "random factor": tuple(t.factor for t in spec.random)}
     wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns[1:]))
+    wanted["residual group"] = () if spec.residual_by is None else (spec.residual_by,)
+    wanted["weight"] = () if spec.weights is None else (spec.weights,)
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
     for role, names in wanted.items():
         absent = [name for name in names if name not in data.columns]

@@ -331,16 +331,18 @@ def _acts_on_traits(part: str) -> bool:
     return crossed or call[1][0] == "trait" or call[0] in STRUCTURES or call[0] in ALIASES
 
 
-def parse_residual(text: str, n_traits: int) -> str:
-    """Read the residual, ``structure(trait):units`` (or ``units:structure(trait)``), and return the structure.
+def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
+    """Read the residual, ``structure(trait):units``, and return the structure and the column of the groups, if any.
 
-    >>> parse_residual("us(trait):units", 2)
-    'us'
+    >>> parse_residual("us(trait):units", 2), parse_residual("at(site):us(trait):units", 2)
+    (('us', None), ('us', 'site'))
     """
     parts = split_top(text, ":")
-    if parts.count("units") != 1 or len(parts) > 2:
+    grouped = [part for part in parts if re.fullmatch(rf"at\(\s*(?!trait\b){_NAME}\s*\)", part)]
+    parts = [part for part in parts if part not in grouped]
+    if parts.count("units") != 1 or len(parts) > 2 or len(grouped) > 1:
         raise SpecError(
-            f"the residual '{text}' is not understood; write for example us(trait):units or diag(trait):units"
+            f"the residual '{text}' is not understood; write for example us(trait):units, or at(site):us(trait):units"
         )
     parts.remove("units")
     if not parts and n_traits > 1:
@@ -348,7 +350,7 @@ def parse_residual(text: str, n_traits: int) -> str:
     structure, traits = _parse_trait_part(parts, text)
     if traits is not None:
         raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
-    return structure
+    return structure, (grouped[0][3:-1].strip() if grouped else None)
 
 
 def parse_fixed(text: str) -> tuple[FixedTerm, ...]:

@@ -192,6 +192,6 @@ def _residual(design: Design, X: Array) -> TermInformation:
         exact=False,
         links=seen.T @ seen,
         effects=design.traits,
-        free_covariances=_free_covariances(design.residual),
-        estimated=design.residual.n_parameters > 0,
+        free_covariances=_free_covariances(design.residual.structure),
+        estimated=design.residual.structure.n_parameters > 0,
     )

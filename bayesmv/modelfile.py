@@ -19,6 +19,7 @@ _KEYS = {
     "fixed": str,
     "random": str,
     "residual": str,
+    "weights": str,
     "genetic": dict,
     "relationships": dict,
     "priors": dict,

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import linalg
 from threadpoolctl import threadpool_limits
 
-from bayesmv.density import Density
+from bayesmv.choose_density import sampler_density
 from bayesmv.design import Design
 from bayesmv.likelihood import RestrictedLikelihood, likelihood, obstacles
 from bayesmv.likelihood.chebyshev import Series, scale_for
@@ -129,9 +129,9 @@ def _tabulating(design: Design) -> float:
 
 def _evaluation(design: Design, engine: RestrictedLikelihood) -> float:
     """CPU seconds of one evaluation as the sampler makes them."""
-    posterior = log_posterior(design, engine=engine)
+    posterior = log_posterior(design, engine=engine).planar()
     d = posterior.blocks.n_parameters
-    density = Density(posterior, np.full(d, -0.3), np.eye(d))
+    density = sampler_density(posterior, np.where(posterior.coordinates.scales, 1.0, 0.0), np.eye(d))
     return _seconds(lambda: density(np.zeros(d)))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from bayesmv.coordinates import Coordinates, PlanarCoordinates
+from bayesmv.coordinates import UNIT, Coordinates, PlanarCoordinates
 from bayesmv.covariance import Array, CovarianceBlocks
 from bayesmv.design import Design
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
@@ -54,6 +54,10 @@ class LogPosterior:
         if self.unit is None:
             return Coordinates(self.blocks.anchor)
         return PlanarCoordinates(self.blocks.anchor, self.unit)
+
+    def planar(self) -> LogPosterior:
+        """Return the same posterior in the coordinates of the sampler."""
+        return replace(self, unit=UNIT)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""

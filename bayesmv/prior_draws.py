@@ -18,6 +18,7 @@ from bayesmv.covariance import (
     ScaledCorrelation,
     ScaledIdentity,
     ScaledMatrix,
+    Separate,
     Unstructured,
 )
 from bayesmv.priors import CovariancePrior, HalfStudentT
@@ -127,6 +128,11 @@ def _from_partial(omega: Array, a: int, b: int, partial: Array) -> Array:
     by_left, by_right = (np.linalg.solve(P, x[..., None])[..., 0] for x in (left, right))
     rest = (1.0 - np.sum(left * by_left, axis=1)) * (1.0 - np.sum(right * by_right, axis=1))
     return np.asarray(np.sum(left * by_right, axis=1) + partial * np.sqrt(np.maximum(rest, 0.0)))
+
+
+@draw_prior.register
+def _(structure: Separate, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    return np.concatenate([draw_prior(part, prior, n, rng) for part in structure.parts], axis=1)
 
 
 @singledispatch

@@ -19,6 +19,7 @@ from bayesmv.covariance import (
     Antedependence,
     Array,
     Constrained,
+    CovarianceBlocks,
     CovarianceStructure,
     Diagonal,
     FactorAnalytic,
@@ -27,6 +28,7 @@ from bayesmv.covariance import (
     ScaledCorrelation,
     ScaledIdentity,
     ScaledMatrix,
+    Separate,
     Unstructured,
 )
 from bayesmv.errors import SpecError
@@ -174,6 +176,18 @@ def _(structure: ScaledIdentity, prior: CovariancePrior) -> RowWeights:
     return RowWeights(np.eye(m)[0], np.zeros(m), np.zeros(m), np.arange(m))
 
 
+@row_weights.register
+def _(structure: Separate, prior: CovariancePrior) -> RowWeights:
+    m = structure.size
+    out = RowWeights(np.zeros(m), np.zeros(m), np.zeros(m), np.arange(m))
+    for part, at in zip(structure.parts, structure.places, strict=True):
+        own, places = row_weights(part, prior), np.array(at)
+        for whole, values in zip(out[:3], own[:3], strict=True):
+            whole[places] = values
+        out.column[places] = places[own.column]
+    return out
+
+
 @singledispatch
 def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,).
@@ -267,6 +281,13 @@ def _(structure: FixedMatrix, prior: CovariancePrior, theta: Array) -> tuple[flo
 @log_prior.register
 def _(structure: ScaledMatrix, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     return float(np.sum(prior.sd.log_density(theta))), prior.sd.derivative(theta)
+
+
+@log_prior.register
+def _(structure: Separate, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    slices = CovarianceBlocks(structure.parts).slices
+    found = [log_prior(part, prior, theta[at]) for part, at in zip(structure.parts, slices, strict=True)]
+    return sum(value for value, _ in found), np.concatenate([gradient for _, gradient in found])
 
 
 @log_prior.register

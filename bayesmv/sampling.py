@@ -17,7 +17,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
-from bayesmv.covariance import Array, Unstructured, correlation
+from bayesmv.covariance import Array, correlation
 from bayesmv.design import Design
 from bayesmv.diagnostics import Convergence, convergence, judge
 from bayesmv.effects import Wanted, effect_dataset, wanted_effects
@@ -30,8 +30,6 @@ from bayesmv.runs import LIMIT, Frame, Run, batch, extend, resume
 
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
-#: Standard deviation (in phenotypic sd) below which the sampler's coordinates bend.
-_UNIT = 0.25
 
 
 def sample(
@@ -112,7 +110,7 @@ def sample(
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = log_posterior(design, priors, engine)
     reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
-    posterior = replace(posterior, design=pivoted(design, reml.sigmas), unit=_UNIT)
+    posterior = replace(posterior, design=pivoted(design, reml.sigmas)).planar()
     settings = {
         "draws": draws,
         "tune": tune,
@@ -194,12 +192,9 @@ def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
     The correlations of an effect without variance are free. In the last row of the factor, that is an ordinary point of
     the planar coordinates; in an earlier row it would be a line to which the rows below it widen.
     """
-    structures = [
-        s.pivoted(S) if isinstance(s, Unstructured) else s
-        for s, S in zip(design.blocks.structures, sigmas, strict=True)
-    ]
+    structures = [s.pivoted(S) for s, S in zip(design.blocks.structures, sigmas, strict=True)]
     terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, structures[:-1], strict=True))
-    return replace(design, terms=terms, residual=structures[-1])
+    return replace(design, terms=terms, residual=replace(design.residual, structure=structures[-1]))
 
 
 def _metric_root(hessian: Array) -> Array:
@@ -277,7 +272,7 @@ def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -
         "model": design.spec.to_toml(),
         "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
         "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
-        "layouts": json.dumps({term.name: term.layout.to_mapping() for term in design.terms}),
+        "layouts": json.dumps({name: layout.to_mapping() for name, layout in design.layouts.items()}),
         "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
         "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
         "notes": json.dumps(list(design.notes)),

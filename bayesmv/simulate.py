@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.sparse.linalg import splu, spsolve_triangular
 
 from bayesmv.covariance import Array
-from bayesmv.design import TermDesign, build_design
+from bayesmv.design import Design, TermDesign, build_design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.formula import FixedTerm
@@ -146,14 +146,20 @@ def simulate_model(
         unit = term.load_unit[term.load_of]
         sigma = np.asarray(covariances[term.name], dtype=float)
         values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], len(spec.traits), rng)
-    R = _root(RESIDUAL, np.asarray(covariances[RESIDUAL], dtype=float), len(spec.traits))
-    values += rng.standard_normal(values.shape) @ R.T
+    values += _residual_values(design, np.asarray(covariances[RESIDUAL], dtype=float), rng)
     return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
 
 
 def _term_values(term: TermDesign, root: Array, n_traits: int, rng: np.random.Generator) -> Array:
     """ZU of a term with Σ = root root', (n, t)."""
     return spread(term, _related(term.relationship, len(term.levels), len(term.effects), rng) @ root.T, n_traits)
+
+
+def _residual_values(design: Design, sigma: Array, rng: np.random.Generator) -> Array:
+    """Residuals (n, t) with covariance `sigma` among the effects."""
+    m = len(design.residual.effects)
+    standard: Array = rng.standard_normal((len(design.units), m))
+    return design.residual.spread(standard @ _root(RESIDUAL, sigma, m).T)
 
 
 def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
@@ -177,7 +183,7 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
     values = design.fixed.fitted / design.scale + design.fixed.X @ solution.fixed
     for term, sigma in zip(design.terms, fit.sigmas, strict=False):
         values += _term_values(term, _root(term.name, sigma, len(term.effects)), t, rng)
-    values += rng.standard_normal(values.shape) @ _root(RESIDUAL, fit.sigmas[-1], t).T
+    values += _residual_values(design, fit.sigmas[-1], rng)
     return np.asarray(np.where(design.observed, values * design.scale, np.nan))
 
 

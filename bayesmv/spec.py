@@ -100,6 +100,10 @@ class ModelSpec:
         Random terms.
     residual
         Covariance structure of the residuals among the traits of a unit.
+    residual_by
+        Column of groups of units with residual covariances of their own, ``at(site):us(trait):units``.
+    weights
+        Column of known weights: the residual covariance of a unit is divided by its weight.
     unit
         Column that identifies the units; None takes each row as a unit.
     genetic
@@ -126,6 +130,8 @@ class ModelSpec:
     fixed: tuple[FixedTerm, ...] = (FixedTerm(formula="1"),)
     random: tuple[RandomTerm, ...] = ()
     residual: str = "us"
+    residual_by: str | None = None
+    weights: str | None = None
     unit: str | None = None
     genetic: Genetic | None = None
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
@@ -150,6 +156,7 @@ class ModelSpec:
         *,
         random: str = "",
         residual: str | None = None,
+        weights: str | None = None,
         unit: str | None = None,
         genetic: Genetic | None = None,
         priors: Mapping[str, CovariancePrior] | None = None,
@@ -165,8 +172,8 @@ class ModelSpec:
         random
             Random terms, ``us(trait):Block + us(trait):Family``.
         residual
-            ``us(trait):units`` (the default) or another structure.
-        unit, genetic, priors, matrices, constraints
+            ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
+        weights, unit, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
         Raises
@@ -184,11 +191,14 @@ class ModelSpec:
             raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
         left, right = formula.split("~")
         traits = tuple(split_top(left, "+"))
+        structure, by = ("us", None) if residual is None else parse_residual(residual, len(traits))
         return cls(
             traits=traits,
             fixed=parse_fixed(right),
             random=parse_random(random, len(traits)),
-            residual="us" if residual is None else parse_residual(residual, len(traits)),
+            residual=structure,
+            residual_by=by,
+            weights=weights,
             unit=unit,
             genetic=genetic,
             priors=dict(priors or {}),
@@ -221,6 +231,7 @@ class ModelSpec:
         check_values(values, path)
         n_traits = len(values["traits"])
         genetic = values.get("genetic")
+        residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)
         priors = {
             term: CovariancePrior.from_mapping(as_table(prior, f"priors.{term}"), term)
             for term, prior in values.get("priors", {}).items()
@@ -229,7 +240,9 @@ class ModelSpec:
             traits=tuple(values["traits"]),
             fixed=parse_fixed(values.get("fixed", "1")),
             random=parse_random(values.get("random", ""), n_traits),
-            residual=parse_residual(values.get("residual", "us(trait):units"), n_traits),
+            residual=residual,
+            residual_by=by,
+            weights=values.get("weights"),
             unit=values.get("unit"),
             genetic=None if genetic is None else read_genetic(genetic),
             priors=priors,
@@ -257,6 +270,7 @@ class ModelSpec:
             "fixed": self.fixed_formula,
             "random": self.random_formula,
             "residual": self.residual_formula,
+            "weights": self.weights,
         }
         lines = [f"{key} = {toml_value(value)}" for key, value in entries.items() if value not in (None, "")]
         tables: dict[str, Mapping[str, Any]] = {}
@@ -284,7 +298,8 @@ class ModelSpec:
     @property
     def residual_formula(self) -> str:
         """The residual as written in a formula."""
-        return f"{trait_prefix(self.residual, None)}:units"
+        groups = "" if self.residual_by is None else f"at({self.residual_by}):"
+        return f"{groups}{trait_prefix(self.residual, None)}:units"
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
         """Return the same model with some priors replaced."""

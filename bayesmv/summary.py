@@ -198,9 +198,9 @@ def same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
 
 
 def layouts(source: RemlFit | xr.DataTree) -> dict[str, Layout]:
-    """How the effects of each random term make up a record."""
+    """How the effects of each random term, and of grouped residuals, make up a record."""
     if isinstance(source, RemlFit):
-        return {term.name: term.layout for term in source.design.terms}
+        return source.design.layouts
     return {name: Layout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
 
 

@@ -32,7 +32,7 @@ LAYERS = (
         "reshape",
     },
     {"formula", "spec"},
-    {"relationship", "fixed", "records", "layout", "terms", "design", "identifiability"},
+    {"relationship", "fixed", "records", "layout", "terms", "residuals", "design", "identifiability"},
     {"likelihood"},
     {"reml", "builders"},
     {

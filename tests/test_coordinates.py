@@ -38,7 +38,7 @@ def points(draw, largest: float = 3.0):
     if unit is None:
         return Coordinates(np.array(anchor)), x
     alone = [d for d in scales if anchor.count(d) == 1]
-    x[alone] = np.abs(x[alone])  # a folded scale of -x is that of x but for its sign
+    x[alone] = 0.05 + np.abs(x[alone])  # a folded scale of -x is that of x but for its sign
     return PlanarCoordinates(np.array(anchor), unit), x
 
 

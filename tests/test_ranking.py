@@ -56,6 +56,15 @@ def test_compare_models__not_nested_models_have_no_test(fits):
     assert frame["p_value"].isna().all()
 
 
+def test_compare_models__residuals_by_group_have_no_boundary(fits):
+    data = DATA.assign(site=np.where(np.arange(len(DATA)) % 2, "n", "s"))
+    frame = compare_models(
+        {"alike": fits["no family"], "by site": fitted("us(trait):block", data, residual="at(site):us(trait):units")}
+    ).set_index("model")
+    assert (frame.loc["by site", "against"], frame.loc["by site", "df"]) == ("alike", 3)
+    assert frame.loc["by site", "reference"].startswith("chi-square on 3 df")
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [

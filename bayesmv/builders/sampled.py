@@ -40,8 +40,8 @@ def sampled_model(design: Design, priors: Mapping[str, CovariancePrior]) -> pm.M
         mean = _fixed_part(design)
         for term in design.terms:
             mean = mean + _spread(term, _effects(design, term, factors[term.name]), len(design.traits))
-        for traits, units in missing_patterns(design.observed):
-            _add_records(design, traits, units, mean, factors[dims.RESIDUAL])
+        for traits, group, units in record_classes(design):
+            _add_records(design, traits, group, units, mean, factors[dims.RESIDUAL])
     return model
 
 
@@ -106,38 +106,45 @@ def _product(left: sparse.csr_array | sparse.csc_array, right: Any) -> Any:
     return structured_dot(sparse.csr_matrix(left), right)
 
 
-def missing_patterns(
-    observed: npt.NDArray[np.bool_],
-) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Yield the traits of every missing pattern and the units that have it, from observed (n, t)."""
-    patterns, pattern_of = np.unique(observed, axis=0, return_inverse=True)
-    for p, seen in enumerate(patterns):
-        yield np.flatnonzero(seen), np.flatnonzero(pattern_of.reshape(-1) == p)
+def record_classes(
+    design: Design,
+) -> Iterator[tuple[npt.NDArray[np.intp], int, npt.NDArray[np.intp]]]:
+    """Yield traits recorded, residual group and units of all units that have these in common."""
+    keys = np.column_stack([design.observed, design.residual.group])
+    classes, class_of = np.unique(keys, axis=0, return_inverse=True)
+    for p, key in enumerate(classes):
+        yield np.flatnonzero(key[:-1]), int(key[-1]), np.flatnonzero(class_of.reshape(-1) == p)
 
 
-def records_name(traits: list[str]) -> str:
-    """Observed variable of the units on which just these traits were recorded, ``records_bden+veloc``."""
-    return f"records_{'+'.join(traits)}"
+def records_name(design: Design, traits: npt.NDArray[np.intp], group: int = 0) -> str:
+    """Observed variable of the units of a group with just these traits, ``records_bden+veloc``, ``records_bden_A``."""
+    label = f"_{design.residual.groups[group]}" if design.residual.groups else ""
+    return f"records_{'+'.join(design.traits[t] for t in traits)}{label}"
 
 
-def _add_records(design: Design, traits: npt.NDArray[np.intp], units: npt.NDArray[np.intp], mean: Any, L: Any) -> None:
-    """Add the records of one missing pattern, (units, traits), deviations from least squares in phenotypic sd."""
-    complete = len(traits) == len(design.traits)
-    chol = L if complete else pt.linalg.cholesky((L @ L.T)[np.ix_(traits, traits)])
-    at = np.ix_(units, traits)
+def _add_records(
+    design: Design, traits: npt.NDArray[np.intp], group: int, units: npt.NDArray[np.intp], mean: Any, L: Any
+) -> None:
+    """Add the records of one class, (units, traits), deviations from least squares in phenotypic sd, times √weight."""
+    own = design.residual.places(group)[traits]
+    chol = L if len(own) == len(design.residual.effects) else pt.linalg.cholesky((L @ L.T)[np.ix_(own, own)])
+    at, root = np.ix_(units, traits), np.sqrt(design.residual.weights)[units, None]
+    name = records_name(design, traits, group)
     pm.MvNormal(
-        records_name([design.traits[t] for t in traits]),
-        mu=mean[at],
+        name,
+        mu=root * mean[at],
         chol=chol,
-        observed=design.working_response[at],
-        dims=_record_dims(design, traits, units),
+        observed=root * design.working_response[at],
+        dims=_record_dims(design, name, traits, units),
     )
 
 
-def _record_dims(design: Design, traits: npt.NDArray[np.intp], units: npt.NDArray[np.intp]) -> tuple[str, str]:
+def _record_dims(
+    design: Design, name: str, traits: npt.NDArray[np.intp], units: npt.NDArray[np.intp]
+) -> tuple[str, str]:
     """Dimensions ``unit`` and ``trait`` where the pattern has them all, else dimensions of the pattern's own."""
     labels = [design.traits[t] for t in traits]
-    unit, trait, name = dims.UNIT, dims.TRAIT, records_name(labels)
+    unit, trait = dims.UNIT, dims.TRAIT
     model = pm.modelcontext(None)
     if len(units) < len(design.units):
         unit = f"{name}_{dims.UNIT}"

@@ -35,6 +35,7 @@ from bayesmv.covariance.scaled import (
     ScaledCorrelation,
     UniformCorrelation,
 )
+from bayesmv.covariance.separate import Separate
 from bayesmv.covariance.toeplitz import HeterogeneousToeplitz, Toeplitz
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "ScaledCorrelation",
     "ScaledIdentity",
     "ScaledMatrix",
+    "Separate",
     "Toeplitz",
     "UniformCorrelation",
     "Unstructured",

@@ -186,6 +186,10 @@ class CovarianceStructure(ABC):
         angles = (self.anchor == ANGLE) & (np.abs(np.cos(theta)) < _EDGE)
         return np.asarray(angles | (self.positive & (theta == 0.0)))
 
+    def pivoted(self, sigma: Array) -> CovarianceStructure:
+        """Return the structure with the rows of its factor in the order of their pivots at `sigma` (m, m)."""
+        return self
+
     def rescaled(self, scale: Array) -> CovarianceStructure:
         """Return the structure of effects divided by `scale` (m,), for those that hold given matrices or values."""
         return self

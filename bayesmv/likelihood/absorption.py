@@ -8,6 +8,8 @@ If a single unit bears on it, m_i goes into the covariance of that unit's record
 load of the level on the traits, and the unit bears on the levels j instead: the equations have no level i, and the
 likelihood is the same. Units with the same recorded traits and the same A are a *class*, with one V for all.
 
+Units with known weights w have all their equations multiplied by √w, so that R is the same for all.
+
 Source: Quaas & Pollak (1980), J. Anim. Sci. 51:1277-1287 (reduced animal model).
 """
 
@@ -107,6 +109,7 @@ def reduce_design(design: Design, fewest: int | None = FEWEST) -> Reduced:
     fewest
         Fewest units of a class with absorbed levels; None absorbs nothing.
     """
+    design = replace(design, terms=tuple(_weighted(term, design.residual.weights) for term in design.terms))
     chosen = [_candidates(term) if fewest is not None else np.zeros(0, dtype=np.int64) for term in design.terms]
     parts = _parts(design, chosen)
     rare = _rare_units(design, parts, fewest or 0)
@@ -115,6 +118,14 @@ def reduce_design(design: Design, fewest: int | None = FEWEST) -> Reduced:
     classes, class_of = _classes(design, _parts(design, chosen))
     terms = tuple(_without(term, gone) for term, gone in zip(design.terms, absorbed, strict=True))
     return Reduced(terms=terms, absorbed=absorbed, classes=classes, class_of=class_of)
+
+
+def _weighted(term: TermDesign, weights: Array) -> TermDesign:
+    """Return the term with the equations of the units multiplied by the roots of their weights."""
+    if (weights == 1.0).all():
+        return term
+    root = sparse.diags_array(np.sqrt(weights))
+    return replace(term, incidences=tuple(sparse.csr_array(root @ Z) for Z in term.incidences))
 
 
 def _precision(term: TermDesign) -> sparse.csr_array:
@@ -169,7 +180,7 @@ class _Parts(NamedTuple):
 
 def _parts(design: Design, chosen: list[Ints]) -> _Parts:
     t = len(design.traits)
-    m = max([t, *(len(term.effects) for term in design.terms)])
+    m = max([t, len(design.residual.effects), *(len(term.effects) for term in design.terms)])
     units, kinds, blocks, matrices = [], [], [], [np.zeros((0, t, m))]
     first = 0
     for k, (term, levels) in enumerate(zip(design.terms, chosen, strict=True)):
@@ -195,31 +206,40 @@ def _kinds_of_units(n: int, parts: _Parts) -> list[tuple[int, ...]]:
     return out
 
 
-def _group(design: Design, parts: _Parts) -> tuple[Ints, list[tuple[npt.NDArray[np.bool_], tuple[int, ...]]]]:
-    """Class of every unit, and the recorded traits and kinds of parts of every class."""
+class _Class(NamedTuple):
+    """Recorded traits, residual group and kinds of absorbed levels of some units."""
+
+    observed: npt.NDArray[np.bool_]
+    group: int
+    kinds: tuple[int, ...]
+
+
+def _group(design: Design, parts: _Parts) -> tuple[Ints, list[_Class]]:
+    """Class of every unit, and the classes."""
     patterns, pattern_of = np.unique(design.observed, axis=0, return_inverse=True)
-    keys = list(zip(pattern_of.reshape(-1).tolist(), _kinds_of_units(len(pattern_of), parts), strict=True))
+    kinds = _kinds_of_units(len(design.observed), parts)
+    keys = list(zip(pattern_of.reshape(-1).tolist(), design.residual.group.tolist(), kinds, strict=True))
     number = {key: c for c, key in enumerate(sorted(set(keys)))}
     class_of = np.array([number[key] for key in keys], dtype=np.int64)
-    return class_of, [(patterns[p], kinds) for p, kinds in number]
+    return class_of, [_Class(patterns[p], g, kinds) for p, g, kinds in number]
 
 
 def _rare_units(design: Design, parts: _Parts, fewest: int) -> Ints:
     """Units with absorbed levels whose class is small."""
     class_of, classes = _group(design, parts)
-    rare = np.array([bool(kinds) for _, kinds in classes]) & (np.bincount(class_of) < fewest)
+    rare = np.array([bool(c.kinds) for c in classes]) & (np.bincount(class_of) < fewest)
     return np.flatnonzero(rare[class_of]).astype(np.int64)
 
 
 def _classes(design: Design, parts: _Parts) -> tuple[Classes, Ints]:
     class_of, classes = _group(design, parts)
-    t, m = parts.matrix.shape[1:]
-    residual = len(design.terms)
-    begin = np.cumsum([0, *(1 + len(kinds) for _, kinds in classes)]).astype(np.int64)
-    blocks = [b for _, kinds in classes for b in (residual, *parts.block[list(kinds)])]
-    matrices = [A for _, kinds in classes for A in (np.eye(t, m), *parts.matrix[list(kinds)])]
+    m, residual = parts.matrix.shape[2], len(design.terms)
+    begin = np.cumsum([0, *(1 + len(c.kinds) for c in classes)]).astype(np.int64)
+    blocks = [b for c in classes for b in (residual, *parts.block[list(c.kinds)])]
+    own = [np.eye(m)[design.residual.places(c.group)] for c in classes]
+    matrices = [A for c, choice in zip(classes, own, strict=True) for A in (choice, *parts.matrix[list(c.kinds)])]
     return Classes(
-        observed=np.array([observed for observed, _ in classes]),
+        observed=np.array([c.observed for c in classes]),
         units=np.bincount(class_of).astype(np.int64),
         begin=begin,
         block=np.array(blocks, dtype=np.int64),
@@ -255,3 +275,20 @@ def _marginal(relationship: Relationship, gone: Absorbed) -> Relationship:
         log_determinant=relationship.log_determinant - float(np.log(gone.variance).sum()),
         diagonal=relationship.diagonal[gone.kept],
     )
+
+
+def passed_on(term: TermDesign, gone: Absorbed, weighted: Array) -> Array:
+    """d_i (Z'Py)_i of the absorbed levels, (levels, m), from Py (n, t): ``u_i = Σ_j w_ij u_j + Σ d_i (Z'Py)_i``."""
+    passed = np.zeros((len(gone.levels), len(term.effects)))
+    for c, incidence in enumerate(term.incidences):
+        mine = term.load_of == c
+        passed[:, mine] = incidence[:, gone.levels].T @ weighted[:, term.trait_of[mine]]
+    return np.asarray(gone.variance[:, None] * passed)
+
+
+def expand(gone: Absorbed, kept: Array, own: Array) -> Array:
+    """Effects of all levels (q, m), from those of the levels kept and the own part of those absorbed."""
+    out = np.empty((len(gone.kept) + len(gone.levels), kept.shape[1]))
+    out[gone.kept] = kept
+    out[gone.levels] = gone.regression @ kept + own
+    return out

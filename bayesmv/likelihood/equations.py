@@ -136,7 +136,7 @@ def build_equations(design: Design, fewest: int | None = FEWEST) -> Equations:
     """
     reduced = reduce_design(design, fewest)
     design = replace(design, terms=reduced.terms)
-    fixed_scale = _column_size(design.fixed.X)
+    fixed_scale = _column_size(_weighted_fixed(design))
     node_first, node_size = _nodes(design)
     loads = _loads(design, node_first, fixed_scale)
     rows, cols, slot, weight, slots = _cross_products(design, loads, reduced, node_first)
@@ -160,6 +160,11 @@ def build_equations(design: Design, fewest: int | None = FEWEST) -> Equations:
     )
 
 
+def _weighted_fixed(design: Design) -> sparse.csc_array:
+    """X with its rows multiplied by the roots of the weights of the units."""
+    return sparse.csc_array(sparse.diags_array(np.sqrt(design.residual.weights)) @ design.fixed.X)
+
+
 def _column_size(X: sparse.csc_array) -> Array:
     """Root mean square of each column, 1 for empty ones: keeps the equations well scaled."""
     size = np.sqrt(np.asarray(X.multiply(X).sum(axis=0)).reshape(-1) / max(X.shape[0], 1))
@@ -180,14 +185,14 @@ def _loads(design: Design, node_first: Ints, fixed_scale: Array) -> tuple[Load, 
     for k, term in enumerate(design.terms):
         loads += _random_loads(term, k, int(node_first[k]), n_nodes)
     none = np.zeros(0, dtype=np.int64)
-    for j, y in enumerate(design.working_response.T):
+    for j, y in enumerate((np.sqrt(design.residual.weights)[:, None] * design.working_response).T):
         loads.append(Load(-1, np.eye(len(design.traits))[:, [j]], none, none, _place(y[:, None], n_nodes - 1, n_nodes)))
     return tuple(loads)
 
 
 def _fixed_loads(design: Design, fixed_scale: Array, n_nodes: int) -> list[Load]:
     """One load for each set of traits for which some covariates are fitted."""
-    X, present = design.fixed.X, design.fixed.present
+    X, present = _weighted_fixed(design), design.fixed.present
     none = np.zeros(0, dtype=np.int64)
     loads = []
     for traits in np.unique(present[present.any(axis=1)], axis=0):

@@ -87,8 +87,9 @@ class LeaveOut(MixedModelLikelihood):
         self.block_of = block_of
         self.units = _members(block_of)
         self.records = np.array([design.observed[units].sum() for units in self.units])
-        log_unit = np.array([(design.observed[units] @ np.log(design.scale)).sum() for units in self.units])
-        self._constants = 0.5 * self.records * np.log(2.0 * np.pi) + log_unit
+        log_unit = np.log(design.scale) - 0.5 * np.log(design.residual.weights)[:, None]  # unit of √w y
+        log_units = np.array([np.sum(log_unit[units], where=design.observed[units]) for units in self.units])
+        self._constants = 0.5 * self.records * np.log(2.0 * np.pi) + log_units
         if self.records.max(initial=0) > LARGEST:
             raise SpecError(
                 f"a block of {self.records.max()} records is too large to leave out at once (at most {LARGEST}); "

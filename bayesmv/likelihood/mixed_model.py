@@ -10,6 +10,7 @@ import numpy as np
 
 from bayesmv.covariance import Array, packed_rows, unit_components
 from bayesmv.design import Design, TermDesign
+from bayesmv.likelihood.absorption import expand, passed_on
 from bayesmv.likelihood.cholesky import solve_lower, solve_upper, workspace
 from bayesmv.likelihood.equations import Equations, Load, build_equations
 from bayesmv.likelihood.kernels import evaluate, solve_augmented
@@ -79,6 +80,11 @@ class MixedModelLikelihood:
         self._work = workspace(self.equations.symbolic)
         self._small = _allocate(design, self.equations)
         self._constant = _constant(design, self.equations)
+
+    @property
+    def _roots(self) -> Array:
+        """√w of the units, (n,)."""
+        return np.sqrt(self.design.residual.weights)
 
     @property
     def _terms(self) -> tuple[TermDesign, ...]:
@@ -154,9 +160,9 @@ class MixedModelLikelihood:
         np.linalg.LinAlgError
             If R is singular.
         """
-        solution = self._solve(sigmas)
+        solution, gone = self._solve(sigmas), self.equations.reduced.absorbed
         Py = self._weight(self._residuals(solution))
-        expanded = [self._expand(k, U, self._passed_on(k, Py) @ sigmas[k]) for k, U in enumerate(solution.random)]
+        expanded = [expand(gone[k], U, self._passed_on(k, Py) @ sigmas[k]) for k, U in enumerate(solution.random)]
         return Solution(solution.fixed, expanded)
 
     def _solve(self, sigmas: Sequence[Array]) -> Solution:
@@ -166,21 +172,7 @@ class MixedModelLikelihood:
         return self._unpack(-self._small.solution, sigmas)
 
     def _passed_on(self, k: int, Py: Array) -> Array:
-        """d_i (Z'Py)_i of the absorbed levels of term k, (levels, m)."""
-        term, gone = self.design.terms[k], self.equations.reduced.absorbed[k]
-        passed = np.zeros((len(gone.levels), len(term.effects)))
-        for c, incidence in enumerate(term.incidences):
-            mine = term.load_of == c
-            passed[:, mine] = incidence[:, gone.levels].T @ Py[:, term.trait_of[mine]]
-        return np.asarray(gone.variance[:, None] * passed)
-
-    def _expand(self, k: int, kept: Array, own: Array) -> Array:
-        """All levels from those kept and the own part of those absorbed, (q, m)."""
-        gone = self.equations.reduced.absorbed[k]
-        out = np.empty((len(self.design.terms[k].levels), kept.shape[1]))
-        out[gone.kept] = kept
-        out[gone.levels] = gone.regression @ kept + own
-        return out
+        return passed_on(self.design.terms[k], self.equations.reduced.absorbed[k], self._roots[:, None] * Py)
 
     def draw(self, sigmas: Sequence[Array], rng: np.random.Generator) -> Solution:
         """Draw fixed and random effects from N(θ̂, C⁻¹), their exact distribution given the covariances."""
@@ -261,11 +253,11 @@ class MixedModelLikelihood:
         out[rows] += values[nodes]
 
     def _residuals(self, solution: Solution) -> Array:
-        """ê of the scaled records, 0 where not recorded, (n, t)."""
-        fitted = self.design.fixed.X @ solution.fixed
+        """√w (y - Xb - Zu) of the scaled records, 0 where not recorded, (n, t)."""
+        left = self._roots[:, None] * (self.design.working_response - self.design.fixed.X @ solution.fixed)
         for term, U in zip(self._terms, solution.random, strict=True):
-            fitted += spread(term, U, len(self.design.traits))
-        return np.asarray(np.where(self.design.observed, self.design.working_response - fitted, 0.0))
+            left -= spread(term, U, len(self.design.traits))  # their incidences are weighted
+        return np.asarray(np.where(self.design.observed, left, 0.0))
 
     def _weight(self, F: Array) -> Array:
         """V⁻¹ f, V the covariance of the records of a unit, for unit-wise arrays (n, t, …)."""
@@ -277,13 +269,13 @@ class MixedModelLikelihood:
 
     def _working_variates(self, sigmas: Sequence[Array], solution: Solution) -> Array:
         """V_i P y of every component, (n, t, components)."""
-        Py = self._weight(self._residuals(solution))
+        Py, gone = self._weight(self._residuals(solution)), self.equations.reduced.absorbed
         parts = []
         for k, (term, U) in enumerate(zip(self.design.terms, solution.random, strict=True)):
             F = clipped_factor(sigmas[k])
-            KZPy = self._expand(k, np.linalg.solve(F @ F.T, U.T).T, self._passed_on(k, Py))
-            parts += [spread(term, KZPy @ E, Py.shape[1]) for E in unit_components(len(F))]
-        parts += [Py @ E for E in unit_components(Py.shape[1])]
+            KZPy = expand(gone[k], np.linalg.solve(F @ F.T, U.T).T, self._passed_on(k, Py))
+            parts += [self._roots[:, None] * spread(term, KZPy @ E, Py.shape[1]) for E in unit_components(len(F))]
+        parts += self.design.residual.derivatives(Py)
         return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
 
     def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
@@ -300,13 +292,13 @@ class MixedModelLikelihood:
         for load, out in zip(self.equations.loads, self._small.loads, strict=True):
             if load.term >= 0:
                 out[load.traits, : factors[load.term].shape[1]] = factors[load.term][load.effects]
-        if np.linalg.eigvalsh(sigmas[-1])[-1] < RESIDUAL_FLOOR:
-            return np.inf
         classes = self.equations.reduced.classes
         log_V = 0.0
         for p, seen in enumerate(classes.observed):
             V = self._class_covariance(p, factors, sigmas[-1])[np.ix_(seen, seen)]
             values, vectors = np.linalg.eigh(V)
+            if values[-1] < RESIDUAL_FLOOR:
+                return np.inf
             values = np.maximum(values, RESIDUAL_FLOOR)
             self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
             log_V += float(classes.units[p] * np.sum(np.log(values)))
@@ -315,7 +307,7 @@ class MixedModelLikelihood:
     def _class_covariance(self, p: int, factors: Sequence[Array], R: Array) -> Array:
         """V of class p, (t, t)."""
         classes = self.equations.reduced.classes
-        V = np.zeros_like(R)
+        V = np.zeros((len(self.design.traits),) * 2)
         for e in range(classes.begin[p], classes.begin[p + 1]):
             k = classes.block[e]
             A = classes.matrix[e]
@@ -395,4 +387,5 @@ def _constant(design: Design, equations: Equations) -> float:
         if term.relationship is not None
     )
     log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
-    return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X) + design.log_jacobian)
+    log_W = design.observed.sum(axis=1) @ np.log(design.residual.weights)
+    return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X - log_W) + design.log_jacobian)

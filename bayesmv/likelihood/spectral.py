@@ -49,6 +49,8 @@ def obstacle(design: Design) -> str | None:
 def structural_obstacle(design: Design) -> str | None:
     """Return what but missing records keeps the spectral engine from serving a design."""
     present, terms = design.fixed.present, design.terms
+    if not design.residual.plain:
+        return "residuals have groups or weights"
     if len(terms) != 1:
         return f"there are {len(terms)} random terms, not one"
     if terms[0].effects != design.traits or len(terms[0].incidences) != 1:

@@ -55,6 +55,8 @@ def obstacle(design: Design) -> str | None:
     q = sum(len(term.levels) for term in design.terms)
     if q == 0:
         return "there are no random terms"
+    if not design.residual.plain:
+        return "residuals have groups or weights"
     if not design.complete:
         return f"{(~design.observed).sum()} records are missing"
     if not _same_for_all_traits(design):

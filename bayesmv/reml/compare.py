@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesmv.covariance import contains
+from bayesmv.covariance import Separate, contains
 from bayesmv.design import Design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.reml.fit import RemlFit
-from bayesmv.reml.mixture import Cone, added, changed, grown, together, vanishes
+from bayesmv.reml.mixture import Cone, added, changed, grown, parted, together, vanishes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,9 @@ def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
             yield added(large)
             continue
         small = a.blocks.structures[a.names.index(name)]
-        if a.effects_of(name) != b.effects_of(name):
+        if isinstance(large, Separate) and not isinstance(small, Separate):
+            yield parted(large.parts, small)
+        elif a.effects_of(name) != b.effects_of(name):
             yield grown(large, small)
         elif large.n_parameters > small.n_parameters:
             yield changed(large, small, a.effect_scale(name) / b.effect_scale(name))
@@ -112,7 +114,7 @@ def _contains(full: Design, null: Design, name: str) -> bool:
 def _contains_some(full: Design, null: Design, name: str) -> bool:
     """Whether a term of the smaller model is one of the larger with some effects missing, such as maternal ones."""
     if name == RESIDUAL:
-        return False
+        return _contains_groups(full, null)
     here, there = full.term(name).identities, null.term(name).identities
     if not set(there) <= set(here):
         return False
@@ -123,6 +125,12 @@ def _contains_some(full: Design, null: Design, name: str) -> bool:
     whole = np.zeros((len(here), len(here)))
     whole[np.ix_(at, at)] = sigma * np.outer(scale, scale)
     return np.allclose(large.matrix(large.from_matrix(whole)), whole)
+
+
+def _contains_groups(full: Design, null: Design) -> bool:
+    """Whether residuals with groups contain those that are alike in all groups."""
+    large, small = full.residual.structure, null.residual.structure
+    return not null.residual.groups and isinstance(large, Separate) and all(contains(s, small) for s in large.parts)
 
 
 def check_comparable(a: RemlFit, b: RemlFit) -> None:

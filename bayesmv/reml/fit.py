@@ -348,7 +348,7 @@ def _start(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mappin
     """θ at the start values given, or at an even split of the phenotypic variances."""
     share = 0.5 / max(len(design.terms), 1)
     default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
-    default[design.names[-1]] = np.diag((0.5 if design.terms else 1.0) * design.scale**2)
+    default[design.names[-1]] = np.diag((0.5 if design.terms else 1.0) * design.effect_scale(design.names[-1]) ** 2)
     given = start.covariances if isinstance(start, RemlFit) else dict(start or {})
     strangers = [name for name in given if name not in default]
     if strangers and not isinstance(start, RemlFit):

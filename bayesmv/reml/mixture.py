@@ -15,7 +15,7 @@ Statist. 40:549-567 (the bound).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -106,6 +106,14 @@ def changed(large: CovarianceStructure, small: CovarianceStructure, unit: Array)
         return Cone(free=d, exact=False)
     one_more = small.max_rank == large.size - 1 and contains(large, structure("us", large.size))
     return Cone(free=d - 1, variances=1, exact=one_more)
+
+
+def parted(parts: Sequence[CovarianceStructure], small: CovarianceStructure) -> Cone:
+    """Cone of residuals with a structure in each group of units, alike in the null: no variance is new."""
+    cones = [changed(part, small, np.ones(small.size)) for part in parts]
+    regular = all(c.exact and not c.variances for c in cones)
+    free = sum(small.n_parameters + c.free + c.variances for c in cones) - small.n_parameters
+    return Cone(free=free, exact=regular)
 
 
 def vanishes(large: CovarianceStructure) -> bool:

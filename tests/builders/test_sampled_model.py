@@ -9,7 +9,7 @@ from structured import StructuredDense, structured_case
 from bayesmv import dims
 from bayesmv.builders import build_model
 from bayesmv.builders.root import RelationshipRoot
-from bayesmv.builders.sampled import missing_patterns
+from bayesmv.builders.sampled import record_classes
 from bayesmv.posterior import log_posterior
 from bayesmv.priors import CovariancePrior, HalfStudentT
 
@@ -181,10 +181,15 @@ def test_sampled_model__effects_are_zero_at_the_initial_point():
     assert not values["block_effect"].any()
 
 
-def test_missing_patterns__partition_the_units():
-    observed = np.array([[1, 1], [0, 1], [1, 1], [1, 0]], dtype=bool)
-    found = [(traits.tolist(), units.tolist()) for traits, units in missing_patterns(observed)]
-    assert found == [([1], [1]), ([0], [3]), ([0, 1], [0, 2])]
+def test_record_classes__partition_the_units():
+    class Some:
+        observed = np.array([[1, 1], [0, 1], [1, 1], [1, 0], [1, 1]], dtype=bool)
+
+        class residual:
+            group = np.array([0, 0, 0, 0, 1])
+
+    found = [(traits.tolist(), group, units.tolist()) for traits, group, units in record_classes(Some)]
+    assert found == [([1], 0, [1]), ([0], 0, [3]), ([0, 1], 0, [0, 2]), ([0, 1], 1, [4])]
 
 
 # ---------------------------------------------------------------- the root of a relationship

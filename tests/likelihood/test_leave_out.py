@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from oracles import RANDOM, Dense, all_patterns, random_case, simple_case
 from structured import StructuredDense, structured_case
+from test_residuals import dense_loglik, design_of, matrices, records, scaled
 
 from bayesmv.errors import DataError, SpecError
 from bayesmv.likelihood import leave_out
@@ -64,6 +65,21 @@ def test_log_density__single_and_several_units_agree():
     alone = LeaveOut(case.design, np.arange(24)).log_density(sigmas)
     paired = np.minimum(np.arange(24), 22)
     np.testing.assert_allclose(LeaveOut(case.design, paired).log_density(sigmas)[:22], alone[:22], atol=1e-10)
+
+
+@pytest.mark.parametrize("by", [None, "fam"])
+@pytest.mark.parametrize("weights", [None, "w"])
+def test_log_density__of_residual_groups_and_weighted_records(weights, by):
+    data = records()
+    data = data[data[["a", "b"]].notna().any(axis=1)].reset_index(drop=True)
+    design = design_of(weights=weights, data=data)
+    family, residuals, whole = matrices(design)
+    block_of = np.arange(len(data)) if by is None else pd.factorize(data[by])[0]
+    found = LeaveOut(design, block_of).log_density(scaled(design, family, whole))
+    full = dense_loglik(design, data, family, residuals)
+    for b in (0, 5, block_of.max()):
+        part = dense_loglik(design, data[block_of != b], family, residuals)
+        assert found[b] == pytest.approx(full - part, abs=1e-8)
 
 
 def test_log_density__units_in_no_block():
