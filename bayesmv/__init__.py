@@ -15,7 +15,9 @@ from bayesmv.loadings import factor_loadings
 from bayesmv.pedigree import Pedigree
 from bayesmv.plots import plot_comparison, plot_correlations, plot_trajectory
 from bayesmv.posterior import log_posterior
+from bayesmv.predictive import PredictiveDensity, predictive_density
 from bayesmv.priors import CovariancePrior, HalfStudentT
+from bayesmv.ranking import compare_models
 from bayesmv.relationship import Relationship
 from bayesmv.reml import LikelihoodRatio, RemlFit, blup, fit_reml, likelihood_ratio
 from bayesmv.reshape import widen
@@ -35,6 +37,7 @@ __all__ = [
     "ModelSpec",
     "Pedigree",
     "PedigreeError",
+    "PredictiveDensity",
     "Relationship",
     "RemlFit",
     "SpecError",
@@ -43,6 +46,7 @@ __all__ = [
     "breeding_values",
     "build_design",
     "build_model",
+    "compare_models",
     "compare_reml",
     "convergence",
     "correlation_matrix",
@@ -61,6 +65,7 @@ __all__ = [
     "plot_comparison",
     "plot_correlations",
     "plot_trajectory",
+    "predictive_density",
     "published_table",
     "sample",
     "simulate_model",

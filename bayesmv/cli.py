@@ -1,9 +1,8 @@
-"""The command line: ``bayesmv check | reml | sample | compare | curves | simulate`` on a model file."""
+"""The command line: ``bayesmv check | reml | sample | compare | rank | curves | simulate`` on a model file."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 import warnings
@@ -219,6 +218,32 @@ def compare(
 
 
 @app.command()
+def rank(
+    models: Annotated[
+        list[Path], typer.Argument(help="Model file (TOML); two or more, of the same data.", show_default=False)
+    ],
+    data: Data = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Put several models of the same records side by side: likelihood, AIC, BIC, likelihood-ratio tests."""
+    from bayesmv.io import load_design
+    from bayesmv.ranking import compare_models
+    from bayesmv.report import models_report
+
+    check_format(as_json, as_csv)
+    fits = [_fit(load_design(path, data)) for path in models]
+    frame = compare_models(fits)
+    if as_json:
+        echo_json(records({"models": frame}, None))
+    elif as_csv:
+        typer.echo(frame.to_csv(index=False), nl=False)
+    else:
+        show(models_report(frame))
+    _exit_if(not all(fit.converged for fit in fits))
+
+
+@app.command()
 def curves(
     model: Model,
     data: Data = None,
@@ -310,7 +335,7 @@ def _comparison(
     from rich.text import Text
 
     from bayesmv.diagnostics import convergence
-    from bayesmv.report import comparison_report, convergence_report, parameter_report
+    from bayesmv.report import comparison_report, convergence_report, parameter_report, priors_in_words
     from bayesmv.summary import genetic_parameters
 
     parts: list[RenderableType] = [Text(f"{design.spec.title or design.spec.name}: {design.spec}")]
@@ -320,20 +345,9 @@ def _comparison(
         named = f"{design.spec.genetic.term} ({design.spec.genetic.relationship})"
         parts.append(parameter_report(f"Genetic parameters of {named}, REML", genetic_parameters(fit)))
         parts.append(parameter_report(f"Genetic parameters of {named}, posterior", genetic_parameters(trace)))
-    parts += [Text(f"prior of {n}: {p}") for n, p in _priors(trace).items()]
+    parts += [Text(f"prior of {n}: {p}") for n, p in priors_in_words(trace).items()]
     parts.append(Text(f"REML logLik {fit.loglik:.3f}, {fit.engine.name} engine; {seconds:.1f} s in all"))
     return [*parts, convergence_report(convergence(trace))]
-
-
-def _priors(trace: xr.DataTree) -> dict[str, str]:
-    """Say each prior once, with the terms that share it."""
-    from bayesmv.priors import CovariancePrior
-
-    words: dict[str, list[str]] = {}
-    structures = json.loads(trace.attrs["structures"])
-    for name, entry in json.loads(trace.attrs["priors"]).items():
-        words.setdefault(CovariancePrior.from_mapping(entry, name).describe(structures[name]), []).append(name)
-    return {", ".join(names): prior for prior, names in words.items()}
 
 
 def _posterior_components(frame: pd.DataFrame) -> RenderableType:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +16,7 @@ from bayesmv.design import Design
 from bayesmv.diagnostics import Convergence
 from bayesmv.identifiability import TermInformation
 from bayesmv.outlook import Outlook
+from bayesmv.priors import CovariancePrior
 from bayesmv.reml.fit import RemlFit
 
 WIDTH = 100
@@ -184,6 +187,42 @@ def comparison_report(frame: pd.DataFrame) -> Table:
     ]
     columns = ("term", "component", "REML", "s.e.", "median", "95 % HDI", "ESS", "verdict")
     return table("REML beside the posterior", columns, rows, ("term", "component", "verdict"))
+
+
+def models_report(frame: pd.DataFrame) -> RenderableType:
+    """REML fits side by side, with what their likelihood ratios were referred to."""
+    rows = [
+        (
+            row["model"],
+            f"{row['loglik']:.3f}",
+            str(row["parameters"]),
+            f"{row['aic']:.1f}",
+            f"{row['bic']:.1f}",
+            row["against"],
+            *(
+                (number(row["statistic"]), str(row["df"]), number(row["p_value"], 3))
+                if row["against"]
+                else ("", "", "")
+            ),
+        )
+        for _, row in frame.iterrows()
+    ]
+    columns = ("model", "logLik", "parameters", "AIC", "BIC", "against", "LR", "df", "p")
+    tested = frame[frame["against"] != ""]
+    notes = [
+        Text(f"{row['model']} against {row['against']}: {row['reference']}", style="cyan")
+        for _, row in tested.iterrows()
+    ]
+    return Group(table("Models, REML", columns, rows, ("model", "against")), *notes)
+
+
+def priors_in_words(trace: xr.DataTree) -> dict[str, str]:
+    """Say each prior once, with the terms that share it."""
+    words: dict[str, list[str]] = {}
+    structures = json.loads(trace.attrs["structures"])
+    for name, entry in json.loads(trace.attrs["priors"]).items():
+        words.setdefault(CovariancePrior.from_mapping(entry, name).describe(structures[name]), []).append(name)
+    return {", ".join(names): prior for prior, names in words.items()}
 
 
 def convergence_report(verdict: Convergence) -> Text:

@@ -16,7 +16,7 @@ from bayesmv.covariance import Array, packed_rows, vech
 from bayesmv.design import Design
 from bayesmv.diagnostics import draw_statistics, draws_of
 from bayesmv.draws import shortest_interval
-from bayesmv.effects import effect_moments
+from bayesmv.effects import effect_moments, scaled_draws
 from bayesmv.errors import SpecError
 from bayesmv.genetics import Parameter, parameters
 from bayesmv.layout import Layout
@@ -295,16 +295,8 @@ def breeding_values(
 
 
 def _accumulated(trace: xr.DataTree, term: str, design: Design, max_draws: int) -> pd.DataFrame:
-    if trace.attrs["model"] != design.spec.to_toml() or term_names(trace) != design.names:
-        raise SpecError("the posterior is not of this design; give the design that was sampled")
     part = design.term(term)
-    scaled = []
-    for name in design.names:
-        draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
-        unit = design.effect_scale(name)
-        scaled.append(draws.reshape(-1, *draws.shape[2:]) / np.outer(unit, unit))
-    picked = np.unique(np.linspace(0, len(scaled[0]) - 1, max_draws).astype(int))
-    mean, variance, prior = effect_moments(design, [[S[d] for S in scaled] for d in picked], term)
+    mean, variance, prior = effect_moments(design, scaled_draws(trace, design, max_draws), term)
     reliability = 1.0 - variance / prior
     columns = {"mean": mean, "sd": np.sqrt(variance), "reliability": reliability}
     columns["accuracy"] = np.sqrt(np.maximum(reliability, 0.0))

@@ -17,7 +17,7 @@ from synthetic import trace_of
 import bayesmv
 from bayesmv import cli
 
-COMMANDS = ("check", "reml", "sample", "compare", "curves", "simulate")
+COMMANDS = ("check", "reml", "sample", "compare", "rank", "curves", "simulate")
 
 MODEL = """\
 title = "A small trial"
@@ -118,6 +118,24 @@ def test_no_words__prints_the_help(folder):
 def test_version(folder):
     assert folder.run("--version") == 0
     assert folder.out == f"bayesmv {bayesmv.__version__}\n"
+
+
+def test_rank__tests_the_larger_model_against_the_smaller(folder):
+    small = folder.path / "small.toml"
+    small.write_text(MODEL.replace("us(trait)", "diag(trait)"), encoding="utf-8")
+    assert folder.run("rank", folder.model, small) == 0
+    assert folder.out.index("small") < folder.out.index("model against small: chi-square on 2 df")
+    assert max(len(line) for line in folder.out.splitlines()) <= 100
+    assert folder.run("rank", folder.model, small, "--json") == 0
+    rows = json.loads(folder.out)["models"]
+    assert [(row["model"], row["parameters"], row["df"]) for row in rows] == [("small", 7, None), ("model", 9, 2)]
+    assert folder.run("rank", folder.model, small, "--csv") == 0
+    assert pd.read_csv(io.StringIO(folder.out))["loglik"].tolist() == pytest.approx([row["loglik"] for row in rows])
+
+
+def test_rank__raises_on_one_model(folder):
+    assert folder.run("rank", folder.model) == cli.BAD_INPUT
+    assert folder.err == "bayesmv: give at least two models to compare, not 1\n"
 
 
 def test_check__says_records_levels_freedom_and_engine(folder):

@@ -121,13 +121,13 @@ def contains(whole, part):
     return any(same(part, whole[i : i + len(part)]) for i in range(len(whole) - len(part) + 1))
 
 
-CHECKS = [block for block in of("console") if block.source.startswith("$ bayesmv check")]
+CHECKS = [block for block in of("console") if block.source.startswith(("$ bayesmv check", "$ bayesmv rank"))]
 COMPARISONS = [block for block in of("console") if block.source.startswith("$ bayesmv compare")]
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("block", CHECKS, ids=lambda block: block.source.split()[3])
-def test_readme__check(block, monkeypatch, capsys):
+def test_readme__check_and_rank(block, monkeypatch, capsys):
     check_console(block, monkeypatch, capsys)
 
 

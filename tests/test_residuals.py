@@ -117,6 +117,16 @@ def test_likelihood__dense(residual, weights, fewest):
 
 
 @MODELS
+@pytest.mark.parametrize("fewest", [1, None])
+def test_residuals__satisfy_the_normal_equations(weights, fewest):
+    """X'Py = 0, Py being V⁻¹(y - Xb), of records multiplied by the roots of their weights."""
+    design = design_of(weights=weights)
+    engine = MixedModelLikelihood(design, build_equations(design, fewest))
+    Py = engine._weight(engine._residuals(engine._solve(scaled(design, *matrices(design)[::2]))))
+    np.testing.assert_allclose(design.fixed.X.T @ (engine._roots[:, None] * Py), 0.0, atol=1e-10)
+
+
+@MODELS
 def test_average_information__is_the_hessian_of_the_quadratic_form(weights):
     """AI is half the curvature of y'Py along the components, V being linear in them: ½ y'P V_i P V_j P y."""
     design = design_of(weights=weights)

@@ -85,7 +85,7 @@ def test_likelihood_ratio__of_maternal_effects_and_of_a_slope():
     small, large = fit("vm(calf, A) + ide(dam)", A=A), fit("us(trait):str(vm(calf, A), dam) + ide(dam)", A=A)
     test = bmv.likelihood_ratio(small, large)
     assert (test.df, test.statistic) == (2, pytest.approx(2 * (large.loglik - small.loglik)))
-    assert test.reference == "chi-square on 2 df, conservative: the null lies on the boundary"
+    assert test.reference == "mixture of chi-squares on 1 to 2 df: the null lies on the boundary"
     growth = bmv.load_dataset("growth")
     level, line = fit("us(leg(age, 0)):animal", growth), fit("us(leg(age, 1)):animal", growth)
     assert bmv.likelihood_ratio(level, line).df == 2

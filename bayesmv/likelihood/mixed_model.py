@@ -254,11 +254,10 @@ class MixedModelLikelihood:
 
     def _residuals(self, solution: Solution) -> Array:
         """√w (y - Xb - Zu) of the scaled records, 0 where not recorded, (n, t)."""
-        fitted = self.design.fixed.X @ solution.fixed
+        left = self._roots[:, None] * (self.design.working_response - self.design.fixed.X @ solution.fixed)
         for term, U in zip(self._terms, solution.random, strict=True):
-            fitted += spread(term, U, len(self.design.traits))
-        left = np.where(self.design.observed, self.design.working_response - fitted, 0.0)
-        return np.asarray(self._roots[:, None] * left)
+            left -= spread(term, U, len(self.design.traits))  # their incidences are weighted
+        return np.asarray(np.where(self.design.observed, left, 0.0))
 
     def _weight(self, F: Array) -> Array:
         """V⁻¹ f, V the covariance of the records of a unit, for unit-wise arrays (n, t, …)."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
-from scipy.special import chdtrc
 
 from bayesmv.covariance import Separate, contains
-from bayesmv.design import Design, TermDesign
+from bayesmv.design import Design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.reml.fit import RemlFit
+from bayesmv.reml.mixture import Cone, added, changed, grown, parted, together, vanishes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,12 @@ class LikelihoodRatio:
 def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     r"""Test a REML fit against a larger one with the same data and fixed effects.
 
-    Covariances that the null sets to zero are inside the parameter space: χ² on their number. Terms that it lacks
-    have variances on the boundary, and so have effects that its terms lack, such as maternal ones. k
-    uncorrelated variances give the mixture :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i`
-    (exact when their estimates are independent); for a term with covariances the plain χ² is used, which is
-    conservative.
+    Covariances that the null sets to zero are inside the parameter space: χ² on their number. Variances that it lacks
+    are on its boundary, whole terms as well as effects of a term (maternal effects, a slope), and give mixtures:
+    ½χ²_q + ½χ²_{q+1} for a variance that comes with q covariances, :math:`\sum_i \binom{k}{i} 2^{-k} χ²_i` for k
+    uncorrelated variances (exact when their estimates are independent). Where no exact mixture is known, as for several
+    effects at once with their covariances, the p-value is an upper bound, and `reference` says ``conservative``
+    (:mod:`bayesmv.reml.mixture`).
 
     Raises
     ------
@@ -58,33 +59,48 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     ----------
     Self & Liang (1987), JASA 82:605-610; Stram & Lee (1994), Biometrics 50:1171-1177.
     """
-    _check_nested(null, full)
+    check_comparable(null, full)
+    reason = obstacle(null, full)
+    if reason is not None:
+        raise SpecError(reason)
     statistic = max(2.0 * (full.loglik - null.loglik), 0.0)
     df = full.n_parameters - null.n_parameters
-    added = [term for term in full.design.terms if term.name not in null.design.names]
-    terms = [term.name for term in null.design.terms]  # residuals of groups of units grow without a boundary
-    grown = [name for name in terms if null.design.effects_of(name) != full.design.effects_of(name)]
-    if not added and not grown:
-        p = float(chdtrc(df, statistic))
-        reference = f"chi-square on {df} df"
-        if null.at_boundary or full.at_boundary:
-            reference += f"; conservative: {', '.join({*null.at_boundary, *full.at_boundary})} on the boundary"
-        return LikelihoodRatio(statistic=statistic, df=df, p_value=p, reference=reference)
-    if (
-        not grown
-        and sum(term.structure.n_parameters for term in added) == df
-        and all(_variances_only(t) for t in added)
-    ):
-        weights = np.array([comb(df, i) for i in range(df + 1)]) / 2.0**df
-        tails = np.array([float(statistic <= 0), *(float(chdtrc(i, statistic)) for i in range(1, df + 1))])
-        reference = f"mixture of chi-squares on 0 to {df} df: the null lies on the boundary"
-        return LikelihoodRatio(statistic=statistic, df=df, p_value=float(weights @ tails), reference=reference)
-    reference = f"chi-square on {df} df, conservative: the null lies on the boundary"
-    return LikelihoodRatio(statistic=statistic, df=df, p_value=float(chdtrc(df, statistic)), reference=reference)
+    cone = together(_cones(null, full))
+    return LikelihoodRatio(
+        statistic=statistic, df=df, p_value=cone.p_value(statistic), reference=_reference(cone, null, full)
+    )
 
 
-def _variances_only(term: TermDesign) -> bool:
-    return all(i == j for i, j in term.structure.support)
+def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
+    """What every term of the larger model adds to the null."""
+    a, b = null.design, full.design
+    for name, large in zip(b.names, b.blocks.structures, strict=True):
+        if name not in a.names:
+            yield added(large)
+            continue
+        small = a.blocks.structures[a.names.index(name)]
+        if isinstance(large, Separate) and not isinstance(small, Separate):
+            yield parted(large.parts, small)
+        elif a.effects_of(name) != b.effects_of(name):
+            yield grown(large, small)
+        elif large.n_parameters > small.n_parameters:
+            yield changed(large, small, a.effect_scale(name) / b.effect_scale(name))
+
+
+def _reference(cone: Cone, null: RemlFit, full: RemlFit) -> str:
+    """Say what the statistic was referred to."""
+    # An estimate of 0 is what a mixture allows for in the larger model, but not in the null.
+    edges = dict.fromkeys((*null.at_boundary, *(() if cone.variances else full.at_boundary)))
+    reasons = [f"{', '.join(edges)} on the boundary"] if edges else []
+    if cone.variances:
+        reasons.insert(0, "the null lies on the boundary")
+    elif not cone.exact:
+        reasons.insert(0, "the null is a singular point of the larger model")
+    if not reasons:
+        return str(cone)
+    if edges or not cone.exact:
+        return f"{cone}; conservative: {', '.join(reasons)}"
+    return f"{cone}: {reasons[0]}"
 
 
 def _contains(full: Design, null: Design, name: str) -> bool:
@@ -117,20 +133,38 @@ def _contains_groups(full: Design, null: Design) -> bool:
     return not null.residual.groups and isinstance(large, Separate) and all(contains(s, small) for s in large.parts)
 
 
-def _check_nested(null: RemlFit, full: RemlFit) -> None:
-    a, b = null.design, full.design
-    same = a.response.shape == b.response.shape and np.array_equal(a.response, b.response, equal_nan=True)
-    if not same or a.traits != b.traits:
+def check_comparable(a: RemlFit, b: RemlFit) -> None:
+    """Refuse fits whose restricted likelihoods are of different data.
+
+    Raises
+    ------
+    SpecError
+        If records or fixed effects differ, or covariances were given, not estimated.
+    """
+    one, other = a.design, b.design
+    same = one.response.shape == other.response.shape and np.array_equal(one.response, other.response, equal_nan=True)
+    if not same or one.traits != other.traits:
         raise SpecError("the two fits have different data; a likelihood ratio needs the same records")
-    if a.fixed.variables != b.fixed.variables or not np.array_equal(a.fixed.present, b.fixed.present):
+    if one.fixed.variables != other.fixed.variables or not np.array_equal(one.fixed.present, other.fixed.present):
         raise SpecError("the two fits have different fixed effects; restricted likelihoods are then not comparable")
+    if a.given or b.given:
+        raise SpecError("the covariances of a fit were given, not estimated; compare fits from fit_reml")
+
+
+def obstacle(null: RemlFit, full: RemlFit) -> str | None:
+    """Why a fit is not a special case of another with the same records and fixed effects; None if it is."""
+    a, b = null.design, full.design
     strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]
     if strangers:
-        raise SpecError(
-            f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first"
-        )
+        return f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first"
+    lasting = [
+        name for name, s in zip(b.names, b.blocks.structures, strict=True) if name not in a.names and not vanishes(s)
+    ]
+    if lasting:
+        return f"the models are not nested: {listing(lasting)} of the second, which the first has not, cannot be 0"
     if full.n_parameters <= null.n_parameters:
-        raise SpecError(
+        return (
             f"the second fit has {full.n_parameters} covariance parameters and the first {null.n_parameters}; "
             f"give the smaller model first"
         )
+    return None

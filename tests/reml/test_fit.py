@@ -464,8 +464,18 @@ def test_likelihood_ratio__two_variances(incomplete):
 
 def test_likelihood_ratio__variances_with_a_covariance(incomplete, reference):
     test = likelihood_ratio(fit("y1 + y2 ~ 1", "us(trait):b", incomplete), reference)
-    assert (test.df, test.p_value) == (3, pytest.approx(chi2.sf(test.statistic, 3)))
+    bound = 0.5 * chi2.sf(test.statistic, 2) + 0.5 * chi2.sf(test.statistic, 3)
+    assert (test.df, test.p_value) == (3, pytest.approx(bound))
     assert "conservative: the null lies on the boundary" in test.reference
+
+
+def test_likelihood_ratio__term_that_cannot_be_zero(incomplete):
+    spec = ModelSpec.from_formula(
+        "y1 + y2 ~ 1", random="us(trait):b + fixed(trait, G):f", matrices={"G": np.diag([1e-3, 10.0])}
+    )
+    full = fit_reml(build_design(spec, incomplete))
+    with pytest.raises(SpecError, match=r"not nested: 'f' of the second, which the first has not, cannot be 0"):
+        likelihood_ratio(fit("y1 + y2 ~ 1", "us(trait):b", incomplete), full)
 
 
 def test_likelihood_ratio__nothing_gained_is_p_of_one():
