@@ -13,7 +13,7 @@ from bayesmv.held import Held
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
 from bayesmv.likelihood.chebyshev import restricted
 from bayesmv.likelihood.cholesky import FAST
-from bayesmv.likelihood.kernels import evaluate, multiply
+from bayesmv.likelihood.kernels import differentiate, evaluate, multiply
 from bayesmv.likelihood.loops import (
     add_square,
     affine,
@@ -295,9 +295,10 @@ def _sparse_density(z, held):  # type: ignore[no-untyped-def]
     log_V = _fill_small(L, small, loading, classes)
     if not np.isfinite(log_V):
         return -np.inf, np.zeros(len(z))
-    ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small, True)
+    ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small)
     if not ok:
         return -np.inf, np.zeros(len(z))
+    differentiate(symbolic, blocks, slots, work, small)
     _factor_gradient(L, small, loading, classes, dL)
     value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
     return _finite(value, _gather(layout, x, theta, dL, root))

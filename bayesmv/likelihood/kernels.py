@@ -186,17 +186,22 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def evaluate(symbolic, blocks, slots, work, small, gradient):  # type: ignore[no-untyped-def]
-    """Whether M is positive definite, log|C| and y'Py; the derivatives are left in `small`."""
+def evaluate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
+    """Whether M is positive definite, log|C| and y'Py."""
+    apart()
     slot_matrices(slots, small.loads, small.precisions, small.matrices)
     assemble(blocks, small.matrices, work.factor)
     if not factorize(symbolic, work):
         return False, 0.0, 0.0
     log_det, ypy = log_determinant(symbolic, work.factor)
-    if gradient:
-        count = len(symbolic.start) - 2
-        solve_augmented(symbolic, work.factor, small.solution)
-        selected_inverse(symbolic, work, count)
-        slot_gradients(blocks, work.inverse, small.solution, small.gradients)
-        pull_back(slots, small.loads, small.precisions, small.gradients, small.d_loads, small.d_precisions)
     return True, log_det, ypy
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def differentiate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
+    """Leave the derivatives of log|C| + y'Py in `small`, after :func:`evaluate`."""
+    apart()
+    solve_augmented(symbolic, work.factor, small.solution)
+    selected_inverse(symbolic, work, len(symbolic.start) - 2)
+    slot_gradients(blocks, work.inverse, small.solution, small.gradients)
+    pull_back(slots, small.loads, small.precisions, small.gradients, small.d_loads, small.d_precisions)

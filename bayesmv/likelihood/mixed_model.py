@@ -13,7 +13,7 @@ from bayesmv.design import Design, TermDesign
 from bayesmv.likelihood.absorption import expand, passed_on
 from bayesmv.likelihood.cholesky import solve_lower, solve_upper, workspace
 from bayesmv.likelihood.equations import Equations, Load, build_equations
-from bayesmv.likelihood.kernels import evaluate, solve_augmented
+from bayesmv.likelihood.kernels import differentiate, evaluate, solve_augmented
 from bayesmv.likelihood.protocol import clipped_factor, symmetric
 from bayesmv.likelihood.symbolic import Ints, locate
 
@@ -283,7 +283,10 @@ class MixedModelLikelihood:
         if not np.isfinite(log_R):
             return -np.inf
         eq = self.equations
-        ok, log_C, ypy = evaluate(eq.symbolic, eq.blocks, eq.slots, self._work, self._small, gradient)
+        arrays = (eq.symbolic, eq.blocks, eq.slots, self._work, self._small)
+        ok, log_C, ypy = evaluate(*arrays)
+        if ok and gradient:
+            differentiate(*arrays)
         return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
 
     def _fill(self, sigmas: Sequence[Array]) -> float:
