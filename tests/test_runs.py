@@ -168,7 +168,7 @@ def islands(_, centre, root):
 
 @pytest.mark.slow
 def test_resume__every_chain_goes_on_where_it_stood(monkeypatch):
-    monkeypatch.setattr(runs, "Density", islands)
+    monkeypatch.setattr(runs, "sampler_density", islands)
     islets = 1000.0 * np.array([3.0, 0.0, 2.0, 1.0])
     x = islets[:, None, None] + np.random.default_rng(1).normal(size=(4, 20, 2))
     frame = runs.Frame(np.zeros(2), np.eye(2))
