@@ -19,8 +19,8 @@ from bayesmv.likelihood.spectral import SpectralLikelihood, SpectralTable, struc
 from bayesmv.likelihood.univariate import univariate
 from bayesmv.posterior import log_posterior
 
-#: Evaluations of a posterior by default settings: 4 chains of 1300 draws with some 7 steps each.
-EVALUATIONS = 40_000
+#: Evaluations of a posterior by default settings: 4 chains of 1200 draws with some 7 steps each.
+EVALUATIONS = 34_000
 #: Nodes that a table of the spectral engine is taken to have; measured ones had 32 to 64.
 _NODES = 48
 #: CPU seconds of one evaluation from which it is said what complete records would save.

@@ -84,7 +84,7 @@ def test_outlook__the_spectral_engine_has_its_table_predicted(herd):
     got = outlook(one_term(*herd))
     assert 0.0 < got.preparation < 60.0
     assert got.complete is None
-    assert "for its table (predicted); a posterior takes some 40,000" in got.lines[-1]
+    assert "for its table (predicted); a posterior takes some 34,000" in got.lines[-1]
 
 
 def test_outlook__what_complete_records_would_save(herd, monkeypatch):
@@ -112,7 +112,7 @@ def test_outlook__words():
     assert got.lines == (
         "not the strata engine: a",
         "not the spectral engine: b",
-        "one evaluation: 20 ms of CPU (measured); a posterior takes some 40,000",
+        "one evaluation: 20 ms of CPU (measured); a posterior takes some 34,000",
         "were no records missing, the spectral engine would take 20 µs, some 1,000 times less, "
         "after 1.5 s for its table (predicted)",
     )
