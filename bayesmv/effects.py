@@ -70,7 +70,7 @@ def effect_dataset(
         ``fixed`` (chain, draw, coefficient) and ``<term>_effect`` (chain, draw, level, trait), in the units of the
         data.
     """
-    equations = MixedModelLikelihood(design)
+    equations = MixedModelLikelihood.whole(design)
     shape = theta.shape[:2]
     fixed = np.empty((*shape, int(design.fixed.present.sum())))
     random = {t: np.empty((*shape, len(at), len(design.term(t).effects))) for t, at in wanted.items()}
@@ -109,7 +109,7 @@ def effect_moments(design: Design, covariances: Sequence[Sequence[Array]], term:
     mean, variance, prior variance
         (levels, effects) each, in the units of the data.
     """
-    equations, k, part = MixedModelLikelihood(design), design.names.index(term), design.term(term)
+    equations, k, part = MixedModelLikelihood.whole(design), design.names.index(term), design.term(term)
     shape = (len(part.levels), len(part.effects))
     mean, spread, within, prior = (np.zeros(shape) for _ in range(4))
     for n, sigmas in enumerate(covariances, start=1):

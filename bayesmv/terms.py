@@ -77,6 +77,13 @@ class TermDesign:
         """K_ii of every level, (q,): 1 for independent levels, 1 + F with a pedigree."""
         return np.ones(len(self.levels)) if self.relationship is None else self.relationship.diagonal
 
+    @cached_property
+    def precision(self) -> sparse.csr_array:
+        """K⁻¹ of the levels, (q, q)."""
+        return sparse.csr_array(
+            sparse.eye_array(len(self.levels)) if self.relationship is None else self.relationship.precision
+        )
+
     @property
     def identities(self) -> tuple[tuple[int, Partner, str], ...]:
         """Trait, member and function of every effect: what the terms of two models have in common."""

@@ -307,6 +307,7 @@ def test_relationship__raises_on_an_asymmetric_precision():
             SpecError,
             r"the fixed effects '1 \+ age' name 'age', which is not a column of the data",
         ),
+        ("y1 ~ trait + trait:x", None, SpecError, "write 1 where ASReml has 'trait', and x for 'trait:x'"),
         ("y1 ~ at(trait, y1):age", None, SpecError, r"'at\(trait, y1\):age' name 'age', which is not a column"),
         ("y1 ~ 1 + * x", None, SpecError, r"the fixed effects '1 \+ \* x' are not understood"),
         (

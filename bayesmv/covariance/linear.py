@@ -153,7 +153,7 @@ class Diagonal(LinearFactor):
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
-        return tuple((i, i) for i in range(self.size))
+        return _on_diagonal(self.size)
 
     @property
     def entries(self) -> Placement:
@@ -184,7 +184,7 @@ class ScaledIdentity(LinearFactor):
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
-        return tuple((i, i) for i in range(self.size))
+        return _on_diagonal(self.size)
 
     @property
     def entries(self) -> Placement:
@@ -196,3 +196,7 @@ class ScaledIdentity(LinearFactor):
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
         return (common_sd_parameter(),)
+
+
+def _on_diagonal(size: int) -> tuple[tuple[int, int], ...]:
+    return tuple((i, i) for i in range(size))

@@ -128,12 +128,6 @@ def _weighted(term: TermDesign, weights: Array) -> TermDesign:
     return replace(term, incidences=tuple(sparse.csr_array(root @ Z) for Z in term.incidences))
 
 
-def _precision(term: TermDesign) -> sparse.csr_array:
-    if term.relationship is None:
-        return sparse.csr_array(sparse.eye_array(len(term.levels)))
-    return sparse.csr_array(term.relationship.precision)
-
-
 def _bearing_unit(term: TermDesign) -> Ints:
     """The unit that bears on each level; -1 for none, -2 for several, (q,)."""
     touches = sparse.csc_array(sum((abs(Z) for Z in term.incidences[1:]), abs(term.incidences[0])))
@@ -146,7 +140,7 @@ def _bearing_unit(term: TermDesign) -> Ints:
 
 def _candidates(term: TermDesign) -> Ints:
     """Levels that can be absorbed together: no two of them are tied to each other, and some level is left."""
-    K = sparse.coo_array(_precision(term))
+    K = sparse.coo_array(term.precision)
     tied = (K.row != K.col) & (K.data != 0)
     i, j = K.row[tied], K.col[tied]
     ties = np.bincount(i, minlength=len(term.levels))
@@ -160,7 +154,7 @@ def _candidates(term: TermDesign) -> Ints:
 
 def _part_matrices(design: Design, term: TermDesign, levels: Ints, units: Ints) -> Array:
     """A of every absorbed level, rounded so that equal ones are equal, (levels, t, m)."""
-    d = 1.0 / _precision(term).diagonal()[levels]
+    d = 1.0 / term.precision.diagonal()[levels]
     z = np.stack([np.asarray(Z[units, levels]).reshape(-1) for Z in term.incidences])
     A = np.zeros((len(levels), len(design.traits), len(term.effects)))
     effects = np.arange(len(term.effects))
@@ -249,7 +243,7 @@ def _classes(design: Design, parts: _Parts) -> tuple[Classes, Ints]:
 
 def _absorb(term: TermDesign, levels: Ints) -> Absorbed:
     kept = np.setdiff1d(np.arange(len(term.levels)), levels).astype(np.int64)
-    K = _precision(term)
+    K = term.precision
     variance = 1.0 / K.diagonal()[levels]
     regression = sparse.csr_array(sparse.diags_array(-variance) @ K[levels][:, kept])
     return Absorbed(kept, levels, regression, variance, _bearing_unit(term)[levels])

@@ -20,7 +20,7 @@ from bayesmv.covariance import Array, packed_rows
 from bayesmv.design import Design
 from bayesmv.likelihood import chebyshev
 from bayesmv.likelihood.chebyshev import Scale
-from bayesmv.likelihood.univariate import condition, precision_of, rank_of
+from bayesmv.likelihood.univariate import condition, rank_of
 
 #: Share of nonzeros in K⁻¹, and levels, from which one eigendecomposition is quicker than a factorisation a node.
 _DENSE, _LEVELS = 0.1, 500
@@ -98,6 +98,6 @@ def spectrum(design: Design) -> Spectrum:
     inside = linalg.solve_triangular(np.linalg.cholesky((X.T @ X).toarray()), (X.T @ Z).toarray(), lower=True)
     A = -(inside.T @ inside)
     A += (Z.T @ Z).toarray()
-    values, vectors = linalg.eigh(A, precision_of(design).toarray(), overwrite_a=True, overwrite_b=True)
+    values, vectors = linalg.eigh(A, design.terms[0].precision.toarray(), overwrite_a=True, overwrite_b=True)
     kept = slice(len(values) - rank_of(X, Z), None)  # the rank does not depend on K; the least of them may be tiny
     return Spectrum(X=X, Z=Z, eigenvalues=values[kept], vectors=vectors[:, kept] / np.sqrt(values[kept]), log_X=log_X)

@@ -253,8 +253,7 @@ def _precisions(design: Design, node_first: Ints) -> tuple[Ints, Ints, Ints, Arr
     """K⁻¹ of every random term, in slot 0, the identity."""
     parts = []
     for k, term in enumerate(design.terms):
-        q = len(term.levels)
-        K = sparse.coo_array(sparse.eye_array(q) if term.relationship is None else term.relationship.precision)
+        K = sparse.coo_array(term.precision)
         parts.append((K.row.astype(np.int64) + node_first[k], K.col.astype(np.int64) + node_first[k], K.data))
     if not parts:
         none = np.zeros(0, dtype=np.int64)

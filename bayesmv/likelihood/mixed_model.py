@@ -81,6 +81,11 @@ class MixedModelLikelihood:
         self._small = _allocate(design, self.equations)
         self._constant = _constant(design, self.equations)
 
+    @classmethod
+    def whole(cls, design: Design) -> Self:
+        """Return the engine with every level in its equations, none absorbed: it draws effects of all levels."""
+        return cls(design, build_equations(design, fewest=None))
+
     @property
     def _roots(self) -> Array:
         """√w of the units, (n,)."""
@@ -93,10 +98,10 @@ class MixedModelLikelihood:
 
     @cached_property
     def _whole(self) -> MixedModelLikelihood:
-        """The engine with every level in its equations."""
+        """This engine if it absorbed nothing, else one that did not."""
         if not any(len(gone.levels) for gone in self.equations.reduced.absorbed):
             return self
-        return MixedModelLikelihood(self.design, build_equations(self.design, fewest=None))
+        return self.whole(self.design)
 
     @property
     def arrays(self) -> tuple[Any, ...]:

@@ -32,7 +32,7 @@ from bayesmv.likelihood import chebyshev
 from bayesmv.likelihood.chebyshev import Scale, Series, moments, restricted
 from bayesmv.likelihood.eigen import is_dense, spectrum
 from bayesmv.likelihood.protocol import symmetric
-from bayesmv.likelihood.univariate import precision_of, univariate
+from bayesmv.likelihood.univariate import univariate
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
 TOLERANCE, REFUSED = 1e-11, 1e-9
@@ -140,7 +140,7 @@ class SpectralTable:
         if obstacle(design) is not None:
             return False
         mine, its = (
-            (precision_of(d), d.terms[0].incidences[0], d.fixed.X[:, d.fixed.present[:, 0]])
+            (d.terms[0].precision, d.terms[0].incidences[0], d.fixed.X[:, d.fixed.present[:, 0]])
             for d in (self.design, design)
         )
         return all(a.shape == b.shape and abs(a - b).max() == 0.0 for a, b in zip(mine, its, strict=True))

@@ -128,7 +128,8 @@ def rank_of(X: sparse.csr_array, Z: sparse.csr_array) -> int:
 def univariate(design: Design) -> Univariate:
     """Analyse the equations of one trait of a design."""
     X, log_X = condition(design.fixed.X[:, design.fixed.present.all(axis=1)])
-    Z, K, relationship = design.terms[0].incidences[0], precision_of(design), design.terms[0].relationship
+    term = design.terms[0]
+    Z, K = term.incidences[0], sparse.coo_array(term.precision)
     p, W = X.shape[1], sparse.csr_array(sparse.hstack([X, Z]))
     gram = sparse.coo_array(W.T @ W)
     rows, cols = np.hstack([[gram.row, gram.col], np.add([K.row, K.col], p)]).astype(np.int64)
@@ -140,8 +141,8 @@ def univariate(design: Design) -> Univariate:
     return Univariate(
         X=X,
         Z=Z,
-        precision=sparse.csr_array(K),
-        log_K=0.0 if relationship is None else relationship.log_determinant,
+        precision=term.precision,
+        log_K=0.0 if term.relationship is None else term.relationship.log_determinant,
         log_X=log_X,
         place=place,
         entries=Entries(diagonal, locate(symbolic, rows[low], cols[low]), power[low], value[low]),
@@ -157,12 +158,6 @@ def condition(X: sparse.csc_array) -> tuple[sparse.csr_array, float]:
     rest = X[:, ~dense] @ sparse.diags_array(1.0 / sizes[len(R) :])
     whole = sparse.hstack([sparse.csr_array(Q * np.sqrt(X.shape[0])), rest])
     return sparse.csr_array(whole), 2.0 * float(np.log(sizes).sum())
-
-
-def precision_of(design: Design) -> sparse.coo_array:
-    """K⁻¹, (q, q)."""
-    levels, relationship = design.terms[0].levels, design.terms[0].relationship
-    return sparse.coo_array(sparse.eye_array(len(levels)) if relationship is None else relationship.precision)
 
 
 def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:

@@ -52,3 +52,8 @@ def test_contains__other_sizes_and_units():
     assert contains(structure("idv", 2), structure("idv", 2))
     assert not contains(structure("idv", 2), structure("idv", 2), unequal)
     assert contains(structure("diag", 2), structure("idv", 2), unequal)
+
+
+@pytest.mark.parametrize(("large", "expected"), [("us", True), ("diag", False), ("ar1h", False), ("idv", False)])
+def test_contains__a_structure_with_some_effects_missing(large, expected):
+    assert contains(structure(large, 4), structure("us", 2), at=[2, 0]) is expected
