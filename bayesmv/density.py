@@ -28,6 +28,9 @@ from bayesmv.likelihood.symbolic import Ints
 from bayesmv.posterior import LogPosterior
 from bayesmv.priors import row_weights
 
+# Copied into the density where they are called: compiled by themselves they would be optimised twice.
+_evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
+
 
 class Layout(NamedTuple):
     """How the unconstrained vector makes up the factors L_k, and the priors on them.
@@ -295,10 +298,10 @@ def _sparse_density(z, held):  # type: ignore[no-untyped-def]
     log_V = _fill_small(L, small, loading, classes)
     if not np.isfinite(log_V):
         return -np.inf, np.zeros(len(z))
-    ok, log_C, ypy = evaluate(symbolic, blocks, slots, work, small)
+    ok, log_C, ypy = _evaluate(symbolic, blocks, slots, work, small)
     if not ok:
         return -np.inf, np.zeros(len(z))
-    differentiate(symbolic, blocks, slots, work, small)
+    _differentiate(symbolic, blocks, slots, work, small)
     _factor_gradient(L, small, loading, classes, dL)
     value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
     return _finite(value, _gather(layout, x, theta, dL, root))

@@ -185,10 +185,8 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
                     d_loads[left, i, a] += half[i, b] * G[a, b]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def evaluate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
     """Whether M is positive definite, log|C| and y'Py."""
-    apart()
     slot_matrices(slots, small.loads, small.precisions, small.matrices)
     assemble(blocks, small.matrices, work.factor)
     if not factorize(symbolic, work):
@@ -197,10 +195,8 @@ def evaluate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-d
     return True, log_det, ypy
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def differentiate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
     """Leave the derivatives of log|C| + y'Py in `small`, after :func:`evaluate`."""
-    apart()
     solve_augmented(symbolic, work.factor, small.solution)
     selected_inverse(symbolic, work, len(symbolic.start) - 2)
     slot_gradients(blocks, work.inverse, small.solution, small.gradients)
