@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
 
 from bayesmv.covariance import Array
 from bayesmv.density import Density
 from bayesmv.posterior import LogPosterior
-
-
-class SamplerDensity(Protocol):
-    """Log density of z, x = centre + root z."""
-
-    def __call__(self, z: Array) -> tuple[float, Array]:
-        """Log density and gradient at z (d,)."""
 
 
 class PlainDensity:
@@ -31,7 +23,8 @@ class PlainDensity:
         return value, self._root.T @ by_x
 
 
-def sampler_density(posterior: LogPosterior, centre: Array, root: Array) -> SamplerDensity:
-    """Return the fastest density of a posterior; call it once in each thread."""
-    compiled = all(s.placement is not None for s in posterior.blocks.structures)
-    return (Density if compiled else PlainDensity)(posterior, centre, root)
+def sampler_density(posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> Density | PlainDensity:
+    """Return the fastest density of a posterior; one serves that many threads if compiled, else one thread."""
+    if all(s.placement is not None for s in posterior.blocks.structures):
+        return Density(posterior, centre, root, threads)
+    return PlainDensity(posterior, centre, root)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
 from bayesmv.coordinates import BEND, STRAIGHT
 from bayesmv.covariance import Array
-from bayesmv.held import Held
-from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood
+from bayesmv.direct import DirectDensity, claim, report
+from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
 from bayesmv.likelihood.chebyshev import restricted
 from bayesmv.likelihood.cholesky import FAST
 from bayesmv.likelihood.kernels import differentiate, evaluate, multiply
@@ -99,31 +100,61 @@ def layout_of(posterior: LogPosterior) -> Layout:
     )
 
 
-class Density:
-    """Compiled log density of z, x = centre + root z, with its own scratch memory: one for each thread.
+class Density(DirectDensity):
+    """Compiled log density of z, x = centre + root z.
 
     Equal, up to a constant, to :meth:`LogPosterior.value_and_gradient` at x.
+
+    Parameters
+    ----------
+    posterior
+        The posterior in planar coordinates.
+    centre, root
+        Map from z to x, (d,) and (d, d).
+    threads
+        How many may call it at the same time.
     """
 
-    def __init__(self, posterior: LogPosterior, centre: Array, root: Array) -> None:
-        engine = posterior.engine.fork()
-        layout = layout_of(posterior)
+    def __init__(self, posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> None:
+        function, layout = _function_of(posterior.engine), layout_of(posterior)
+        free = np.zeros(threads, dtype=np.int64)
+        given = free, np.ascontiguousarray(centre), np.ascontiguousarray(root), layout
         m = int(layout.size.max())
-        L, dL = np.zeros((2, len(layout.size), m, m))
-        self._call: Any
-        if isinstance(engine, StrataLikelihood):
-            self._call = _strata_density
-        elif isinstance(engine, MixedModelLikelihood):
-            self._call = _sparse_density
-        elif isinstance(engine, SpectralLikelihood):
-            self._call = _spectral_density
-        else:
-            raise TypeError(f"no compiled density for {type(engine).__name__}")
-        self._held = Held((centre, np.ascontiguousarray(root), layout, L, dL, engine.arrays))
+        copies = []
+        for _ in range(threads):
+            engine: Any = posterior.engine.fork()
+            L, dL = np.zeros((2, len(layout.size), m, m))
+            copies.append((*given, L, dL, engine.arrays))
+        super().__init__(function, copies)
 
-    def __call__(self, z: Array) -> tuple[float, Array]:
-        """Log density and gradient at z (d,); -inf and zeros where they are not finite."""
-        return self._call(z, self._held)  # type: ignore[no-any-return]
+
+def _function_of(engine: RestrictedLikelihood) -> Callable[..., int]:
+    """C function of the density of an engine."""
+    if isinstance(engine, StrataLikelihood):
+        return _strata
+    if isinstance(engine, MixedModelLikelihood):
+        return _sparse
+    if isinstance(engine, SpectralLikelihood):
+        return _spectral
+    raise TypeError(f"no compiled density for {type(engine).__name__}")
+
+
+# The C functions differ in the density that they copy into themselves.
+
+
+def _strata(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _strata_density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+def _sparse(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _sparse_density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+def _spectral(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _spectral_density(carray(z, (length,)), copies[i]), gradient, value)
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
@@ -225,20 +256,9 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     return pull_affine(root, by_x)
 
 
-@njit(cache=True, error_model="numpy")
-def _finite(value, gradient):  # type: ignore[no-untyped-def]
-    """Return value and gradient; -inf and zeros where they are not finite."""
-    for i in range(len(gradient)):
-        if not np.isfinite(gradient[i]):
-            value = np.nan
-    if np.isfinite(value):
-        return value, gradient
-    return -np.inf, np.zeros(len(gradient))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _strata_density(z, held):  # type: ignore[no-untyped-def]
-    centre, root, layout, L, dL, arrays = held.content
+@njit(inline="always")
+def _strata_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, arrays = copy
     c, freedom, products, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
@@ -252,7 +272,7 @@ def _strata_density(z, held):  # type: ignore[no-untyped-def]
         weighted_sum(c[s], sigma, V)
         log_det = invert(V, seen)
         if not np.isfinite(log_det):
-            return -np.inf, np.zeros(len(z))
+            return np.nan, np.zeros(len(z))
         multiply(V, products[s], half[1])
         multiply(half[1], V, half[2])
         value -= 0.5 * freedom[s] * log_det
@@ -264,12 +284,12 @@ def _strata_density(z, held):  # type: ignore[no-untyped-def]
     for k in range(len(L)):
         multiply(G[k], L[k], dL[k])
     value += _add_prior(layout, L, dL)
-    return _finite(value, _gather(layout, x, theta, dL, root))
+    return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _spectral_density(z, held):  # type: ignore[no-untyped-def]
-    centre, root, layout, L, dL, series = held.content
+@njit(inline="always")
+def _spectral_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, series = copy
     x = affine(centre, root, z)
     theta = np.empty(len(x))
     value = _fill_factors(layout, x, theta, L)
@@ -278,33 +298,33 @@ def _spectral_density(z, held):  # type: ignore[no-untyped-def]
         add_square(L[k], seen, sigma[k])
     loglik = restricted(sigma[0], sigma[1], series, G[0], G[1])
     if not np.isfinite(loglik):
-        return -np.inf, np.zeros(len(z))
+        return np.nan, np.zeros(len(z))
     for k in range(len(L)):
         multiply(G[k], L[k], dL[k])
         for i in range(L.shape[1]):
             for j in range(L.shape[2]):
                 dL[k, i, j] *= 2.0
     value += loglik + _add_prior(layout, L, dL)
-    return _finite(value, _gather(layout, x, theta, dL, root))
+    return value, _gather(layout, x, theta, dL, root)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sparse_density(z, held):  # type: ignore[no-untyped-def]
-    centre, root, layout, L, dL, arrays = held.content
+@njit(inline="always")
+def _sparse_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, arrays = copy
     symbolic, blocks, slots, work, small, loading, classes, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
     value = constant + _fill_factors(layout, x, theta, L)
     log_V = _fill_small(L, small, loading, classes)
     if not np.isfinite(log_V):
-        return -np.inf, np.zeros(len(z))
+        return np.nan, np.zeros(len(z))
     ok, log_C, ypy = _evaluate(symbolic, blocks, slots, work, small)
     if not ok:
-        return -np.inf, np.zeros(len(z))
+        return np.nan, np.zeros(len(z))
     _differentiate(symbolic, blocks, slots, work, small)
     _factor_gradient(L, small, loading, classes, dL)
     value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
-    return _finite(value, _gather(layout, x, theta, dL, root))
+    return value, _gather(layout, x, theta, dL, root)
 
 
 @njit(cache=True, error_model="numpy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,13 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.covariance import Array
+from bayesmv.direct import DirectDensity, copy_point
+
+#: Log density and gradient at z (d,).
+type LogDensity = Callable[[Array], tuple[float, Array]]
+
+#: The variable that is drawn.
+_POINT = "z"
 
 
 class _Late(ModuleType):
@@ -31,6 +38,7 @@ def import_nutpie() -> ModuleType:
         sys.modules["arviz"] = _Late("arviz")
     try:
         import nutpie
+        import nutpie.compile_pymc
         import nutpie.compiled_pyfunc
     finally:
         if late:
@@ -38,27 +46,64 @@ def import_nutpie() -> ModuleType:
     return nutpie  # type: ignore[no-any-return]
 
 
-def read_trace(raw: Any, variable: str, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
+def nuts_model(make_density: Callable[[], LogDensity], d: int, start: Callable[[int], Array]) -> Any:
+    """Return what ``nutpie.sample`` draws z (d,) from.
+
+    Parameters
+    ----------
+    make_density
+        Makes the log density. A :class:`DirectDensity` is called by all threads, with no Python in between; of others,
+        each thread makes one.
+    d
+        Length of z.
+    start
+        Gives z from the seed of a chain.
+    """
+    nutpie, density = import_nutpie(), make_density()
+    if not isinstance(density, DirectDensity):
+        kept = [np.dtype("float64")], [(d,)], [_POINT]
+        return nutpie.compiled_pyfunc.from_pyfunc(d, make_density, _make_expand, *kept, make_initial_point_fn=start)
+    return nutpie.compile_pymc.CompiledPyMCModel(
+        compiled_logp_func=density,
+        compiled_expand_func=copy_point(),
+        initial_point_func=start,
+        shared_data={},
+        shared_var_keys={},
+        user_data=density.data,
+        n_expanded=d,
+        shape_info=([_POINT], [slice(0, d)], [(d,)]),
+        logp_func=None,
+        expand_func=None,
+        dims={},
+        _n_dim=d,
+        _shapes={_POINT: (d,)},
+        _coords={},
+    )
+
+
+def _make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
+    return lambda z: {_POINT: z}
+
+
+def read_trace(raw: Any, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
     """Read what ``nutpie.sample(…, save_warmup=False, return_raw_trace=True)`` returns.
 
     Parameters
     ----------
     raw
         The raw trace.
-    variable
-        The variable to read.
     settings
         Settings of the sampler, to be kept in the attributes.
 
     Returns
     -------
     tuple
-        Draws (chains, draws, d) and the statistics of the sampler, a number a draw. Chains that were interrupted are
-        filled up with NaN, 0 or None.
+        Draws of z (chains, draws, d) and the statistics of the sampler, a number a draw. Chains that were interrupted
+        are filled up with NaN, 0 or None.
     """
     draws, statistics = ([pa.record_batch(batch) for batch in batches] for batches in raw.get_arrow_trace())
     kept = [np.flatnonzero(~batch["tuning"].to_numpy(zero_copy_only=False)) for batch in statistics]
-    x = _stack([_vectors(batch[variable])[rows] for batch, rows in zip(draws, kept, strict=True)])
+    x = _stack([_vectors(batch[_POINT])[rows] for batch, rows in zip(draws, kept, strict=True)])
     variables = {}
     for field in statistics[0].schema:
         if not pa.types.is_nested(field.type):

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.choose_density import SamplerDensity, sampler_density
+from bayesmv.choose_density import sampler_density
 from bayesmv.covariance import Array
 from bayesmv.diagnostics import Convergence
-from bayesmv.nuts import import_nutpie, read_trace
+from bayesmv.nuts import LogDensity, import_nutpie, nuts_model, read_trace
 from bayesmv.posterior import LogPosterior
 
 #: A run that extends itself stops at this multiple of the draws first asked for.
@@ -63,20 +63,14 @@ class Resume(Protocol):
 
 def batch(posterior: LogPosterior, frame: Frame, start: Callable[[int], Array], settings: Mapping[str, Any]) -> Run:
     """Run NUTS; `start` gives z (d,) from the seed of a chain, `settings` are those of ``nutpie.sample``."""
-    nutpie = import_nutpie()
-    d = len(frame.centre)
 
-    def make_density() -> SamplerDensity:
-        return sampler_density(posterior, frame.centre, frame.root)
+    def make_density() -> LogDensity:
+        return sampler_density(posterior, frame.centre, frame.root, settings["cores"])
 
-    def make_expand(seed1: int, seed2: int, chain: int) -> Any:
-        return lambda z: {"x": frame.centre + frame.root @ z}
-
-    compiled = nutpie.compiled_pyfunc.from_pyfunc(
-        d, make_density, make_expand, [np.dtype("float64")], [(d,)], ["x"], make_initial_point_fn=start
-    )
-    raw = nutpie.sample(compiled, save_warmup=False, return_raw_trace=True, **settings)
-    return Run(*read_trace(raw, "x", settings))
+    model = nuts_model(make_density, len(frame.centre), start)
+    raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, **settings)
+    z, stats = read_trace(raw, settings)
+    return Run(frame.centre + z @ frame.root.T, stats)
 
 
 def resume(
@@ -102,23 +96,15 @@ def _chain_seeds(seed: int, chains: int) -> list[int]:
 
     It does not tell which chain a start is for, and on several cores they ask in any order.
     """
-    nutpie = import_nutpie()
     seeds: list[int] = []
 
     def start(seed: int) -> Array:
         seeds.append(seed)
         return np.ones(1)
 
-    def make_density() -> Any:
-        return lambda z: (-0.5 * float(z @ z), -z)
-
-    def make_expand(*_: int) -> Any:
-        return lambda z: {}
-
-    compiled = nutpie.compiled_pyfunc.from_pyfunc(1, make_density, make_expand, [], [], [], make_initial_point_fn=start)
-    nutpie.sample(
-        compiled, draws=1, tune=2, chains=chains, cores=1, seed=seed, progress_bar=False, return_raw_trace=True
-    )
+    model = nuts_model(lambda: lambda z: (-0.5 * float(z @ z), -z), 1, start)
+    settings = {"draws": 1, "tune": 2, "chains": chains, "cores": 1, "seed": seed, "progress_bar": False}
+    import_nutpie().sample(model, return_raw_trace=True, **settings)
     return seeds
 
 

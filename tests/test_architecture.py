@@ -16,7 +16,7 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 
 #: From the bottom up; a module imports from its own layer or from those before.
 LAYERS = (
-    {"dims", "errors", "_version", "compiled", "held"},
+    {"dims", "errors", "_version", "compiled"},
     {
         "covariance",
         "draws",
@@ -30,6 +30,7 @@ LAYERS = (
         "prior_draws",
         "basis",
         "reshape",
+        "direct",
     },
     {"formula", "spec"},
     {"relationship", "fixed", "records", "layout", "terms", "residuals", "design", "identifiability"},

@@ -7,23 +7,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesmv.nuts import import_nutpie, read_trace
+from bayesmv.nuts import import_nutpie, nuts_model, read_trace
 
 SETTINGS = {"draws": 7, "tune": 20, "chains": 3, "seed": 4}
 
 
 def gaussian():
-    def density(z):
-        return -0.5 * float(z @ z), -z
-
-    def expand(*_):
-        return lambda z: {"x": z, "other": 2.0 * z}
-
     def start(seed):
         return np.random.default_rng(seed).normal(size=2)
 
-    two = [np.dtype("float64")] * 2, [(2,), (2,)], ["x", "other"]
-    return import_nutpie().compiled_pyfunc.from_pyfunc(2, lambda: density, expand, *two, make_initial_point_fn=start)
+    return nuts_model(lambda: lambda z: (-0.5 * float(z @ z), -z), 2, start)
 
 
 def run(**options):
@@ -32,8 +25,8 @@ def run(**options):
 
 def test_read_trace__as_nutpie_reads_it():
     expected = run()
-    x, stats = read_trace(run(return_raw_trace=True), "other", SETTINGS)
-    np.testing.assert_array_equal(x, expected["posterior"]["other"].to_numpy())
+    x, stats = read_trace(run(return_raw_trace=True), SETTINGS)
+    np.testing.assert_array_equal(x, expected["posterior"]["z"].to_numpy())
     xr.testing.assert_equal(stats, expected["sample_stats"].to_dataset())
     assert {n: v.dtype for n, v in stats.items()} == {n: v.dtype for n, v in expected["sample_stats"].data_vars.items()}
     assert stats.attrs["inference_library"] == "nutpie"
@@ -49,8 +42,8 @@ def test_read_trace__chains_that_were_interrupted():
         def get_arrow_trace(self):
             return [draws[0], draws[1].slice(0, 23), draws[2]], [stats[0], stats[1].slice(0, 23), stats[2]]
 
-    x, cut = read_trace(Raw(), "x", {})
-    whole, _ = read_trace(run(return_raw_trace=True), "x", {})
+    x, cut = read_trace(Raw(), {})
+    whole, _ = read_trace(run(return_raw_trace=True), {})
     assert x.shape == (3, 7, 2)
     np.testing.assert_array_equal(x[1, :3], whole[1, :3])
     assert np.isnan(x[1, 3:]).all()

@@ -155,7 +155,7 @@ def test_sample__raises_on_an_ess_below_one():
 # ---------------------------------------------------------------- NUTS
 
 
-def islands(_, centre, root):
+def islands(_posterior, centre, root, _threads):
     """Log density of normals around multiples of 1000, which no chain crosses between, and its gradient by z."""
 
     def density(z):

@@ -64,7 +64,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=FAST)
 def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     """Replace the lower triangle in ``work.factor`` by its Cholesky factor; False if it is not positive definite.
 
@@ -117,10 +117,10 @@ def _enlist(head, following, parent, s):  # type: ignore[no-untyped-def]
 
 
 # The loops below index flat arrays with unsigned numbers: numba then leaves out its check for negative ones, and the
-# innermost loops vectorise.
+# innermost loops vectorise. They are copied into the one function that calls them, which compiles sooner.
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _subtract(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
     """Subtract from a panel, `into` (base at column 0, height), the products of a descendant (base, width, height).
 
@@ -144,7 +144,7 @@ def _subtract(values, rows, place, product, into, panel, first, count, cols):  #
             values[target + U(place[rows[row + i]])] -= product[i]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _subtract_adjacent(values, corner, height, panel, count, cols):  # type: ignore[no-untyped-def]
     """Do the same where the rows are adjacent in the target, the first of them on the diagonal at `corner`."""
     d_base, d_width, d_height = panel
@@ -158,7 +158,7 @@ def _subtract_adjacent(values, corner, height, panel, count, cols):  # type: ign
             at += U(d_height)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _subtract_blas(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
     """Do the same for large panels, the products by BLAS."""
     base, height = into
@@ -174,7 +174,7 @@ def _subtract_blas(values, rows, place, product, into, panel, first, count, cols
             values[target + U(place[rows[row + i]])] -= product[at + i]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _factor_panel(values, base, width, height):  # type: ignore[no-untyped-def]
     """Cholesky of the square of a panel and division of the rows below, in place; False if not positive."""
     for j in range(width):
@@ -228,7 +228,7 @@ def solve_upper(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
                 rhs[begin + j, c] = x / column[j]
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=FAST)
 def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
     """Entries of the inverse on the pattern of the factor, for the leading `count` supernodes, into ``work.inverse``.
 
@@ -255,7 +255,7 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
         _square(work.factor, work.product, work.square, work.inverse, base, width, height, below)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _same_rows(rows, a, size, b, below):  # type: ignore[no-untyped-def]
     """Whether the rows from a and from b on are the same."""
     if size != below:
@@ -266,7 +266,7 @@ def _same_rows(rows, a, size, b, below):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _divide_rows(factor, base, width, height, below, Y):  # type: ignore[no-untyped-def]
     """Y' = L11⁻ᵀ L21', (width, below): row j is column j of Y."""
     n = U(below)
@@ -283,7 +283,7 @@ def _divide_rows(factor, base, width, height, below, Y):  # type: ignore[no-unty
             Y[target + i] *= reciprocal
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _gather(symbolic, inverse, first, n, place, R):  # type: ignore[no-untyped-def]
     """Symmetric (n, n) block of the inverse at ``rows[first:first + n]``, read from the panels of their supernodes."""
     start, row_start, rows, panel_start, owner = symbolic
@@ -312,7 +312,7 @@ def _gather(symbolic, inverse, first, n, place, R):  # type: ignore[no-untyped-d
             R[j * U(n) + i] = R[i * U(n) + j]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _below(R, Y, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
     """Write S_RJ = -R Y to the part of a panel below its square."""
     if below * below * width > _SMALL:
@@ -333,7 +333,7 @@ def _below(R, Y, inverse, base, width, height, below):  # type: ignore[no-untype
                 inverse[target + i] -= multiple * R[source + i]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, inline="always")
 def _square(factor, Y, inv, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
     """Write S_JJ = (L11 L11')⁻¹ - Y' S_RJ to the square of a panel; `inv` is scratch for L11⁻¹."""
     for j in range(width):  # column j of L11⁻¹ in row j of inv

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -185,7 +187,7 @@ def pull_back(slots, loads, precisions, gradients, d_loads, d_precisions):  # ty
                     d_loads[left, i, a] += half[i, b] * G[a, b]
 
 
-def evaluate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
+def evaluate(symbolic: Any, blocks: Any, slots: Any, work: Any, small: Any) -> tuple[bool, float, float]:
     """Whether M is positive definite, log|C| and y'Py."""
     slot_matrices(slots, small.loads, small.precisions, small.matrices)
     assemble(blocks, small.matrices, work.factor)
@@ -195,7 +197,7 @@ def evaluate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-d
     return True, log_det, ypy
 
 
-def differentiate(symbolic, blocks, slots, work, small):  # type: ignore[no-untyped-def]
+def differentiate(symbolic: Any, blocks: Any, slots: Any, work: Any, small: Any) -> None:
     """Leave the derivatives of log|C| + y'Py in `small`, after :func:`evaluate`."""
     solve_augmented(symbolic, work.factor, small.solution)
     selected_inverse(symbolic, work, len(symbolic.start) - 2)
