@@ -48,7 +48,12 @@ Model = Annotated[Path, typer.Argument(help="Model file (TOML).", show_default=F
 Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
-Draws = Annotated[int, typer.Option(help="Draws kept per chain.", min=1)]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Draws kept per chain.  [default: 1000, and more until all effective sample sizes are 1000]", min=1
+    ),
+]
 Tune = Annotated[int, typer.Option(help="Tuning draws per chain.", min=1)]
 Chains = Annotated[int, typer.Option(help="Number of chains.", min=1)]
 Cores = Annotated[int, typer.Option(help="Chains that run at once.", min=1)]
@@ -133,7 +138,7 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
 def sample(
     model: Model,
     data: Data = None,
-    draws: Draws = 1000,
+    draws: Draws = None,
     tune: Tune = 200,
     chains: Chains = 4,
     cores: Cores = 2,
@@ -175,7 +180,7 @@ def sample(
 def compare(
     model: Model,
     data: Data = None,
-    draws: Draws = 1000,
+    draws: Draws = None,
     tune: Tune = 200,
     chains: Chains = 4,
     cores: Cores = 2,

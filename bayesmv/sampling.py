@@ -28,6 +28,8 @@ from bayesmv.priors import CovariancePrior
 from bayesmv.reml.fit import RemlFit, fit_reml
 from bayesmv.runs import LIMIT, Frame, Run, batch, extend, resume
 
+#: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
+_DRAWS, _MIN_ESS = 1000, 1000.0
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
 
@@ -35,7 +37,7 @@ _SMALLEST_START = 0.05
 def sample(
     design: Design,
     *,
-    draws: int = 1000,
+    draws: int | None = None,
     tune: int = 200,
     chains: int = 4,
     cores: int = 2,
@@ -58,8 +60,11 @@ def sample(
     ----------
     design
         From :func:`bayesmv.build_design`.
-    draws, tune, chains, cores
-        Draws kept and tuning draws per chain, number of chains, and how many run at once.
+    draws
+        Draws kept per chain: so many, unless `min_ess` asks for more. By default 1000, and more until `min_ess`, by
+        default 1000, is reached.
+    tune, chains, cores
+        Tuning draws per chain, number of chains, and how many run at once.
     seed
         Seed; the same seed repeats the run (but for rounding, which a fresh compilation may change).
     priors
@@ -79,7 +84,7 @@ def sample(
         Go on until the bulk and tail effective sample sizes of every covariance and correlation reach this and R-hat is
         at most 1.01: chains continue where they ended, up to 20 × `draws` draws each. Draws whose tuning did not
         suffice (acceptance 0.1 under its target, or steps of different chains a factor of 2 apart) are dropped and
-        count as tuning. By default the run ends after `draws`.
+        count as tuning. With `draws` and without `min_ess`, the run ends after `draws`.
     progress
         Show a progress bar; by default on a terminal only.
 
@@ -105,6 +110,8 @@ def sample(
     ----------
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
+    if draws is None:
+        draws, min_ess = _DRAWS, _MIN_ESS if min_ess is None else min_ess
     _require_positive(draws=draws, tune=tune, chains=chains, cores=cores, min_ess=1 if min_ess is None else min_ess)
     wanted = wanted_effects(design, effects)
     seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from synthetic import make_design, trace_of
 
-from bayesmv import runs
+from bayesmv import runs, sampling
 from bayesmv.diagnostics import Convergence, convergence
 from bayesmv.errors import ConvergenceWarning, SpecError
 from bayesmv.io import load_design
@@ -133,7 +133,29 @@ def test_metric_root__covariance_of_many_draws_and_the_old_metric_for_few():
     np.testing.assert_allclose(C @ C.T, S * 20 / 22, rtol=1e-12)
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- what is asked for, and what is said
+
+
+@pytest.mark.parametrize(
+    ("words", "draws", "min_ess"),
+    [
+        ({}, 1000, 1000.0),
+        ({"min_ess": 50.0}, 1000, 50.0),
+        ({"draws": 7}, 7, None),
+        ({"draws": 7, "min_ess": 50.0}, 7, 50.0),
+    ],
+)
+def test_sample__goes_on_unless_only_draws_are_given(monkeypatch, words, draws, min_ess):
+    class Asked(Exception):
+        """What NUTS was asked for."""
+
+    def nuts(_posterior, _reml, settings, ess):
+        raise Asked(settings["draws"], ess)
+
+    monkeypatch.setattr(sampling, "_nuts", nuts)
+    with pytest.raises(Asked) as asked:
+        sample(make_design(), **words)
+    assert asked.value.args == (draws, min_ess)
 
 
 def test_sample__warns_where_the_limit_came_first():

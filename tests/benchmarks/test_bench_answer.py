@@ -70,7 +70,7 @@ def test_sample(cpu: Callable, report: Callable, case: str, make: Callable, draw
 def test_posterior__complete(cpu: Callable, report: Callable, n: int, iterations: int) -> None:
     """Everything: relationships, table, REML and sampling."""
     problem = pedigree(n)
-    seconds, trace = cpu(lambda: bmv.sample(problem.design(), seed=1, min_ess=1000))
+    seconds, trace = cpu(lambda: bmv.sample(problem.design(), seed=1))
     others = {"MCMCglmm": (iterations,)} if iterations else {}
     report(f"{n:,} animals, all in all", Answer(cpu=seconds, ess=worst(trace)), problem, **others)
 
