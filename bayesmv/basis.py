@@ -15,7 +15,6 @@ from typing import Any, Self, override
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.interpolate import BSpline
 
 from bayesmv.errors import DataError, SpecError, listing
 
@@ -219,6 +218,8 @@ class Spline(Smooth):
     def evaluate(self, values: npt.ArrayLike) -> Array:
         inner = np.linspace(-1.0, 1.0, self.order - _CUBIC + 1)
         knots = np.concatenate([np.full(_CUBIC, -1.0), inner, np.full(_CUBIC, 1.0)])
+        from scipy.interpolate import BSpline  # a tenth of a second to load, and few models need it
+
         return np.asarray(BSpline.design_matrix(self.standardise(values), knots, _CUBIC).toarray())
 
 

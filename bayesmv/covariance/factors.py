@@ -17,7 +17,6 @@ from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import least_squares
 
 from bayesmv.covariance.base import FREE, LOG, Array, Matrix, Parameter, Placement, packed_rows
 from bayesmv.covariance.linear import LinearFactor
@@ -187,6 +186,8 @@ class FactorAnalytic(ReducedRank):
 
         def slopes(x: Array) -> Array:
             return np.asarray(self.jacobian(x)[:, rows, cols].T)
+
+        from scipy.optimize import least_squares  # a tenth of a second to load, and few models need it
 
         fit = least_squares(
             misfit,
