@@ -84,4 +84,4 @@ def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 
         return Run(np.apply_along_axis(convert, -1, theta), stats)
 
     with mock.patch("bayesmv.sampling._nuts", draws):
-        return sample(design, **({"seed": 1} | words))
+        return sample(design, **({"seed": 1, "draws": x.shape[1]} | words))

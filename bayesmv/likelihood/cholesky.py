@@ -17,6 +17,7 @@ from numba import njit
 
 from bayesmv.compiled import apart
 from bayesmv.covariance import Array
+from bayesmv.likelihood.blas import KEEP, PLAIN, REPLACE, TRANSPOSED, subtract
 from bayesmv.likelihood.symbolic import Ints, Supernodes
 
 #: Sums may be reordered (vectorised), but NaN and infinity keep their meaning.
@@ -29,6 +30,9 @@ _SMALL = 30000
 
 #: Widest panel that is subtracted from adjacent rows column by column, not as a sum.
 _NARROW = 4
+
+#: Columns of a panel that are divided by loops before BLAS takes what they contribute from the others.
+_STRIP = 24
 
 
 class Workspace(NamedTuple):
@@ -91,11 +95,18 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
                 used += 1
             target = base - begin * height, height
             panel = panel_start[d], start[d + 1] - start[d], start[d + 1] - start[d] + stop - row_start[d]
-            if panel[1] <= _NARROW and place[rows[stop - 1]] - place[rows[first]] == stop - 1 - first:
-                corner = target[0] + rows[first] * height + place[rows[first]]
+            adjacent = place[rows[stop - 1]] - place[rows[first]] == stop - 1 - first
+            corner = target[0] + rows[first] * height + place[rows[first]]
+            if panel[1] * (stop - first) * (used - first) > _SMALL:
+                tail = values, panel[0] + panel[2] - (stop - first), panel[2]
+                size = stop - first, used - first, panel[1]
+                if adjacent:  # what this writes above the diagonal is not read
+                    subtract(size, PLAIN, tail, TRANSPOSED, tail, KEEP, (values, corner, height))
+                else:
+                    subtract(size, PLAIN, tail, TRANSPOSED, tail, REPLACE, (work.product, 0, stop - first))
+                    _add(values, rows, place, work.product, target, first, stop - first, used - first)
+            elif adjacent and panel[1] <= _NARROW:
                 _subtract_adjacent(values, corner, height, panel, stop - first, used - first)
-            elif panel[1] * (stop - first) * (used - first) > _SMALL:
-                _subtract_blas(values, rows, place, work.product, target, panel, first, stop - first, used - first)
             else:
                 _subtract(values, rows, place, work.product, target, panel, first, stop - first, used - first)
             progress[d] = used
@@ -159,36 +170,43 @@ def _subtract_adjacent(values, corner, height, panel, count, cols):  # type: ign
 
 
 @njit(cache=True, inline="always")
-def _subtract_blas(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
-    """Do the same for large panels, the products by BLAS."""
+def _add(values, rows, place, product, into, first, count, cols):  # type: ignore[no-untyped-def]
+    """Add a product (count, cols) to the rows ``rows[first:first + count]`` of a panel, `into`."""
     base, height = into
-    d_base, d_width, d_height = panel
-    D = values[d_base : d_base + d_width * d_height].reshape(d_width, d_height)[:, d_height - count :]
-    D = np.ascontiguousarray(D)
-    update = product[: count * cols].reshape(cols, count)
-    np.dot(np.ascontiguousarray(D[:, :cols]).T, D, update)
     for j in range(cols):
         row, at = U(first + j), U(j * count + j)
         target = U(base + rows[row] * height)
         for i in range(U(count - j)):
-            values[target + U(place[rows[row + i]])] -= product[at + i]
+            values[target + U(place[rows[row + i]])] += product[at + i]
+
+
+@njit(cache=True, inline="always")
+def _strip(width, height):  # type: ignore[no-untyped-def]
+    """Columns of a panel that are taken together."""
+    return _STRIP if width * width * height > _SMALL else max(width, 1)
 
 
 @njit(cache=True, inline="always")
 def _factor_panel(values, base, width, height):  # type: ignore[no-untyped-def]
     """Cholesky of the square of a panel and division of the rows below, in place; False if not positive."""
-    for j in range(width):
-        source = U(base + j * height + j)
-        if not values[source] > 0.0:
-            return False
-        reciprocal = 1.0 / np.sqrt(values[source])
-        for i in range(U(height - j)):
-            values[source + i] *= reciprocal
-        for k in range(1, width - j):
-            target, right = U(base + (j + k) * (height + 1)), source + U(k)
-            multiple = values[right]
-            for i in range(U(height - j - k)):
-                values[target + i] -= multiple * values[right + i]
+    strip = _strip(width, height)
+    for begin in range(0, width, strip):
+        end = min(begin + strip, width)
+        for j in range(begin, end):
+            source = U(base + j * height + j)
+            if not values[source] > 0.0:
+                return False
+            reciprocal = 1.0 / np.sqrt(values[source])
+            for i in range(U(height - j)):
+                values[source + i] *= reciprocal
+            for k in range(1, end - j):
+                target, right = U(base + (j + k) * (height + 1)), source + U(k)
+                multiple = values[right]
+                for i in range(U(height - j - k)):
+                    values[target + i] -= multiple * values[right + i]
+        if end < width:
+            size, left = (height - end, width - end, end - begin), (values, base + begin * height + end, height)
+            subtract(size, PLAIN, left, TRANSPOSED, left, KEEP, (values, base + end * (height + 1), height))
     return True
 
 
@@ -269,18 +287,27 @@ def _same_rows(rows, a, size, b, below):  # type: ignore[no-untyped-def]
 @njit(cache=True, inline="always")
 def _divide_rows(factor, base, width, height, below, Y):  # type: ignore[no-untyped-def]
     """Y' = L11⁻ᵀ L21', (width, below): row j is column j of Y."""
-    n = U(below)
-    for j in range(width - 1, -1, -1):
-        target, source = U(j * below), U(base + j * height + width)
-        for i in range(n):
-            Y[target + i] = factor[source + i]
-        for k in range(j + 1, width):
-            multiple, known = factor[base + j * height + k], U(k * below)
+    n, end, strip = U(below), width, _strip(width, below)
+    while end > 0 and below > 0:
+        begin = max(end - strip, 0)
+        for j in range(end - 1, begin - 1, -1):
+            target, source = U(j * below), U(base + j * height + width)
             for i in range(n):
-                Y[target + i] -= multiple * Y[known + i]
-        reciprocal = 1.0 / factor[base + j * height + j]
-        for i in range(n):
-            Y[target + i] *= reciprocal
+                Y[target + i] = factor[source + i]
+        if end < width:
+            known, square = (Y, end * below, below), (factor, base + begin * height + end, height)
+            size = below, end - begin, width - end
+            subtract(size, PLAIN, known, PLAIN, square, KEEP, (Y, begin * below, below))
+        for j in range(end - 1, begin - 1, -1):
+            target = U(j * below)
+            for k in range(j + 1, end):
+                multiple, right = factor[base + j * height + k], U(k * below)
+                for i in range(n):
+                    Y[target + i] -= multiple * Y[right + i]
+            reciprocal = 1.0 / factor[base + j * height + j]
+            for i in range(n):
+                Y[target + i] *= reciprocal
+        end = begin
 
 
 @njit(cache=True, inline="always")
@@ -307,20 +334,18 @@ def _gather(symbolic, inverse, first, n, place, R):  # type: ignore[no-untyped-d
             for i in range(U(j), U(n)):
                 R[target + i] = inverse[column + U(place[i])]
         b = stop
-    for j in range(U(n)):
-        for i in range(j):
-            R[j * U(n) + i] = R[i * U(n) + j]
+    for corner in range(0, n, _STRIP):  # in strips, so that what is read stays near
+        for i in range(corner, n):
+            for j in range(corner, min(corner + _STRIP, i)):
+                R[U(i) * U(n) + U(j)] = R[U(j) * U(n) + U(i)]
 
 
 @njit(cache=True, inline="always")
 def _below(R, Y, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
     """Write S_RJ = -R Y to the part of a panel below its square."""
     if below * below * width > _SMALL:
-        product = np.dot(Y[: width * below].reshape(width, below), R[: below * below].reshape(below, below))
-        for j in range(width):
-            target = U(base + j * height + width)
-            for i in range(U(below)):
-                inverse[target + i] = -product[j, i]
+        size, block = (below, width, below), (R, 0, below)
+        subtract(size, PLAIN, block, PLAIN, (Y, 0, below), REPLACE, (inverse, base + width, height))
         return
     n = U(below)
     for j in range(width):
@@ -344,13 +369,18 @@ def _square(factor, Y, inv, inverse, base, width, height, below):  # type: ignor
             for k in range(j, i):
                 total += factor[base + k * height + i] * inv[column + U(k)]
             inv[column + U(i)] = -total / factor[base + i * height + i]
+    large = width * width * below > _SMALL
     for i in range(width):
         for j in range(i + 1):
             total = 0.0
             for k in range(U(i), U(width)):
                 total += inv[U(i * width) + k] * inv[U(j * width) + k]
-            left, right = U(i * below), U(base + j * height + width)
-            for k in range(U(below)):
-                total -= Y[left + k] * inverse[right + k]
+            if not large:
+                left, right = U(i * below), U(base + j * height + width)
+                for k in range(U(below)):
+                    total -= Y[left + k] * inverse[right + k]
             inverse[base + j * height + i] = total
             inverse[base + i * height + j] = total
+    if large:
+        rows = inverse, base + width, height
+        subtract((width, width, below), TRANSPOSED, (Y, 0, below), PLAIN, rows, KEEP, (inverse, base, height))

@@ -78,6 +78,10 @@ WIDE = {
     "forty full nodes of 4": ([4] * 40 + [1], [(i, j) for i in range(40) for j in range(i)]),
     "a wide node below a chain": ([3] * 30 + [120, 2, 1], [(i, i + 1) for i in range(31)] + [(0, 30)]),
     "an arrow": ([2] * 50 + [110, 1], [(i, 50) for i in range(50)]),
+    "every other row of a full tail": (
+        [100, *[4] * 50, 1],
+        [(i, j) for i in range(1, 51) for j in range(1, i)] + [(0, j) for j in range(1, 51, 2)],
+    ),
 }
 
 
