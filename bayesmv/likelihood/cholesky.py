@@ -54,11 +54,12 @@ def workspace(symbolic: Supernodes) -> Workspace:
     order, count = int(symbolic.start[-1]), len(symbolic.start) - 1
     width = int(np.max(np.diff(symbolic.start), initial=1))
     below = int(np.max(np.diff(symbolic.row_start), initial=0))
+    columns = int(np.max(symbolic.start[1:] - symbolic.start[symbolic.run], initial=1))
     size = int(symbolic.panel_start[-1])
     return Workspace(
         factor=np.zeros(size),
         inverse=np.zeros(size),
-        product=np.zeros((below + width) * max(width, 1)),
+        product=np.zeros((below + width) * max(columns, 1)),
         gathered=np.zeros(below * below),
         square=np.zeros(width * width),
         place=np.zeros(order, dtype=np.int64),
@@ -73,10 +74,10 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     """Replace the lower triangle in ``work.factor`` by its Cholesky factor; False if it is not positive definite.
 
     Left-looking: supernode s subtracts the products of those earlier supernodes whose next unused row lies in it
-    (kept in linked lists), then is factored by itself.
+    (kept in linked lists), then is factored by itself. The last of a run subtracts for all of it.
     """
     apart()
-    start, row_start, rows, panel_start, owner = symbolic
+    start, row_start, rows, panel_start, owner, run = symbolic
     values, place, head, following, progress = work.factor, work.place, work.head, work.following, work.progress
     head[:] = -1
     for s in range(len(start) - 1):
@@ -94,7 +95,8 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
             while used < stop and rows[used] < end:
                 used += 1
             target = base - begin * height, height
-            panel = panel_start[d], start[d + 1] - start[d], start[d + 1] - start[d] + stop - row_start[d]
+            lead = run[d]
+            panel = panel_start[lead], start[d + 1] - start[lead], start[d + 1] - start[d] + stop - row_start[d]
             adjacent = place[rows[stop - 1]] - place[rows[first]] == stop - 1 - first
             corner = target[0] + rows[first] * height + place[rows[first]]
             if panel[1] * (stop - first) * (used - first) > _SMALL:
@@ -116,7 +118,7 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
         if not _factor_panel(values, base, width, height):
             return False
         progress[s] = row_start[s]
-        if below > 0:
+        if below > 0 and (s + 2 == len(start) or run[s + 1] != run[s]):
             _enlist(head, following, owner[rows[row_start[s]]], s)
     return True
 
@@ -256,21 +258,28 @@ def selected_inverse(symbolic, work, count):  # type: ignore[no-untyped-def]
     S_RJ = -S_RR Y, S_JJ = L11⁻ᵀ L11⁻¹ - Y' S_RJ.
     """
     apart()
-    start, row_start, rows, panel_start, _ = symbolic
+    start, row_start, rows, panel_start, _, run = symbolic
     limit = start[count]
     gathered, size = 0, 0  # the rows whose block is in work.gathered
-    for s in range(count - 1, -1, -1):
-        width, base = start[s + 1] - start[s], panel_start[s]
+    s = count - 1
+    while s >= 0:
+        lead, width = run[s], start[s + 1] - start[s]
         height = width + row_start[s + 1] - row_start[s]
         below = height - width
         while below > 0 and rows[row_start[s] + below - 1] >= limit:
             below -= 1
-        _divide_rows(work.factor, base, width, height, below, work.product)
+        for t in range(lead, s + 1):
+            Y = work.product[(start[t] - start[lead]) * below :]
+            _divide_rows(work.factor, panel_start[t], width, height, below, Y)
         if not _same_rows(rows, gathered, size, row_start[s], below):
             _gather(symbolic, work.inverse, row_start[s], below, work.place, work.gathered)
             gathered, size = row_start[s], below
-        _below(work.gathered, work.product, work.inverse, base, width, height, below)
-        _square(work.factor, work.product, work.square, work.inverse, base, width, height, below)
+        corner, columns = panel_start[lead] + width, start[s + 1] - start[lead]
+        _below(work.gathered, work.product, work.inverse, corner, columns, height, below)
+        for t in range(lead, s + 1):
+            Y = work.product[(start[t] - start[lead]) * below :]
+            _square(work.factor, Y, work.square, work.inverse, panel_start[t], width, height, below)
+        s = lead - 1
 
 
 @njit(cache=True, inline="always")
@@ -313,7 +322,7 @@ def _divide_rows(factor, base, width, height, below, Y):  # type: ignore[no-unty
 @njit(cache=True, inline="always")
 def _gather(symbolic, inverse, first, n, place, R):  # type: ignore[no-untyped-def]
     """Symmetric (n, n) block of the inverse at ``rows[first:first + n]``, read from the panels of their supernodes."""
-    start, row_start, rows, panel_start, owner = symbolic
+    start, row_start, rows, panel_start, owner, _ = symbolic
     b = 0
     while b < n:
         t = owner[rows[first + b]]
@@ -341,15 +350,15 @@ def _gather(symbolic, inverse, first, n, place, R):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, inline="always")
-def _below(R, Y, inverse, base, width, height, below):  # type: ignore[no-untyped-def]
-    """Write S_RJ = -R Y to the part of a panel below its square."""
-    if below * below * width > _SMALL:
-        size, block = (below, width, below), (R, 0, below)
-        subtract(size, PLAIN, block, PLAIN, (Y, 0, below), REPLACE, (inverse, base + width, height))
+def _below(R, Y, inverse, corner, columns, height, below):  # type: ignore[no-untyped-def]
+    """Write S_RJ = -R Y to the part of a run of panels below their squares, which begins at `corner`."""
+    if below * below * columns > _SMALL:
+        size, block = (below, columns, below), (R, 0, below)
+        subtract(size, PLAIN, block, PLAIN, (Y, 0, below), REPLACE, (inverse, corner, height))
         return
     n = U(below)
-    for j in range(width):
-        target = U(base + j * height + width)
+    for j in range(columns):
+        target = U(corner + j * height)
         for i in range(n):
             inverse[target + i] = 0.0
         for k in range(n):

@@ -227,7 +227,7 @@ def unit_products(symbolic, inverse, begin, rows, values, out):  # type: ignore[
 @njit(cache=True)
 def _entry(symbolic, numbers, row, col):  # type: ignore[no-untyped-def]
     """Number at (row, col) of a lower triangle kept in panels."""
-    start, row_start, rows, panel_start, owner = symbolic
+    start, row_start, rows, panel_start, owner, _ = symbolic
     s = owner[col]
     width = start[s + 1] - start[s]
     column = panel_start[s] + (col - start[s]) * (width + row_start[s + 1] - row_start[s])
@@ -242,7 +242,7 @@ def block_products(symbolic, factor, units, begin, rows, values, Z, visited, out
 
     `Z` (order, ≥ k) and `visited` (supernodes) are scratch memory of zeros, and are left so.
     """
-    start, row_start, below, panel_start, owner = symbolic
+    start, row_start, below, panel_start, owner, _ = symbolic
     t, last = values.shape[1], len(start) - 2
     k = len(units) * t
     for position, u in enumerate(units):

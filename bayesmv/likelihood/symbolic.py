@@ -35,6 +35,9 @@ class Supernodes(NamedTuple):
         Where each panel begins among the numbers (S + 1,).
     owner
         Supernode of each scalar column (order,).
+    run
+        First of the *run* of each supernode (S,): neighbours of equal width with the same rows, such as families that
+        are in all blocks. Below their diagonal blocks, their panels make up one matrix of evenly spaced columns.
     """
 
     start: Ints
@@ -42,6 +45,7 @@ class Supernodes(NamedTuple):
     rows: Ints
     panel_start: Ints
     owner: Ints
+    run: Ints
 
 
 def analyse(node_start: Ints, indptr: Ints, indices: Ints, parent: Ints, last_alone: bool = True) -> Supernodes:
@@ -67,7 +71,7 @@ def analyse(node_start: Ints, indptr: Ints, indices: Ints, parent: Ints, last_al
     width = np.diff(start)
     panel_start = np.concatenate([[0], np.cumsum(width * (width + np.diff(row_start)))])
     owner = np.repeat(np.arange(len(width)), width)
-    return Supernodes(start, row_start, rows, panel_start, owner)
+    return Supernodes(start, row_start, rows, panel_start, owner, _runs(start, row_start, rows))
 
 
 @njit(cache=True)
@@ -164,6 +168,18 @@ def _expand_rows(first, last, below_start, below, node_start):  # type: ignore[n
                 rows[top] = i
                 top += 1
     return row_start, rows
+
+
+@CompiledWhenLarge
+def _runs(start, row_start, rows):  # type: ignore[no-untyped-def]
+    """First supernode of every run; runs are no wider than the widest supernode."""
+    run = np.arange(len(start) - 1)
+    for s in range(1, len(run)):
+        a, b, size = row_start[s - 1], row_start[s], row_start[s] - row_start[s - 1]
+        alike = start[s + 1] - start[s] == start[s] - start[s - 1] and row_start[s + 1] - b == size > 0
+        if alike and start[s + 1] - start[run[s - 1]] <= WIDEST and np.all(rows[a:b] == rows[b : b + size]):
+            run[s] = run[s - 1]
+    return run
 
 
 def locate(symbolic: Supernodes, row: Ints, col: Ints) -> Ints:

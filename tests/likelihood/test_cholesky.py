@@ -184,3 +184,19 @@ def test_factorize__again_after_a_failure(p):
     assert not cholesky.factorize(p.symbolic, p.work)
     p.A = good
     check_everything(p)
+
+
+@settings(max_examples=50)
+@given(problems(largest=2))
+def test_analyse__runs_are_neighbours_alike(p):
+    start, row_start, rows, _, _, run = p.symbolic
+    for s in range(1, len(run)):
+        mine, its = (rows[row_start[t] : row_start[t + 1]] for t in (s, s - 1))
+        alike = np.array_equal(mine, its) and len(mine) > 0 and start[s + 1] - start[s] == start[s] - start[s - 1]
+        assert run[s] == (run[s - 1] if alike else s)
+
+
+def test_analyse__runs_are_no_wider_than_supernodes():
+    p = Problem(*WIDE["an arrow"], seed=1)
+    widths = p.symbolic.start[1:] - p.symbolic.start[p.symbolic.run]
+    assert widths[:50].tolist() == [2 * (i % 48 + 1) for i in range(50)]
