@@ -94,23 +94,10 @@ def factorize(symbolic, work):  # type: ignore[no-untyped-def]
             used = first
             while used < stop and rows[used] < end:
                 used += 1
-            target = base - begin * height, height
             lead = run[d]
             panel = panel_start[lead], start[d + 1] - start[lead], start[d + 1] - start[d] + stop - row_start[d]
-            adjacent = place[rows[stop - 1]] - place[rows[first]] == stop - 1 - first
-            corner = target[0] + rows[first] * height + place[rows[first]]
-            if panel[1] * (stop - first) * (used - first) > _SMALL:
-                tail = values, panel[0] + panel[2] - (stop - first), panel[2]
-                size = stop - first, used - first, panel[1]
-                if adjacent:  # what this writes above the diagonal is not read
-                    subtract(size, PLAIN, tail, TRANSPOSED, tail, KEEP, (values, corner, height))
-                else:
-                    subtract(size, PLAIN, tail, TRANSPOSED, tail, REPLACE, (work.product, 0, stop - first))
-                    _add(values, rows, place, work.product, target, first, stop - first, used - first)
-            elif adjacent and panel[1] <= _NARROW:
-                _subtract_adjacent(values, corner, height, panel, stop - first, used - first)
-            else:
-                _subtract(values, rows, place, work.product, target, panel, first, stop - first, used - first)
+            target = base - begin * height, height
+            _subtract_descendant(values, rows, place, work.product, target, panel, first, stop - first, used - first)
             progress[d] = used
             if used < stop:
                 _enlist(head, following, owner[rows[used]], d)
@@ -134,11 +121,29 @@ def _enlist(head, following, parent, s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, inline="always")
-def _subtract(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
+def _subtract_descendant(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
     """Subtract from a panel, `into` (base at column 0, height), the products of a descendant (base, width, height).
 
     The descendant's rows ``rows[first:first + count]`` are still unused; the leading `cols` are columns of the target.
     """
+    adjacent = place[rows[first + count - 1]] - place[rows[first]] == count - 1
+    corner = into[0] + rows[first] * into[1] + place[rows[first]]
+    if panel[1] * count * cols > _SMALL:
+        size, tail = (count, cols, panel[1]), (values, panel[0] + panel[2] - count, panel[2])
+        if adjacent:  # what this writes above the diagonal is not read
+            subtract(size, PLAIN, tail, TRANSPOSED, tail, KEEP, (values, corner, into[1]))
+        else:
+            subtract(size, PLAIN, tail, TRANSPOSED, tail, REPLACE, (product, 0, count))
+            _add(values, rows, place, product, into, first, count, cols)
+    elif adjacent and panel[1] <= _NARROW:
+        _subtract_adjacent(values, corner, into[1], panel, count, cols)
+    else:
+        _subtract(values, rows, place, product, into, panel, first, count, cols)
+
+
+@njit(cache=True, inline="always")
+def _subtract(values, rows, place, product, into, panel, first, count, cols):  # type: ignore[no-untyped-def]
+    """Do so for any rows, by loops."""
     base, height = into
     d_base, d_width, d_height = panel
     for j in range(cols):
@@ -159,7 +164,7 @@ def _subtract(values, rows, place, product, into, panel, first, count, cols):  #
 
 @njit(cache=True, inline="always")
 def _subtract_adjacent(values, corner, height, panel, count, cols):  # type: ignore[no-untyped-def]
-    """Do the same where the rows are adjacent in the target, the first of them on the diagonal at `corner`."""
+    """Do so where the rows are adjacent in the target, the first of them on the diagonal at `corner`."""
     d_base, d_width, d_height = panel
     for j in range(cols):
         target = U(corner + j * (height + 1))
