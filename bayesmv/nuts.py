@@ -63,6 +63,7 @@ def nuts_model(make_density: Callable[[], LogDensity], d: int, start: Callable[[
     if not isinstance(density, DirectDensity):
         kept = [np.dtype("float64")], [(d,)], [_POINT]
         return nutpie.compiled_pyfunc.from_pyfunc(d, make_density, _make_expand, *kept, make_initial_point_fn=start)
+    # Its class for compiled PyMC models, filled in by hand: there is no public function from a C function to a model.
     return nutpie.compile_pymc.CompiledPyMCModel(
         compiled_logp_func=density,
         compiled_expand_func=copy_point(),

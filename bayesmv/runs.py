@@ -63,9 +63,10 @@ class Resume(Protocol):
 
 def batch(posterior: LogPosterior, frame: Frame, start: Callable[[int], Array], settings: Mapping[str, Any]) -> Run:
     """Run NUTS; `start` gives z (d,) from the seed of a chain, `settings` are those of ``nutpie.sample``."""
+    threads = min(settings["cores"], settings["chains"])
 
     def make_density() -> LogDensity:
-        return sampler_density(posterior, frame.centre, frame.root, settings["cores"])
+        return sampler_density(posterior, frame.centre, frame.root, threads)
 
     model = nuts_model(make_density, len(frame.centre), start)
     raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, **settings)
