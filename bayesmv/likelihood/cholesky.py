@@ -59,7 +59,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
     return Workspace(
         factor=np.zeros(size),
         inverse=np.zeros(size),
-        product=np.zeros((below + width) * max(columns, 1)),
+        product=np.zeros((below + width) * columns),
         gathered=np.zeros(below * below),
         square=np.zeros(width * width),
         place=np.zeros(order, dtype=np.int64),
