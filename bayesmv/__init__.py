@@ -1,30 +1,31 @@
 """Bayesian multivariate (multi-trait) animal models: NUTS posteriors beside REML estimates."""
 
 from bayesmv._version import __version__
-from bayesmv.builders import build_model
-from bayesmv.compare import compare_reml
-from bayesmv.curves import correlation_matrix, covariance_function, trajectory
-from bayesmv.datasets import load_dataset, load_pedigree, published_table
-from bayesmv.design import Design, build_design
-from bayesmv.diagnostics import convergence
+from bayesmv.checks.identifiability import identifiability
+from bayesmv.comparison.likelihood_ratio import LikelihoodRatio, likelihood_ratio
+from bayesmv.comparison.models import compare_models
+from bayesmv.comparison.predictive import PredictiveDensity, predictive_density
+from bayesmv.comparison.reml_posterior import compare_reml
+from bayesmv.design.design import Design, build_design
+from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
-from bayesmv.groups import group_shares, without_groups
-from bayesmv.identifiability import identifiability
-from bayesmv.io import load_design
-from bayesmv.loadings import factor_loadings
-from bayesmv.pedigree import Pedigree
-from bayesmv.plots import plot_comparison, plot_correlations, plot_trajectory
-from bayesmv.posterior import log_posterior
-from bayesmv.predictive import PredictiveDensity, predictive_density
-from bayesmv.priors import CovariancePrior, HalfStudentT
-from bayesmv.ranking import compare_models
-from bayesmv.relationship import Relationship
-from bayesmv.reml import LikelihoodRatio, RemlFit, blup, fit_reml, likelihood_ratio
-from bayesmv.reshape import widen
-from bayesmv.sampling import load_posterior, sample
-from bayesmv.simulate import simulate_model, simulate_records, simulate_traits
-from bayesmv.spec import Genetic, ModelSpec
-from bayesmv.summary import breeding_values, genetic_parameters, variance_components
+from bayesmv.estimates.components import breeding_values, genetic_parameters, variance_components
+from bayesmv.estimates.loadings import factor_loadings
+from bayesmv.estimates.trajectory import correlation_matrix, covariance_function, trajectory
+from bayesmv.io.files import load_design
+from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.posterior.log_posterior import log_posterior
+from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.pymc_model import build_model
+from bayesmv.relationship.genetic_groups import group_shares, without_groups
+from bayesmv.relationship.pedigree import Pedigree
+from bayesmv.relationship.relationship import Relationship
+from bayesmv.reml import RemlFit, blup, fit_reml
+from bayesmv.report.plots import plot_comparison, plot_correlations, plot_trajectory
+from bayesmv.sampling.convergence import convergence
+from bayesmv.sampling.sample import load_posterior, sample
+from bayesmv.simulation.datasets import load_dataset, load_pedigree, published_table
+from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
 
 __all__ = [
     "ConvergenceWarning",

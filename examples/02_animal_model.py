@@ -2,14 +2,14 @@
 # # An animal model: breeding values of lambs from their pedigree
 #
 # Weaning weight (`wwt`, kg) of 450 lambs and ultrasonic fat depth (`fat`, mm) of 360 of them, in a flock of 600 sheep.
-# The flock is **simulated** (`bayesmv.datasets.breeding` says how), so every estimate can be held against the truth.
+# The flock is **simulated** (`bayesmv.simulation.datasets.breeding` says how), so every estimate can be held against the truth.
 # `fat` is missing in 20 % of the records, completely at random; no lamb is dropped for it.
 
 # %%
 import os
 
 import bayesmv as bmv
-from bayesmv.datasets import load_truth
+from bayesmv.simulation.datasets import load_truth
 
 lambs, parents = bmv.load_dataset("breeding"), bmv.load_pedigree("breeding")
 truth = load_truth("breeding")  # to judge by; nothing below is fitted to it

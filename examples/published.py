@@ -1,7 +1,7 @@
 """The shipped trial beside the published REML results that it was built from."""
 
 import bayesmv as bmv
-from bayesmv.datasets import PUBLISHED_LOGLIK
+from bayesmv.simulation.datasets import PUBLISHED_LOGLIK
 
 us = bmv.fit_reml(bmv.load_design("models/canty_us.toml"))
 diag = bmv.fit_reml(bmv.load_design("models/canty_diag.toml"))

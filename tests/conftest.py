@@ -1,4 +1,4 @@
-"""Settings of all tests; being here also puts this folder on the path, for `oracles`."""
+"""Settings of all tests."""
 
 from hypothesis import settings
 

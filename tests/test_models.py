@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import bayesmv as bmv
-from bayesmv.datasets import PUBLISHED_LOGLIK
+from bayesmv.simulation.datasets import PUBLISHED_LOGLIK
 
 FOLDER = Path(__file__).resolve().parents[1] / "models"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))

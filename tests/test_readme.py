@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import bayesmv as bmv
-from bayesmv import cli
+from bayesmv.cli import commands as cli
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ ROW = r"^\w+ +(?:var|cov|cor) [a-z_]+(?:,(?: [a-z_]+)?)? +(-?[\d.e-]+) +([\d.e-]
 
 def term_estimates(fit, name):
     """(estimate, s.e.) of the covariances of a term, then of its correlations."""
-    from bayesmv.compare import reml_component
+    from bayesmv.comparison.reml_posterior import reml_component
 
     support = fit.design.blocks.structures[fit.design.names.index(name)].support
     covariances = [reml_component(fit, name, i, j, False) for i, j in support]

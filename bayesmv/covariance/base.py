@@ -125,7 +125,7 @@ class CovarianceStructure(ABC):
         """What each θ is to a sampler, (n_parameters,).
 
         A scale, positive in a canonical θ, names itself, another entry of its row of a factor names the scale; the
-        rest are FREE, ANGLE or LOG (:mod:`bayesmv.coordinates`).
+        rest are FREE, ANGLE or LOG (:mod:`bayesmv.posterior.coordinates`).
         """
 
     @property

@@ -3,7 +3,7 @@
     fa(k)  Σ = ΛΛ' + diag(ψ²)        rr(k)  Σ = ΛΛ'
 
 Λ (m, k) is zero above its diagonal, which takes out the rotation. Any ΛΛ' of rank k can be written so (the triangle of
-Λ' = QL'), and reports rotate it again (:mod:`bayesmv.loadings`).
+Λ' = QL'), and reports rotate it again (:mod:`bayesmv.estimates.loadings`).
 
 Sources: Smith, Cullis & Thompson (2001), Biometrics 57:1138-1147; Meyer & Kirkpatrick (2005), Genet. Sel. Evol.
 37:1-30.

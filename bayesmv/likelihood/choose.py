@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Literal, get_args
 
-from bayesmv.design import Design
+from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import strata
-from bayesmv.likelihood.mixed_model import MixedModelLikelihood
 from bayesmv.likelihood.protocol import RestrictedLikelihood
-from bayesmv.likelihood.spectral import SpectralLikelihood, build_table, obstacle
+from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table, obstacle
 from bayesmv.likelihood.strata import StrataLikelihood, find_strata
 
 Engine = Literal["auto", "strata", "sparse", "spectral"]

@@ -19,7 +19,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bayesmv.covariance import Array, unit_components
-from bayesmv.design import Design, TermDesign
+from bayesmv.design.design import Design
+from bayesmv.design.random import TermDesign
 from bayesmv.likelihood.protocol import symmetric
 
 #: Most effects per trait for which the (dense) joint diagonalisation is tried: it is cheap, or likely to succeed.

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.covariance import SINGULAR, Array, CovarianceBlocks, CovarianceStructure, Unstructured, vech
-from bayesmv.design import Design
+from bayesmv.design.design import Design
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, MixedModelLikelihood, RestrictedLikelihood, likelihood
 from bayesmv.reml.delta import component_gradient, propagate, standard_error
-from bayesmv.reml.optimise import Optimum, RestrictedObjective, climb, maximise_reml
+from bayesmv.reml.maximise import Optimum, RestrictedObjective, climb, maximise_reml
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6

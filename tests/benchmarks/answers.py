@@ -11,7 +11,7 @@ import pandas as pd
 from test_bench_likelihood import livestock_data
 
 import bayesmv as bmv
-from bayesmv.design import Design
+from bayesmv.design.design import Design
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from answers import Answer, Problem
 
-from bayesmv.pedigree import Pedigree
+from bayesmv.relationship.pedigree import Pedigree
 
 HERE = Path(__file__).parent
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.benchmark(timer=cpu_seconds)
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = pytest.mark.skipif("BENCH_LARGE" not in os.environ, reason="set BENCH_LARGE=1 for 100,000 animals")
 BLUETIT = pytest.mark.skipif(not (SHARED / "bluetit").is_dir(), reason="no shared data")
-COMPARE = ["-c", "from bayesmv.cli import main; main()", "compare", "models/canty_us.toml", "--json"]
+COMPARE = ["-c", "from bayesmv.cli.commands import main; main()", "compare", "models/canty_us.toml", "--json"]
 
 
 def worst(trace: Any) -> float:

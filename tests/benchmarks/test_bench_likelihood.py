@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from bayesmv import ModelSpec, Pedigree, Relationship, build_design, fit_reml, load_dataset
-from bayesmv.design import Design
+from bayesmv.design.design import Design
 from bayesmv.likelihood import MixedModelLikelihood, likelihood
 
 GENETIC = np.array([[0.4, 0.2], [0.2, 0.5]])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesmv.pedigree import Pedigree
+from bayesmv.relationship.pedigree import Pedigree
 
 SIZES = [pytest.param(100_000, id="100k"), pytest.param(1_000_000, id="1M", marks=pytest.mark.slow)]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from test_bench_likelihood import GENETIC, RESIDUAL, livestock
 
-from bayesmv.density import Density
-from bayesmv.likelihood.spectral import SpectralLikelihood, build_table
-from bayesmv.posterior import log_posterior
+from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table
+from bayesmv.posterior.compiled import Density
+from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.reml import fit_reml
 
 SIZES = [1000, 5000, 20_000, pytest.param(100_000, marks=pytest.mark.slow)]

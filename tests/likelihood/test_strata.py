@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from oracles import Case, Dense, dense_relationship, random_kin, simple_case
 
-from bayesmv.design import build_design
+from bayesmv.design.design import build_design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood
 from bayesmv.likelihood.strata import LARGEST, SMALL, find_strata, obstacle
-from bayesmv.spec import ModelSpec
+from bayesmv.model.spec import ModelSpec
 
 
 def layout(n_traits, seed=0, **factors):

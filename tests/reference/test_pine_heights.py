@@ -8,7 +8,7 @@ import pytest
 from oracles import shared_data
 
 import bayesmv as bmv
-from bayesmv.reml.optimise import maximise_reml
+from bayesmv.reml.maximise import maximise_reml
 
 HEIGHTS = ["HT1", "HT2", "HT3", "HT4"]
 MODEL = "4-trait (HT1,HT2,HT3,HT4) ~ rep"

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from oracles import Dense, pedigree_relationship, random_case, shared_data, simple_case
 from scipy.stats import chi2
 
-from bayesmv.design import build_design
+from bayesmv.comparison.likelihood_ratio import likelihood_ratio
+from bayesmv.design.design import build_design
 from bayesmv.errors import ConvergenceWarning, SpecError
-from bayesmv.pedigree import Pedigree
-from bayesmv.reml import fit_reml, likelihood_ratio
-from bayesmv.spec import ModelSpec
+from bayesmv.model.spec import ModelSpec
+from bayesmv.relationship.pedigree import Pedigree
+from bayesmv.reml import fit_reml
 
 engines = pytest.mark.parametrize("engine", ["strata", "sparse"])
 BY_CONVERGENCE = 1e-6  # steps end where the next one promises 1e-11 in l, that is 3e-6 standard errors

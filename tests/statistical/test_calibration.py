@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bayesmv.design import Design, build_design
+from bayesmv.design.design import Design, build_design
 from bayesmv.errors import ConvergenceWarning
-from bayesmv.sampling import sample
-from bayesmv.spec import ModelSpec
+from bayesmv.model.spec import ModelSpec
+from bayesmv.sampling.sample import sample
 
 ALARM = 1e-4
 RUNS, BINS = 192, 12

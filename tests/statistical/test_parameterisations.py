@@ -8,9 +8,9 @@ import pytest
 from arviz_stats.base import array_stats
 from oracles import all_patterns, random_case
 
-from bayesmv.builders import build_model
 from bayesmv.dims import correlation_name, sd_name
-from bayesmv.sampling import sample
+from bayesmv.pymc_model import build_model
+from bayesmv.sampling.sample import sample
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,5 @@
+"""Command line, on model files."""
+
+from bayesmv.cli.commands import main
+
+__all__ = ["main"]

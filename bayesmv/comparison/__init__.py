@@ -1,0 +1,1 @@
+"""Comparison of REML with the posterior, and of models with each other."""

@@ -1,0 +1,1 @@
+"""Table, model and relationships → arrays of the mixed model."""

@@ -1,0 +1,262 @@
+"""From a table and a specification to the arrays of the mixed model, with every check made once, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure
+from bayesmv.design.effect_layout import Layout
+from bayesmv.design.fixed import FixedDesign, build_fixed
+from bayesmv.design.random import Frames, TermDesign, build_term
+from bayesmv.design.records import check_parameters, read_traits, residual_spread
+from bayesmv.design.residual import ResidualDesign, build_residual
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.model.spec import ModelSpec
+from bayesmv.priors.density import CovariancePrior
+from bayesmv.relationship.relationship import Relationship
+
+__all__ = ["Design", "TermDesign", "build_design"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Everything that the likelihood needs, and what was done to the data to get there.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    traits
+        Names of the traits (t,).
+    units
+        Labels of the units kept (n,).
+    kept
+        Which rows of the data they are, (rows,).
+    response
+        Records (n, t), NaN where a trait was not recorded, in the units of the data.
+    scale
+        Phenotypic standard deviations after fixed effects (t,): covariances are estimated and sampled in these units.
+    fixed
+        Fixed-effect design.
+    terms
+        Random terms.
+    residual
+        Residuals.
+    notes
+        What was left out or changed, in words; shown with every report.
+    """
+
+    spec: ModelSpec
+    traits: tuple[str, ...]
+    units: pd.Index
+    kept: npt.NDArray[np.bool_]
+    response: Array
+    scale: Array
+    fixed: FixedDesign
+    terms: tuple[TermDesign, ...]
+    residual: ResidualDesign
+    notes: tuple[str, ...] = ()
+
+    @property
+    def observed(self) -> npt.NDArray[np.bool_]:
+        """Which traits of which units were recorded, (n, t)."""
+        return np.asarray(~np.isnan(self.response))
+
+    @property
+    def n_records(self) -> int:
+        """Number N of observed (unit, trait) records."""
+        return int(self.observed.sum())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trait was recorded on every unit."""
+        return bool(self.observed.all())
+
+    @property
+    def blocks(self) -> CovarianceBlocks:
+        """The covariance structures: random terms in order, then the residual."""
+        return CovarianceBlocks((*(term.structure for term in self.terms), self.residual.structure))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the covariance matrices, in the order of `blocks`."""
+        return (*(term.name for term in self.terms), RESIDUAL)
+
+    def priors(self, given: Mapping[str, CovariancePrior] | None = None) -> dict[str, CovariancePrior]:
+        """Prior of every covariance matrix: the one given, else the specification's, else the default.
+
+        Raises
+        ------
+        SpecError
+            If a prior is given for a term that does not exist.
+        """
+        spec = self.spec.with_priors(given or {})
+        return {name: spec.prior(name) for name in self.names}
+
+    def effects_of(self, name: str) -> tuple[str, ...]:
+        """Labels of the effects of a term, or of the residual."""
+        return self.residual.effects if name == RESIDUAL else self.term(name).effects
+
+    def term(self, name: str) -> TermDesign:
+        """Return the random term called `name`.
+
+        Raises
+        ------
+        SpecError
+            If there is none.
+        """
+        for term in self.terms:
+            if term.name == name:
+                return term
+        raise SpecError(f"no random term '{name}'; random terms: {listing(t.name for t in self.terms)}")
+
+    def effect_scale(self, name: str) -> Array:
+        """Unit of each effect of a term or of the residual, (m,): phenotypic sd, over the unit of a raw covariate."""
+        if name == RESIDUAL:
+            return np.asarray(self.scale[self.residual.trait_of])
+        term = self.term(name)
+        return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """How the effects of each random term, and of grouped residuals, make up a record, by name."""
+        residual = self.residual.layout
+        out = {term.name: term.layout for term in self.terms}
+        return out if residual is None else out | {RESIDUAL: residual}
+
+    @property
+    def working_response(self) -> Array:
+        """Records minus the ordinary-least-squares fit, in phenotypic sd, 0 where not recorded, (n, t)."""
+        return np.asarray(np.where(self.observed, (self.response - self.fixed.fitted) / self.scale, 0.0))
+
+    @property
+    def log_jacobian(self) -> float:
+        """What to add to a restricted log-likelihood of scaled records to get that of the data."""
+        per_trait = self.observed.sum(axis=0) - self.fixed.present.sum(axis=0)
+        return float(-(per_trait @ np.log(self.scale)))
+
+
+def build_design(
+    spec: ModelSpec,
+    data: pd.DataFrame,
+    relationships: Mapping[str, Relationship] | None = None,
+) -> Design:
+    """Check the data against the model and build its arrays.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    data
+        One row a unit: traits (numeric, NaN where not recorded), factors and covariates. Never modified.
+    relationships
+        Relationships among levels by the name that the model gives them (``vm(animal, A)`` → ``"A"``), or by factor.
+
+    Returns
+    -------
+    Design
+        Units without any record are left out, and a note says so.
+
+    Raises
+    ------
+    SpecError
+        If the model names columns, relationships or traits that do not exist.
+    DataError
+        If the data cannot support the model.
+    """
+    relationships = dict(relationships or {})
+    _check_columns(spec, data)
+    units = _unit_labels(spec, data)
+    response = read_traits(spec.traits, data)
+    notes: list[str] = []
+    keep = _recorded(response, units, notes)
+    table, data, units, response = data, data[keep], units[keep], response[keep]
+    fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
+    frames = Frames(spec=spec, rows=table, kept=keep)
+    terms = tuple(build_term(term, frames, relationships, notes) for term in spec.random)
+    residual = build_residual(spec, data, response)
+    spread = residual_spread(spec.traits, response, fixed)
+    scale = _scales(spread, terms, residual.structure)
+    check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
+    return Design(
+        spec=spec,
+        traits=spec.traits,
+        units=units,
+        kept=keep,
+        response=response,
+        scale=scale,
+        fixed=fixed,
+        terms=tuple(
+            replace(term, structure=term.structure.rescaled(scale[term.trait_of] / term.load_unit[term.load_of]))
+            for term in terms
+        ),
+        residual=residual.rescaled(scale),
+        notes=tuple(notes),
+    )
+
+
+def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
+    if not isinstance(data, pd.DataFrame):
+        raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}")
+    twice = list(dict.fromkeys(c for c in data.columns if list(data.columns).count(c) > 1))
+    if twice:
+        raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
+    wanted = {"trait": spec.traits, "random factor": tuple(t.factor for t in spec.random)}
+    wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns[1:]))
+    wanted["residual group"] = () if spec.residual_by is None else (spec.residual_by,)
+    wanted["weight"] = () if spec.weights is None else (spec.weights,)
+    wanted["unit"] = () if spec.unit is None else (spec.unit,)
+    for role, names in wanted.items():
+        absent = [name for name in names if name not in data.columns]
+        if absent:
+            raise SpecError(
+                f"the {role} {listing(absent)} is not a column of the data; columns: {listing(data.columns, 12)}"
+            )
+    if not len(data):
+        raise DataError("the data have no rows")
+
+
+def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:
+    units = data.index.to_flat_index() if spec.unit is None else pd.Index(data[spec.unit], name=spec.unit)
+    where = "the index of the data" if spec.unit is None else f"the unit column '{spec.unit}'"
+    if units.hasnans:
+        raise DataError(f"{where} has missing values in rows {listing(np.flatnonzero(units.isna()) + 1)}")
+    twice = units[units.duplicated()].unique()
+    if len(twice):
+        raise DataError(
+            f"{where} names {listing(twice)} more than once; each row must be a unit of its own "
+            f"(for repeated records, leave the unit out of the model file, or reset_index() the data)"
+        )
+    return units
+
+
+def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
+    keep = np.asarray(~np.isnan(response).all(axis=1))
+    if not keep.all():
+        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
+    return keep
+
+
+def _scales(spread: Array, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:
+    """Unit of each trait: its residual sd, or a common one for traits whose variances a structure ties."""
+    scale = spread.copy()
+    tied = [np.unique(term.trait_of) for term in terms if term.structure.ties_scales]
+    if residual.ties_scales:
+        tied.append(np.arange(len(scale)))
+    for group in _merge(tied):
+        scale[group] = np.exp(np.mean(np.log(scale[group])))
+    return scale
+
+
+def _merge(groups: list[npt.NDArray[np.intp]]) -> list[list[int]]:
+    merged: list[set[int]] = []
+    for group in groups:
+        joined = set(group.tolist()).union(*(m for m in merged if m & set(group.tolist())))
+        merged = [m for m in merged if not m & joined] + [joined]
+    return [sorted(m) for m in merged]

@@ -1,0 +1,327 @@
+"""Random terms: from columns of the data to effects, levels and incidences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from bayesmv.covariance import Array, CovarianceStructure
+from bayesmv.design.effect_layout import Layout
+from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.model.basis import Basis
+from bayesmv.model.formula import IDE, Partner, RandomTerm
+from bayesmv.model.spec import ModelSpec
+from bayesmv.relationship.pedigree_kernels import whole_numbers
+from bayesmv.relationship.relationship import Relationship
+
+#: Records that mean relationships among the individuals of a record are taken from.
+_SAMPLED = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermDesign:
+    """One random term: ``vec(U) ~ N(0, Σ ⊗ K)``, U of shape (levels, effects).
+
+    Parameters
+    ----------
+    name
+        Name of the term.
+    structure
+        Covariance structure among the effects of one level.
+    effects
+        Labels of the effects (m,).
+    trait_of, load_of
+        For each effect, the trait that it acts on and the incidence that carries it, (m,).
+    load_unit
+        Unit of the covariate of each incidence, by which it was divided: 1 but for raw covariates.
+    levels
+        Labels of the levels (q,).
+    incidences
+        Matrices (units, q) that link units to levels; one, unless a unit bears on several levels or covariates.
+    relationship
+        Relationship among levels; None for independent levels.
+    members
+        Individuals whose effects meet in a record.
+    bearers
+        Matrices (units, q) that link units to their members, before functions of covariates.
+    functions
+        Functions of covariates of every unit, (units, k); a single 1 without covariates.
+    basis
+        What made the functions; None for the constant 1.
+    """
+
+    name: str
+    structure: CovarianceStructure
+    effects: tuple[str, ...]
+    trait_of: npt.NDArray[np.intp]
+    load_of: npt.NDArray[np.intp]
+    load_unit: Array
+    levels: pd.Index
+    incidences: tuple[sparse.csr_array, ...]
+    relationship: Relationship | None = None
+    members: tuple[Partner, ...]
+    bearers: tuple[sparse.csr_array, ...]
+    functions: Array
+    basis: Basis | None = None
+
+    @property
+    def level_variance(self) -> Array:
+        """K_ii of every level, (q,): 1 for independent levels, 1 + F with a pedigree."""
+        return np.ones(len(self.levels)) if self.relationship is None else self.relationship.diagonal
+
+    @cached_property
+    def precision(self) -> sparse.csr_array:
+        """K⁻¹ of the levels, (q, q)."""
+        return sparse.csr_array(
+            sparse.eye_array(len(self.levels)) if self.relationship is None else self.relationship.precision
+        )
+
+    @property
+    def identities(self) -> tuple[tuple[int, Partner, str], ...]:
+        """Trait, member and function of every effect: what the terms of two models have in common."""
+        functions = ("Intercept",) if self.basis is None else self.basis.identities
+        traits = dict.fromkeys(self.trait_of.tolist())
+        return tuple((trait, member, f) for member, trait, f in product(self.members, traits, functions))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the effects make up a record."""
+        products, totals = _products(self.bearers, self.relationship)
+        return Layout(
+            effects=self.effects,
+            traits=tuple(dict.fromkeys(self.trait_of.tolist())),
+            members=tuple(member.label for member in self.members),
+            social=tuple(member.social for member in self.members),
+            products=_nested(products),
+            totals=tuple(totals.tolist()),
+            functions=_nested(self.functions.T @ self.functions / len(self.functions)),
+            basis="" if self.basis is None else str(self.basis),
+            factors=() if self.basis is None else self.basis.factors,
+        )
+
+
+def _nested(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def _products(bearers: tuple[sparse.csr_array, ...], relationship: Relationship | None) -> tuple[Array, Array]:
+    """``E z_a'K z_b`` and mean weights of the records of which all members are known; K has a unit diagonal."""
+    known = np.flatnonzero(np.all([np.diff(Z.indptr) > 0 for Z in bearers], axis=0))
+    rows = [Z[known] for Z in bearers]
+    totals = np.array([Z.sum() / max(len(known), 1) for Z in rows])
+    if relationship is None or len(bearers) == 1 or not len(known):
+        return np.array([[a.multiply(b).sum() for b in rows] for a in rows]) / max(len(known), 1), totals
+    picked = np.unique(np.linspace(0, len(known) - 1, _SAMPLED).astype(int))
+    near = [Z[picked] for Z in rows]
+    levels = np.unique(np.concatenate([Z.indices for Z in near]))
+    K = relationship.covariance(relationship.ids[levels]).to_numpy()
+    K = K / np.sqrt(np.outer(np.diag(K), np.diag(K)))
+    dense = [Z[:, levels].toarray() for Z in near]
+    return np.array([[np.sum((a @ K) * b) for b in dense] for a in dense]) / len(picked), totals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The data that terms are built from.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    rows
+        All rows of the data, also those without records: pen mates count whether recorded or not.
+    kept
+        Rows with records, (rows,).
+    """
+
+    spec: ModelSpec
+    rows: pd.DataFrame
+    kept: npt.NDArray[np.bool_]
+
+    @property
+    def partners(self) -> set[str]:
+        """Columns that may be missing because they name partners, such as unknown dams."""
+        return {partner.column for term in self.spec.random for partner in term.partners}
+
+
+def build_term(
+    term: RandomTerm, frames: Frames, relationships: Mapping[str, Relationship], notes: list[str]
+) -> TermDesign:
+    """Build one random term.
+
+    Raises
+    ------
+    SpecError
+        If the term names a relationship that was not given.
+    DataError
+        If levels are missing or not in the relationship, or a covariate is missing.
+    """
+    relationship = _find_relationship(term, relationships)
+    if relationship is not None:
+        notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
+    members = (Partner(column=term.factor), *term.partners)
+    levels, places = _levels(term, frames, relationship, notes)
+    bearers = tuple(_bearer(member, places, frames, len(levels), notes) for member in members)
+    kept = frames.rows[frames.kept]
+    basis = None if term.basis is None else term.basis.resolve(kept)
+    functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
+    unit = np.ones(1) if basis is None else basis.unit(kept)
+    traits = term.traits or frames.spec.traits
+    g, t, k = (part.reshape(-1) for part in np.indices((len(members), len(traits), functions.shape[1])))
+    labels = _labels(traits, members, basis)
+    return TermDesign(
+        name=term.name,
+        structure=frames.spec.covariance(term.name, term.structure, labels),
+        effects=labels,
+        trait_of=np.array([frames.spec.traits.index(trait) for trait in traits])[t],
+        load_of=g * functions.shape[1] + k,
+        load_unit=np.tile(unit, len(members)),
+        levels=levels,
+        incidences=tuple(_weighted(Z, f) for Z in bearers for f in (functions / unit).T),
+        relationship=relationship,
+        members=members,
+        bearers=bearers,
+        functions=functions,
+        basis=basis,
+    )
+
+
+def _labels(traits: tuple[str, ...], members: tuple[Partner, ...], basis: Basis | None) -> tuple[str, ...]:
+    """Names of the effects: trait, function and member, those of them that there are several of."""
+    if basis is None and len(members) == 1:
+        return traits
+    out = []
+    for member, trait, function in product(members, traits, ("",) if basis is None else basis.labels):
+        named = [trait] if len(traits) > 1 or basis is None else []
+        named += [function] if function else []
+        out.append(":".join([*named, *([member.label] if len(members) > 1 else [])]))
+    return tuple(out)
+
+
+def _weighted(Z: sparse.csr_array, function: Array) -> sparse.csr_array:
+    """Rows of Z times a function of the units; Z itself where that is 1."""
+    if (function == 1.0).all():
+        return Z
+    out = sparse.csr_array(sparse.diags_array(function) @ Z)
+    out.eliminate_zeros()
+    return out
+
+
+def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationship]) -> Relationship | None:
+    if term.relationship == IDE:
+        return None
+    if term.relationship is None:
+        return relationships.get(term.factor)
+    if term.relationship not in relationships:
+        raise SpecError(
+            f"the term '{term}' names the relationship '{term.relationship}', which was not given; "
+            f"relationships: {listing(relationships) or 'none'}"
+        )
+    return relationships[term.relationship]
+
+
+def _levels(
+    term: RandomTerm, frames: Frames, relationship: Relationship | None, notes: list[str]
+) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
+    """Levels of a term, and the level of every row in each column that names some, -1 where that is missing."""
+    named = [term.factor, *(partner.column for partner in term.partners if not partner.social)]
+    all_rows = any(partner.social for partner in term.partners)
+    rows = frames.rows if all_rows else frames.rows[frames.kept]
+    _check_missing(term, rows, frames)
+    columns = {name: rows[name] for name in named}
+    if relationship is not None:
+        levels: pd.Index = relationship.ids
+        places = {name: _locate(relationship, column) for name, column in columns.items()}
+    else:
+        levels, places = _union(term, columns, notes)
+    if not all_rows:
+        places = {name: _spread(place, frames.kept) for name, place in places.items()}
+    return levels, places
+
+
+def _spread(place: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    out = np.full(len(kept), -1)
+    out[kept] = place
+    return out
+
+
+def _check_missing(term: RandomTerm, rows: pd.DataFrame, frames: Frames) -> None:
+    column = rows[term.factor]
+    if column.isna().any() and term.factor not in frames.partners:
+        bad = column.index[column.isna()]
+        raise DataError(
+            f"the random factor '{term.factor}' is missing in {len(bad)} rows: {listing(bad)}; "
+            f"give these units a level or take them out"
+        )
+
+
+def _locate(relationship: Relationship, column: pd.Series[Any]) -> npt.NDArray[np.intp]:
+    place = np.full(len(column), -1)
+    known = column.notna().to_numpy()
+    place[known] = relationship.locate(column[known], str(column.name))
+    return place
+
+
+def _union(
+    term: RandomTerm, columns: Mapping[str, pd.Series[Any]], notes: list[str]
+) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
+    """Levels that the columns name, and where each row's stands."""
+    codes, levels = pd.factorize(pd.concat(list(columns.values())), sort=True)
+    if len(columns) > 1:  # dams with gaps are read as 5.0 where animals are 5
+        levels = pd.Index(levels)
+        levels = whole_numbers(levels.to_numpy()) if pd.api.types.is_numeric_dtype(levels.dtype) else levels
+    if len(levels) < 2:
+        raise DataError(
+            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: "
+            f"its variance cannot be told from the mean; take the term out"
+        )
+    first = columns[term.factor]
+    if isinstance(first.dtype, pd.CategoricalDtype) and len(first.cat.categories) > len(levels):
+        empty = first.cat.categories.difference(pd.Index(levels))
+        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
+    parts = np.split(np.asarray(codes, dtype=np.intp), len(columns))
+    return pd.Index(levels, name=term.factor), dict(zip(columns, parts, strict=True))
+
+
+def _bearer(
+    member: Partner, places: Mapping[str, npt.NDArray[np.intp]], frames: Frames, q: int, notes: list[str]
+) -> sparse.csr_array:
+    """Z of a member, (units, q); a row is empty where it is not known."""
+    if member.social:
+        Z = _mates(next(iter(places.values())), frames.rows[member.column], q, member.dilution)
+    else:
+        place = places[member.column]
+        known = np.flatnonzero(place >= 0)
+        Z = sparse.csr_array((np.ones(len(known)), (known, place[known])), shape=(len(place), q))
+    Z = Z[frames.kept]
+    unknown = int((np.diff(Z.indptr) == 0).sum())
+    if unknown:
+        what = f"mates in '{member.column}'" if member.social else f"'{member.column}'"
+        note = f"{unknown} records have no {what}: they get no effect of it (a row of zeros)"
+        if note not in notes:
+            notes.append(note)
+    return Z
+
+
+def _mates(place: npt.NDArray[np.intp], groups: pd.Series[Any], q: int, dilution: float) -> sparse.csr_array:
+    """Weights ``1 / mates^d`` of the other members of every row's group, (rows, q)."""
+    codes, names = pd.factorize(groups)
+    grouped = codes >= 0
+    rows = np.flatnonzero(grouped)
+    in_group = sparse.csr_array((np.ones(len(rows)), (codes[grouped], place[grouped])), shape=(len(names), q))
+    in_group.sum_duplicates()
+    in_group.data[:] = 1.0  # an animal recorded twice in its group is one mate
+    of_group = sparse.csr_array((np.ones(len(rows)), (rows, codes[grouped])), shape=(len(place), len(names)))
+    own = sparse.csr_array((np.ones(len(rows)), (rows, place[grouped])), shape=(len(place), q))
+    Z = sparse.csr_array(of_group @ in_group - own)
+    Z.eliminate_zeros()
+    mates = np.maximum(np.diff(Z.indptr), 1)
+    return sparse.csr_array(sparse.diags_array(mates.astype(float) ** -dilution) @ Z)

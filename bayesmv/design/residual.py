@@ -1,0 +1,174 @@
+"""Residuals: one covariance matrix for all units, or one for each group of them, and known weights of records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bayesmv.covariance import Array, CovarianceStructure, Separate, packed_rows
+from bayesmv.design.effect_layout import Layout
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import DataError, listing
+from bayesmv.model.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualDesign:
+    """Residuals of the units: ``e_i ~ N(0, S_g(i) Σ S_g(i)' / w_i)``, S_g the choice of the effects of group g.
+
+    Parameters
+    ----------
+    structure
+        Covariance structure among the effects: traits, or traits × groups without covariance between groups.
+    effects
+        Labels of the effects (m,).
+    trait_of, group_of
+        The trait and the group of each effect, (m,).
+    column, groups
+        Column of the groups and its values; empty for one group.
+    group
+        Group of each unit, (n,).
+    weights
+        w (n,).
+    """
+
+    structure: CovarianceStructure
+    effects: tuple[str, ...]
+    trait_of: npt.NDArray[np.intp]
+    group_of: npt.NDArray[np.intp]
+    column: str = ""
+    groups: tuple[str, ...] = ()
+    group: npt.NDArray[np.intp]
+    weights: Array
+
+    @property
+    def plain(self) -> bool:
+        """Whether all residuals have the same distribution."""
+        return not self.groups and bool((self.weights == 1.0).all())
+
+    def places(self, group: int) -> npt.NDArray[np.intp]:
+        """The effects of a group, trait by trait, (t,)."""
+        return np.flatnonzero(self.group_of == group)
+
+    def spread(self, effects: Array) -> Array:
+        """Residuals (n, t) from effects (n, m) with covariance Σ."""
+        own = np.stack([self.places(g) for g in range(max(len(self.groups), 1))])[self.group]
+        return np.asarray(np.take_along_axis(effects, own, axis=1) / np.sqrt(self.weights)[:, None])
+
+    def derivatives(self, values: Array) -> list[Array]:
+        """``S dΣ/dσ S'`` of every unit times values (n, t), for every packed component σ of Σ; 0 between groups."""
+        out = []
+        for i, j in zip(*packed_rows(len(self.effects)), strict=True):
+            product = np.zeros_like(values)
+            if self.group_of[i] == self.group_of[j]:
+                mine, a, b = self.group == self.group_of[i], self.trait_of[i], self.trait_of[j]
+                product[mine, a] = values[mine, b]
+                product[mine, b] = values[mine, a]
+            out.append(product)
+        return out
+
+    def rescaled(self, scale: Array) -> ResidualDesign:
+        """Residuals of traits divided by `scale` (t,)."""
+        return replace(self, structure=self.structure.rescaled(scale[self.trait_of]))
+
+    @property
+    def layout(self) -> Layout | None:
+        """How the effects make up a record; None where they are the traits."""
+        if not self.groups:
+            return None
+        share = np.bincount(self.group, weights=1.0 / self.weights, minlength=len(self.groups)) / len(self.group)
+        return Layout(
+            effects=self.effects,
+            traits=tuple(dict.fromkeys(self.trait_of.tolist())),
+            members=("units",),
+            social=(False,),
+            products=((1.0,),),
+            totals=(1.0,),
+            functions=tuple(map(tuple, np.diag(share).tolist())),
+            basis=f"C({self.column})",
+            factors=(self.groups,),
+        )
+
+
+def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> ResidualDesign:
+    """Build the residuals of a model.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    data
+        Rows with records.
+    response
+        Records (n, t), NaN where missing.
+
+    Raises
+    ------
+    DataError
+        If a group or a weight is missing, a weight is not positive, or a group has too few records.
+    """
+    weights = np.ones(len(data)) if spec.weights is None else _weights(data[spec.weights], spec.weights)
+    t = len(spec.traits)
+    if spec.residual_by is None:
+        return ResidualDesign(
+            structure=spec.covariance(RESIDUAL, spec.residual, spec.traits),
+            effects=spec.traits,
+            trait_of=np.arange(t),
+            group_of=np.zeros(t, dtype=np.intp),
+            group=np.zeros(len(data), dtype=np.intp),
+            weights=weights,
+        )
+    group, levels = pd.factorize(_complete(data[spec.residual_by], spec.residual_by), sort=True)
+    groups = tuple(str(level) for level in levels)
+    trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
+    effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
+    return ResidualDesign(
+        structure=_separate(spec, groups, group, response),
+        effects=tuple(effects) if t > 1 else groups,
+        trait_of=trait_of,
+        group_of=group_of,
+        column=spec.residual_by,
+        groups=groups,
+        group=np.asarray(group, dtype=np.intp),
+        weights=weights,
+    )
+
+
+def _separate(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.intp], response: Array) -> Separate:
+    """One structure for each group."""
+    parts, places = [], []
+    for g, label in enumerate(groups):
+        counts = (~np.isnan(response[group == g])).sum(axis=0)
+        few = [trait for trait, n in zip(spec.traits, counts, strict=True) if n < 2]
+        if few:
+            raise DataError(
+                f"'{spec.residual_by}' {label} has fewer than two records of {listing(few)}: no residual variance can "
+                f"be estimated there; join the group to another, or leave it out of the data"
+            )
+        parts.append(spec.covariance(RESIDUAL, spec.residual, spec.traits))
+        places.append(tuple(a * len(groups) + g for a in range(len(spec.traits))))
+    return Separate(len(spec.traits) * len(groups), tuple(parts), tuple(places))
+
+
+def _complete(column: pd.Series, name: str) -> pd.Series:
+    if column.isna().any():
+        rows = column.index[column.isna()]
+        raise DataError(
+            f"'{name}', by which the residuals are grouped, is missing in {len(rows)} rows: {listing(rows)}; "
+            f"give these units a group or take them out"
+        )
+    return column
+
+
+def _weights(column: pd.Series, name: str) -> Array:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    wrong = ~(np.isfinite(values) & (values > 0.0))
+    if wrong.any():
+        raise DataError(
+            f"the weight '{name}' is not a positive number in {wrong.sum()} rows: {listing(column.index[wrong])}; "
+            f"the residual variance is divided by it"
+        )
+    return np.asarray(values)

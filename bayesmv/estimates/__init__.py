@@ -1,0 +1,1 @@
+"""Reading of results: components, genetic parameters, breeding values, curves, loadings."""

@@ -1,0 +1,171 @@
+"""Genetic parameters as functions of covariance matrices, for estimates and draws alike.
+
+Every function takes arrays (…, t, t) and works over the leading dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesmv.covariance import Array, correlation
+from bayesmv.design.effect_layout import Layout, plain_layout
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import SpecError, listing
+from bayesmv.model.spec import ADDITIVE_FACTOR, Genetic
+
+
+class Parameter(NamedTuple):
+    """One genetic parameter: its name, the traits that it is of, and its draws or values (…,)."""
+
+    name: str
+    trait_i: str
+    trait_j: str
+    draws: Array
+
+
+def phenotypic(covariances: Mapping[str, Array], terms: Sequence[str] | None = None) -> Array:
+    """Phenotypic covariance: the sum of the terms named, by default of all, (…, t, t).
+
+    Raises
+    ------
+    SpecError
+        If a term does not exist.
+    """
+    strangers = [name for name in terms or () if name not in covariances]
+    if strangers:
+        raise SpecError(f"no covariance matrix of {listing(strangers)}; terms: {listing(covariances)}")
+    return np.asarray(sum(covariances[name] for name in terms or covariances))
+
+
+def heritability(additive: Array, phenotype: Array) -> Array:
+    """``h² = V_A / V_P`` of every trait, (…, t, t) and (…, t, t) → (…, t)."""
+    return np.asarray(_diagonal(additive) / _diagonal(phenotype))
+
+
+def family_mean_heritability(family: Array, residual: Array, records: Array) -> Array:
+    """``σ²_f / (σ²_f + σ²_e / n)``, n records per family, (…, t)."""
+    between = _diagonal(family)
+    return np.asarray(between / (between + _diagonal(residual) / records))
+
+
+def evolvability(additive: Array, means: Array) -> Array:
+    """Mean-scaled evolvability ``V_A / mean²`` (Houle 1992, Genetics 130:195-204), (…, t)."""
+    return np.asarray(_diagonal(additive) / np.asarray(means) ** 2)
+
+
+def _diagonal(matrix: Array) -> Array:
+    return np.asarray(np.diagonal(matrix, axis1=-2, axis2=-1))
+
+
+def parameters(
+    covariances: Mapping[str, Array],
+    traits: Sequence[str],
+    genetic: Genetic,
+    *,
+    terms: Sequence[str] | None = None,
+    same_subject: Sequence[str] = (),
+    records: Array | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+) -> list[Parameter]:
+    """Genetic parameters of one genetic term.
+
+    Parameters
+    ----------
+    covariances
+        Covariance matrices by name of the term, (…, m, m); without layouts (…, t, t).
+    traits
+        Names of the traits.
+    genetic
+        The genetic term and the relationship of its levels.
+    terms
+        Terms that make up the phenotypic variance; None for all.
+    same_subject
+        Other terms on the same individuals (permanent environment), for the repeatability.
+    records
+        Harmonic mean number of records per level (t,), for the heritability of family means.
+    layouts
+        How the effects of each random term make up a record; terms without one have the traits for effects.
+
+    Notes
+    -----
+    Effects of covariates are averaged over the records: ``V_P`` and ``V_A`` are those of an average record. Effects of
+    several members (``str(animal, dam)``) have genetic variances, ratios to ``V_P`` and genetic correlations of
+    their own, and
+
+        V_P = V_A + r (σ_AM + σ_MA) + V_M + …          r = ½, the relationship between animal and dam
+        total heritability = (V_A + (1 + r) σ_AM + r V_M) / V_P      (Willham 1972, J. Anim. Sci. 35:1288-1293)
+
+    and with n mates ``total breeding variance = V_D + 2 n σ_DS + n² V_S`` (Bijma, Muir & van Arendonk 2007, Genetics
+    175:277-288), n the mean sum of their weights.
+    """
+    if genetic.term not in covariances:
+        raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
+    layouts = layouts or {}
+    shares = {
+        name: layouts[name].contribution(sigma, len(traits)) if name in layouts else sigma
+        for name, sigma in covariances.items()
+    }
+    layout = layouts.get(genetic.term, plain_layout(len(traits)))
+    family = layout.individuals(covariances[genetic.term], len(traits))
+    labels = layout.labels(traits)
+    phenotype = phenotypic(shares, terms)
+    beside = np.concatenate([_diagonal(phenotype)] * len(layout.members), axis=-1)
+    out = _variances(genetic, labels, traits, family, phenotype)
+    if genetic.relationship == "family-mean":
+        if records is None:
+            raise SpecError("the heritability of family means needs the number of records per family")
+        ratio = family_mean_heritability(shares[genetic.term], shares[RESIDUAL], records)
+        out += _per_trait("heritability", traits, ratio)
+    else:
+        out += _per_trait("heritability", labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family) / beside)
+    if same_subject:
+        direct = family[..., : len(traits), : len(traits)]
+        subject = ADDITIVE_FACTOR[genetic.relationship] * direct + np.asarray(sum(shares[n] for n in same_subject))
+        out += _per_trait("repeatability", traits, heritability(subject, phenotype))
+    out += _totals(layout, traits, family, phenotype)
+    between = (layout.effects, covariances[genetic.term]) if layout.environments else (labels, family)
+    out += _per_pair("genetic correlation", between[0], correlation(between[1]))
+    out += _per_pair("residual correlation", traits, correlation(shares[RESIDUAL]))
+    return out + _per_pair("phenotypic correlation", traits, correlation(phenotype))
+
+
+def variance_word(genetic: Genetic) -> str:
+    """Name of the variance of a genetic term."""
+    words = {"family-mean": "family variance", "line": "genotypic variance"}
+    return words.get(genetic.relationship, "additive genetic variance")
+
+
+def _variances(
+    genetic: Genetic, labels: Sequence[str], traits: Sequence[str], family: Array, phenotype: Array
+) -> list[Parameter]:
+    out = _per_trait(variance_word(genetic), labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
+    return out + _per_trait("phenotypic variance", traits, _diagonal(phenotype))
+
+
+def _totals(layout: Layout, traits: Sequence[str], family: Array, phenotype: Array) -> list[Parameter]:
+    """Total heritability with maternal effects, total breeding variance with social ones."""
+    g, t = len(layout.members), len(traits)
+    if g == 1:
+        return []
+    S = np.einsum("...atbt->...tab", family.reshape(*family.shape[:-2], g, t, g, t))
+    if any(layout.social):
+        n = np.asarray(layout.totals)
+        total = np.einsum("...ab,a,b->...", S, n, n)
+        ratio = _per_trait("total breeding variance / phenotypic variance", traits, total / _diagonal(phenotype))
+        return _per_trait("total breeding variance", traits, total) + ratio
+    # cov(Σ_a u_ai, P_i): the sum of an animal's own effects with those that make up its record.
+    total = np.einsum("...ab,b->...", S, np.asarray(layout.products)[0])
+    return _per_trait("total heritability", traits, total / _diagonal(phenotype))
+
+
+def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[Parameter]:
+    return [Parameter(name, trait, trait, values[..., i]) for i, trait in enumerate(traits)]
+
+
+def _per_pair(name: str, traits: Sequence[str], matrix: Array) -> list[Parameter]:
+    # A structure without covariances has no correlations to report.
+    pairs = [(i, j) for i in range(len(traits)) for j in range(i) if np.any(matrix[..., i, j])]
+    return [Parameter(name, traits[j], traits[i], matrix[..., i, j]) for i, j in pairs]

@@ -1,0 +1,1 @@
+"""Files: designs from model files."""

@@ -1,0 +1,1 @@
+"""Sparse engine: the restricted likelihood of any model, by the mixed-model equations."""

@@ -1,0 +1,400 @@
+"""The sparse engine: restricted likelihood by the mixed-model equations, for any model and any missing records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from bayesmv.covariance import Array, packed_rows, unit_components
+from bayesmv.design.design import Design
+from bayesmv.design.random import TermDesign
+from bayesmv.likelihood.protocol import clipped_factor, symmetric
+from bayesmv.likelihood.sparse.absorption import expand, passed_on
+from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations
+from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, solve_augmented
+from bayesmv.numerics.cholesky import solve_lower, solve_upper, workspace
+from bayesmv.numerics.supernodes import Ints, locate
+
+#: Eigenvalues of R, in phenotypic variances, are raised to this: the equations need its inverse.
+RESIDUAL_FLOOR = 1e-8
+
+
+class Solution(NamedTuple):
+    """Effects in phenotypic-sd units of the traits.
+
+    Parameters
+    ----------
+    fixed
+        Coefficients (v, t), to be added to the ordinary-least-squares fit.
+    random
+        Effects of every random term, (q_k, m_k).
+    """
+
+    fixed: Array
+    random: list[Array]
+
+
+class Loading(NamedTuple):
+    """Rows of the factors of random terms and where they stand in the loads."""
+
+    load: Ints
+    trait: Ints
+    term: Ints
+    effect: Ints
+
+
+class Small(NamedTuple):
+    """Small matrices of one evaluation: loads, residual precisions, slots, and the derivatives by them."""
+
+    loads: Array
+    precisions: Array
+    matrices: Array
+    gradients: Array
+    d_loads: Array
+    d_precisions: Array
+    solution: Array
+
+
+class MixedModelLikelihood:
+    """Restricted likelihood by sparse mixed-model equations.
+
+    With W = [X Z_1F_1 …], ``-2l = (N-p) log 2π + log|R| + Σ_k m_k log|K_k| + log|C| + y'Py``, where C are the
+    equations in v = F⁻¹u, so that no term needs log|Σ_k|. One evaluation costs one numerical factorisation, and one
+    selected inverse for the gradient.
+
+    Parameters
+    ----------
+    design
+        The design.
+    equations
+        Its analysed equations, to share them between engines.
+    """
+
+    name = "sparse"
+
+    def __init__(self, design: Design, equations: Equations | None = None) -> None:
+        self.design = design
+        self.equations = equations or build_equations(design)
+        self._work = workspace(self.equations.symbolic)
+        self._small = _allocate(design, self.equations)
+        self._constant = _constant(design, self.equations)
+
+    @classmethod
+    def whole(cls, design: Design) -> Self:
+        """Return the engine with every level in its equations, none absorbed: it draws effects of all levels."""
+        return cls(design, build_equations(design, fewest=None))
+
+    @property
+    def _roots(self) -> Array:
+        """√w of the units, (n,)."""
+        return np.sqrt(self.design.residual.weights)
+
+    @property
+    def _terms(self) -> tuple[TermDesign, ...]:
+        """Random terms of the levels that are in the equations."""
+        return self.equations.reduced.terms
+
+    @cached_property
+    def _whole(self) -> MixedModelLikelihood:
+        """This engine if it absorbed nothing, else one that did not."""
+        if not any(len(gone.levels) for gone in self.equations.reduced.absorbed):
+            return self
+        return self.whole(self.design)
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """What compiled code needs to evaluate this engine; scratch memory included."""
+        eq = self.equations
+        entries = [
+            (n, trait, load.term, effect)
+            for n, load in enumerate(eq.loads)
+            for effect, trait in zip(load.effects, load.traits, strict=True)
+        ]
+        loading = Loading(*np.array(entries, dtype=np.int64).reshape(-1, 4).T.copy())
+        return (
+            eq.symbolic,
+            eq.blocks,
+            eq.slots,
+            self._work,
+            self._small,
+            loading,
+            eq.reduced.classes,
+            self._constant,
+        )
+
+    def fork(self) -> Self:
+        """Return an engine that shares the analysis but not the scratch memory."""
+        return type(self)(self.design, self.equations)
+
+    def loglik(self, sigmas: Sequence[Array]) -> float:
+        """Restricted log-likelihood; -inf where R is singular."""
+        return self._evaluate(sigmas, gradient=False)
+
+    def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
+        """Restricted log-likelihood and its derivative by every matrix."""
+        value = self._evaluate(sigmas, gradient=True)
+        factors = [clipped_factor(S) for S in sigmas[:-1]]
+        gradients = [self._random_gradient(k, F) for k, F in enumerate(factors)] + [np.zeros_like(sigmas[-1])]
+        for k, A, G in self._class_gradients():
+            gradients[k] += (A.T @ G @ A)[: len(gradients[k]), : len(gradients[k])]
+        return value, gradients
+
+    def average_information(self, sigmas: Sequence[Array]) -> Array:
+        """Average information of the stacked lower triangles of the matrices.
+
+        A working variate f_i = V_i P y is made for every component; then ``AI_ij = ½ f_i'P f_j`` with
+        ``f'Pf = f'R⁻¹f - |L⁻¹W'R⁻¹f|²``, L the Cholesky factor of C.
+        """
+        F = self._working_variates(sigmas, self._solve(sigmas))
+        weighted = self._weight(F)
+        z = np.zeros((len(self._small.solution), F.shape[-1]))
+        for load, phi in self._unit_loads():
+            inside = load.incidence.T @ weighted.reshape(len(F), -1)
+            self._scatter(load, np.einsum("qtf,tm->qmf", inside.reshape(-1, *F.shape[1:]), phi), z)
+        solve_lower(self.equations.symbolic, self._work.factor, z)
+        z = z[:-1]
+        return np.asarray(0.5 * (np.einsum("utf,utg->fg", F, weighted) - z.T @ z))
+
+    def solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Solve the mixed-model equations.
+
+        Raises
+        ------
+        np.linalg.LinAlgError
+            If R is singular.
+        """
+        solution, gone = self._solve(sigmas), self.equations.reduced.absorbed
+        Py = self._weight(self._residuals(solution))
+        expanded = [expand(gone[k], U, self._passed_on(k, Py) @ sigmas[k]) for k, U in enumerate(solution.random)]
+        return Solution(solution.fixed, expanded)
+
+    def _solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Solve for the fixed effects and the levels that are in the equations."""
+        self._require(sigmas)
+        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
+        return self._unpack(-self._small.solution, sigmas)
+
+    def _passed_on(self, k: int, Py: Array) -> Array:
+        return passed_on(self.design.terms[k], self.equations.reduced.absorbed[k], self._roots[:, None] * Py)
+
+    def draw(self, sigmas: Sequence[Array], rng: np.random.Generator) -> Solution:
+        """Draw fixed and random effects from N(θ̂, C⁻¹), their exact distribution given the covariances."""
+        if self._whole is not self:
+            return self._whole.draw(sigmas, rng)
+        self._require(sigmas)
+        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
+        noise = rng.standard_normal((len(self._small.solution), 1))
+        noise[-1] = 0.0
+        solve_upper(self.equations.symbolic, self._work.factor, noise)
+        return self._unpack(noise[:, 0] - self._small.solution, sigmas)
+
+    def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
+        """Prediction error covariance of the effects of every level, (q_k, m_k, m_k) for each random term."""
+        if self._whole is not self:
+            return self._whole.prediction_error(sigmas)
+        self.value_and_gradient(sigmas)
+        out = []
+        for k, sigma in enumerate(sigmas[:-1]):
+            F = clipped_factor(sigma)
+            scalar = self._scalars(k)
+            inverse = self._work.inverse[locate(self.equations.symbolic, *_lower_pairs(scalar))]
+            out.append(np.einsum("ab,qbc,dc->qad", F, _unpack_lower(inverse, *scalar.shape), F))
+        return out
+
+    def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
+        """Covariance matrix of the fixed-effect estimates, in scaled units, (coefficients, coefficients)."""
+        self._require(sigmas)
+        at, size = self._fixed_scalars()
+        unit = np.zeros((len(self._small.solution), len(at)))
+        unit[at, np.arange(len(at))] = 1.0 / size
+        solve_lower(self.equations.symbolic, self._work.factor, unit)
+        return np.asarray(unit[:-1].T @ unit[:-1])
+
+    def _require(self, sigmas: Sequence[Array]) -> None:
+        if not np.isfinite(self._evaluate(sigmas, gradient=False)):
+            raise np.linalg.LinAlgError("the mixed-model equations are singular at these covariances")
+
+    def _scalars(self, k: int) -> Ints:
+        """Position of every effect of random term k in the permuted equations, (q, m)."""
+        first = self.equations.node_first[k]
+        term = self._terms[k]
+        return self.equations.scalar_of[first : first + len(term.levels), None] + np.arange(len(term.effects))
+
+    def _fixed_scalars(self) -> tuple[Ints, Array]:
+        """Position of every fixed coefficient in the permuted equations, and the size of its covariate."""
+        present = self.design.fixed.present
+        rank = np.cumsum(present, axis=1) - 1
+        variables, traits = np.nonzero(present)
+        return self.equations.scalar_of[variables] + rank[variables, traits], self.equations.fixed_scale[variables]
+
+    def _unpack(self, theta: Array, sigmas: Sequence[Array]) -> Solution:
+        at, size = self._fixed_scalars()
+        fixed = np.zeros(self.design.fixed.present.shape)
+        fixed[self.design.fixed.present] = theta[at] / size
+        random = [theta[self._scalars(k)] @ clipped_factor(S).T for k, S in enumerate(sigmas[:-1])]
+        return Solution(fixed, random)
+
+    def _unit_loads(self) -> list[tuple[Load, Array]]:
+        """Return the loads of fixed and random effects (not y's) with their current matrices, trimmed to their size."""
+        loads = zip(self.equations.loads, self._small.loads, strict=True)
+        n_y = len(self.design.traits)
+        return [
+            (
+                load,
+                phi[
+                    :,
+                    : load.constant.shape[1] if load.term < 0 else len(self.design.terms[load.term].effects),
+                ],
+            )
+            for load, phi in list(loads)[:-n_y]
+        ]
+
+    def _scatter(self, load: Load, values: Array, out: Array) -> None:
+        """Add (nodes, m, f) values of the nodes of a load to the rows of permuted scalars."""
+        nodes = np.unique(load.incidence.indices)
+        rows = self.equations.scalar_of[nodes, None] + np.arange(values.shape[1])
+        out[rows] += values[nodes]
+
+    def _residuals(self, solution: Solution) -> Array:
+        """√w (y - Xb - Zu) of the scaled records, 0 where not recorded, (n, t)."""
+        left = self._roots[:, None] * (self.design.working_response - self.design.fixed.X @ solution.fixed)
+        for term, U in zip(self._terms, solution.random, strict=True):
+            left -= spread(term, U, len(self.design.traits))  # their incidences are weighted
+        return np.asarray(np.where(self.design.observed, left, 0.0))
+
+    def _weight(self, F: Array) -> Array:
+        """V⁻¹ f, V the covariance of the records of a unit, for unit-wise arrays (n, t, …)."""
+        out = np.empty_like(F)
+        for p, Q in enumerate(self._small.precisions):
+            rows = self.equations.reduced.class_of == p
+            out[rows] = np.einsum("ab,ub...->ua...", Q, F[rows])
+        return out
+
+    def _working_variates(self, sigmas: Sequence[Array], solution: Solution) -> Array:
+        """V_i P y of every component, (n, t, components)."""
+        Py, gone = self._weight(self._residuals(solution)), self.equations.reduced.absorbed
+        parts = []
+        for k, (term, U) in enumerate(zip(self.design.terms, solution.random, strict=True)):
+            F = clipped_factor(sigmas[k])
+            KZPy = expand(gone[k], np.linalg.solve(F @ F.T, U.T).T, self._passed_on(k, Py))
+            parts += [self._roots[:, None] * spread(term, KZPy @ E, Py.shape[1]) for E in unit_components(len(F))]
+        parts += self.design.residual.derivatives(Py)
+        return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
+
+    def _evaluate(self, sigmas: Sequence[Array], gradient: bool) -> float:
+        log_R = self._fill(sigmas)
+        if not np.isfinite(log_R):
+            return -np.inf
+        eq = self.equations
+        arrays = (eq.symbolic, eq.blocks, eq.slots, self._work, self._small)
+        ok, log_C, ypy = evaluate(*arrays)
+        if ok and gradient:
+            differentiate(*arrays)
+        return self._constant - 0.5 * (log_R + log_C + ypy) if ok else -np.inf
+
+    def _fill(self, sigmas: Sequence[Array]) -> float:
+        """Compute loads and precisions of the classes; return Σ log|V| over all units, infinite where R is null."""
+        factors = [clipped_factor(S) for S in sigmas[:-1]]
+        for load, out in zip(self.equations.loads, self._small.loads, strict=True):
+            if load.term >= 0:
+                out[load.traits, : factors[load.term].shape[1]] = factors[load.term][load.effects]
+        classes = self.equations.reduced.classes
+        log_V = 0.0
+        for p, seen in enumerate(classes.observed):
+            V = self._class_covariance(p, factors, sigmas[-1])[np.ix_(seen, seen)]
+            values, vectors = np.linalg.eigh(V)
+            if values[-1] < RESIDUAL_FLOOR:
+                return np.inf
+            values = np.maximum(values, RESIDUAL_FLOOR)
+            self._small.precisions[p][np.ix_(seen, seen)] = (vectors / values) @ vectors.T
+            log_V += float(classes.units[p] * np.sum(np.log(values)))
+        return log_V
+
+    def _class_covariance(self, p: int, factors: Sequence[Array], R: Array) -> Array:
+        """V of class p, (t, t)."""
+        classes = self.equations.reduced.classes
+        V = np.zeros((len(self.design.traits),) * 2)
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            k = classes.block[e]
+            A = classes.matrix[e]
+            if k == len(factors):
+                V += A[:, : len(R)] @ R @ A[:, : len(R)].T
+            else:
+                AF = A[:, : len(factors[k])] @ factors[k]
+                V += AF @ AF.T
+        return V
+
+    def _random_gradient(self, k: int, F: Array) -> Array:
+        """dl/dΣ = ½ dl/dF F⁻¹, dl/dF = -½ d(log|C| + y'Py)/dF."""
+        d_factor = np.zeros_like(F)
+        for load, d_load in zip(self.equations.loads, self._small.d_loads, strict=True):
+            if load.term == k:
+                d_factor[load.effects] += d_load[load.traits, : F.shape[1]]
+        return symmetric(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
+
+    def _class_gradients(self) -> Iterator[tuple[int, Array, Array]]:
+        """Block, A and dl/dV = -½ (n Q - Q D Q) of every part of a class, D the derivative by Q = V⁻¹."""
+        classes, small = self.equations.reduced.classes, self._small
+        for p, (Q, D) in enumerate(zip(small.precisions, small.d_precisions, strict=True)):
+            G = symmetric(-0.5 * (classes.units[p] * Q - Q @ D @ Q))
+            for e in range(classes.begin[p], classes.begin[p + 1]):
+                yield int(classes.block[e]), classes.matrix[e], G
+
+
+def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
+    """Carry effects (q, m) of a term to the units, ZU, (n, traits)."""
+    out = np.zeros((term.incidences[0].shape[0], n_traits))
+    for c, incidence in enumerate(term.incidences):
+        mine = term.load_of == c
+        out[:, term.trait_of[mine]] += incidence @ U[:, mine]
+    return out
+
+
+def _lower_pairs(scalar: Ints) -> tuple[Ints, Ints]:
+    """Scalar (row, column) of the lower triangle of every level's block."""
+    rows, cols = packed_rows(scalar.shape[1])
+    return scalar[:, rows].reshape(-1), scalar[:, cols].reshape(-1)
+
+
+def _unpack_lower(values: Array, q: int, m: int) -> Array:
+    """(q·m(m+1)/2,) packed lower triangles to symmetric (q, m, m)."""
+    out = np.zeros((q, m, m))
+    rows, cols = packed_rows(m)
+    out[:, rows, cols] = out[:, cols, rows] = values.reshape(q, -1)
+    return out
+
+
+def _allocate(design: Design, equations: Equations) -> Small:
+    t = len(design.traits)
+    m = max([t, *(len(term.effects) for term in design.terms)])
+    n_loads, n_slots = len(equations.loads), len(equations.slots.klass)
+    loads = np.zeros((n_loads, t, m))
+    for load, out in zip(equations.loads, loads, strict=True):
+        if load.term < 0:
+            out[:, : load.constant.shape[1]] = load.constant
+    precisions = np.zeros((len(equations.reduced.classes.units), t, t))
+    return Small(
+        loads=loads,
+        precisions=precisions,
+        matrices=np.zeros((n_slots, m, m)),
+        gradients=np.zeros((n_slots, m, m)),
+        d_loads=np.zeros_like(loads),
+        d_precisions=np.zeros_like(precisions),
+        solution=np.zeros(int(equations.symbolic.start[-1])),
+    )
+
+
+def _constant(design: Design, equations: Equations) -> float:
+    """Terms of l that no covariance changes, with the scaling of traits and fixed covariates undone."""
+    n_free = design.n_records - design.fixed.present.sum()
+    log_K = sum(
+        len(term.effects) * term.relationship.log_determinant
+        for term in equations.reduced.terms
+        if term.relationship is not None
+    )
+    log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
+    log_W = design.observed.sum(axis=1) @ np.log(design.residual.weights)
+    return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X - log_W) + design.log_jacobian)

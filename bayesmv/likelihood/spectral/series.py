@@ -1,0 +1,372 @@
+r"""Functions of a variance ratio λ in [0, ∞) as Chebyshev series, and the restricted likelihood made of them.
+
+A sum over eigenvalues e of terms like log(1 + λe) or 1/(1 + λe) is singular at λ = -1/e only. The variable
+
+.. math:: x = \log\frac{1 + λ/c}{1 + λ/C}, \qquad 1/C \le e \le 1/c
+
+sends **all** these points to the lines Im x = ±π and the half-line λ ≥ 0, both ends included, to [0, log C/c]. On an
+interval of length 2h the series then converges like ρ^-N, ρ = π/h + √(1 + π²/h²) (Bernstein's ellipse), and no λ is out
+of range. In log λ, the ends would have to be cut off and the interval would be longer.
+
+Divided differences follow from the recurrence of the Chebyshev polynomials and Leibniz' rule,
+
+.. math:: T_{k+1}[x,y] = 2 (x T_k[x,y] + T_k(y)) - T_{k-1}[x,y]
+
+so that nothing cancels where λ's are equal or nearly so. With H = ZKZ', every derivative of the likelihood is one:
+
+.. math:: P_a H P_b = -P[a,b], \quad P_a H P_b H P_c = P[a,b,c], \quad P_a P_b = P_a - b P_a H P_b
+
+Source: Trefethen (2013), Approximation Theory and Approximation Practice, chapters 3 and 8; de Boor (2005), Surveys in
+Approximation Theory 1:46-69 (divided differences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from scipy.fft import dct
+from scipy.linalg import eigvalsh_tridiagonal
+
+from bayesmv.covariance import Array, packed_rows
+from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.supernodes import Ints
+
+#: The last node is at this multiple of C; beyond it the series is extrapolated, over less than 0.01 in x, to λ = ∞.
+_LAST = 100.0
+
+
+class Scale(NamedTuple):
+    """Map from λ to z in [-1, 1]: z = x/half - 1, x = log (1 + λ/low)/(1 + λ/high).
+
+    Parameters
+    ----------
+    low, high
+        c and C.
+    half
+        Half the length of the interval in x.
+    """
+
+    low: float
+    high: float
+    half: float
+
+
+def scale_for(least: float, largest: float) -> Scale:
+    """Return the map for eigenvalues between `least` and `largest`; rough bounds will do, within a factor of 1.5.
+
+    A spectrum narrower than a factor of 100 is widened to it, which makes the map no slower than any.
+    """
+    widen = max(0.5 * np.log(100.0 * least / largest), 0.0)
+    low, high = np.exp(-widen) / largest, np.exp(widen) / least
+    last = _LAST * high
+    return Scale(float(low), float(high), 0.5 * float(np.log1p(last / low) - np.log1p(last / high)))
+
+
+def degree_for(scale: Scale, tolerance: float) -> int:
+    """Degree at which the slowest series on this scale falls below a relative tolerance."""
+    step = np.pi / scale.half
+    return int(np.ceil(-np.log(tolerance) / np.log(step + np.hypot(1.0, step))))
+
+
+def ratio_at(scale: Scale, z: float) -> float:
+    """λ at z; the inverse of :func:`position`."""
+    x = scale.half * (1.0 + z)
+    return float(np.expm1(x) / (1.0 / scale.low - np.exp(x) / scale.high))
+
+
+def nodes(degree: int) -> Array:
+    """Chebyshev points cos(kπ/N), k = 0 … N, from 1 to -1."""
+    return np.asarray(np.cos(np.pi * np.arange(degree + 1) / degree))
+
+
+def fit(values: Array) -> Array:
+    """Coefficients (N + 1, f) of the series through values (N + 1, f) at :func:`nodes`."""
+    coefficients = dct(values, type=1, axis=0) / (len(values) - 1)
+    coefficients[[0, -1]] *= 0.5
+    return np.asarray(coefficients)
+
+
+def refine(function: Callable[[Array], Array], values: Array) -> Array:
+    """Double the degree: evaluate the function between the nodes and return all values, (2N + 1, f)."""
+    out = np.empty((2 * len(values) - 1, values.shape[1]))
+    out[::2] = values
+    out[1::2] = function(nodes(len(out) - 1)[1::2])
+    return out
+
+
+def evaluate(coefficients: Array, z: Array) -> Array:
+    """Values (m, f) of the series at z (m,)."""
+    return np.asarray(np.polynomial.chebyshev.chebval(z, coefficients).T)
+
+
+def tabulate(function: Callable[[Array], Array], degree: int, size: Array, tolerance: float) -> tuple[Array, float]:
+    """Fit series to functions of z, doubling the degree until the error is small or no longer falls.
+
+    Parameters
+    ----------
+    function
+        From z (m,) to values (m, f).
+    degree
+        Degree to begin with.
+    size
+        What the error of each function is relative to, (f,).
+    tolerance
+        Relative error aimed at.
+
+    Returns
+    -------
+    coefficients, error
+        Coefficients (N + 1, f), and the larger of two estimates of the error: from the last coefficients, and from
+        direct evaluation between the nodes.
+    """
+    values, error, falls = function(nodes(degree)), np.inf, True
+    while error > tolerance and falls:
+        values = values if error == np.inf else refine(function, values)
+        coefficients = fit(values)
+        previous, error = error, float((np.abs(coefficients[-4:]).sum(axis=0) / size).max())
+        falls = error < 0.1 * previous
+    probes = np.random.default_rng(0).uniform(-1.0, 1.0, 2)
+    found = float((np.abs(evaluate(coefficients, probes) - function(probes)) / size).max())
+    return coefficients, max(error, found)
+
+
+def largest_eigenvalue(apply: Callable[[Array], Array], start: Array, steps: int = 12) -> float:
+    """Largest eigenvalue of a symmetric map, from below, by Lanczos' method."""
+    v, previous, beta = start / np.linalg.norm(start), np.zeros_like(start), 0.0
+    diagonal, beside = [], []
+    for _ in range(min(steps, len(start))):
+        w = apply(v) - beta * previous
+        alpha = float(v @ w)
+        w -= alpha * v
+        beta = float(np.linalg.norm(w))
+        diagonal.append(alpha)
+        beside.append(beta)
+        if beta <= 1e-8 * max(diagonal):
+            break
+        previous, v = v, w / beta
+    return float(eigvalsh_tridiagonal(diagonal, beside[:-1])[-1])
+
+
+@njit(cache=True, fastmath=FAST)
+def position(scale, ratio):  # type: ignore[no-untyped-def]
+    """Z at λ."""
+    return np.log1p(ratio * (1.0 / scale.low - 1.0 / scale.high) / (1.0 + ratio / scale.high)) / scale.half - 1.0
+
+
+@njit(cache=True, fastmath=FAST)
+def slope(scale, a, b):  # type: ignore[no-untyped-def]
+    """z[a, b] for a ≥ b."""
+    width = (scale.high - scale.low) / ((scale.low + b) * (scale.high + a))
+    return (width if a == b else np.log1p(width * (a - b)) / (a - b)) / scale.half
+
+
+@njit(cache=True, fastmath=FAST)
+def log_bend(a, b, c):  # type: ignore[no-untyped-def]
+    """log[a, b, c] for a ≥ b ≥ c > 0; by Taylor's series where they are nearly equal."""
+    if a > 1.02 * c:
+        upper = np.log1p((a - b) / b) / (a - b) if a > b else 1.0 / a
+        lower = np.log1p((b - c) / c) / (b - c) if b > c else 1.0 / b
+        return (upper - lower) / (a - c)
+    mean = (a + b + c) / 3.0
+    x, y, z = a / mean - 1.0, b / mean - 1.0, c / mean - 1.0
+    # Complete symmetric polynomials h_2, h_3 by Newton's identities; h_1 = 0 about the mean.
+    p2, p3, p4 = x * x + y * y + z * z, x**3 + y**3 + z**3, x**4 + y**4 + z**4
+    h4 = 0.25 * p4 + 0.125 * p2 * p2
+    h5 = (x**5 + y**5 + z**5) / 5.0 + p2 * p3 / 6.0
+    return -(0.5 + 0.125 * p2 - p3 / 15.0 + h4 / 6.0 - h5 / 7.0) / mean**2
+
+
+@njit(cache=True, fastmath=FAST)
+def first_differences(coefficients, x, y, value, difference):  # type: ignore[no-untyped-def]
+    """Write the values of all series at x and their divided differences at (x, y); derivatives where x = y."""
+    T, T_next, U, U_next, D, D_next = 1.0, x, 1.0, y, 0.0, 1.0
+    value[:] = 0.0
+    difference[:] = 0.0
+    for k in range(len(coefficients)):
+        for f in range(len(value)):
+            value[f] += T * coefficients[k, f]
+            difference[f] += D * coefficients[k, f]
+        D, D_next = D_next, 2.0 * (x * D_next + U_next) - D
+        T, T_next = T_next, 2.0 * x * T_next - T
+        U, U_next = U_next, 2.0 * y * U_next - U
+
+
+@njit(cache=True, fastmath=FAST)
+def second_differences(coefficients, x, y, z, out):  # type: ignore[no-untyped-def]
+    """Write the second divided differences of all series at (x, y, z)."""
+    U, U_next, D, D_next, B, B_next = 1.0, z, 0.0, 1.0, 0.0, 0.0
+    out[:] = 0.0
+    for k in range(len(coefficients)):
+        for f in range(len(out)):
+            out[f] += B * coefficients[k, f]
+        B, B_next = B_next, 2.0 * (x * B_next + D_next) - B
+        D, D_next = D_next, 2.0 * (y * D_next + U_next) - D
+        U, U_next = U_next, 2.0 * z * U_next - U
+
+
+class Series(NamedTuple):
+    """d(λ) and the packed lower triangle of S(λ), 1 + t(t+1)/2 functions, as the likelihood needs them.
+
+    ``d = f_0 + rank · log(1 + λ/C)`` and ``S = f / (1 + decay · λ)``, so that the f that are tabulated have limits.
+
+    Parameters
+    ----------
+    scale
+        Map from λ to z.
+    coefficients
+        Coefficients (N + 1, 1 + t(t+1)/2).
+    rank
+        Rank of H outside the column space of X.
+    decay
+        1/C where S goes to zero with 1/λ, 0 where it does not.
+    freedom
+        n - p.
+    constant
+        What is to be added to the log-likelihood.
+    """
+
+    scale: Scale
+    coefficients: Array
+    rank: float
+    decay: float
+    freedom: float
+    constant: float
+
+
+def select(series: Series, at: Ints, unit: Array) -> Series:
+    """Return the functions of the traits `at` (t,), each multiplied by its unit."""
+    rows, cols = packed_rows(len(at))
+    high, low = np.maximum(at[rows], at[cols]), np.minimum(at[rows], at[cols])
+    S = series.coefficients[:, 1 + high * (high + 1) // 2 + low] * unit[rows] * unit[cols]
+    return series._replace(coefficients=np.column_stack([series.coefficients[:, 0], S]))
+
+
+@njit(cache=True, fastmath=FAST)
+def differences(series, a, b, value, difference):  # type: ignore[no-untyped-def]
+    """Write d and S at λ = a, and their divided differences at (a, b), a ≥ b."""
+    scale, decay = series.scale, series.decay
+    first_differences(series.coefficients, position(scale, a), position(scale, b), value, difference)
+    width, left, right = slope(scale, a, b), 1.0 / (1.0 + decay * a), 1.0 / (1.0 + decay * b)
+    for f in range(1, len(value)):
+        difference[f] = difference[f] * width * right - value[f] * decay * left * right
+        value[f] *= left
+    lag = 1.0 / (scale.high + a) if a == b else np.log1p((a - b) / (scale.high + b)) / (a - b)
+    difference[0] = difference[0] * width + series.rank * lag
+    value[0] += series.rank * np.log1p(a / scale.high)
+
+
+@njit(cache=True, fastmath=FAST)
+def second(series, a, b, c, out):  # type: ignore[no-untyped-def]
+    """Write S[a, b, c] for a ≥ b ≥ c (and nothing of meaning for d)."""
+    scale, decay, width = series.scale, series.decay, len(out)
+    x, y, z = position(scale, a), position(scale, b), position(scale, c)
+    value, difference = np.empty(width), np.empty(width)
+    first_differences(series.coefficients, x, y, value, difference)
+    second_differences(series.coefficients, x, y, z, out)
+    low, high = scale.low, scale.high
+    bend = (log_bend(a + low, b + low, c + low) - log_bend(a + high, b + high, c + high)) / scale.half
+    steps = slope(scale, a, c) * slope(scale, b, c)
+    left, middle, right = 1.0 / (1.0 + decay * a), 1.0 / (1.0 + decay * b), 1.0 / (1.0 + decay * c)
+    for f in range(width):
+        whole = value[f] * decay**2 * left * middle * right
+        once = -difference[f] * slope(scale, a, b) * decay * middle * right
+        out[f] = whole + once + (difference[f] * bend + out[f] * steps) * right
+
+
+@njit(cache=True, fastmath=FAST)
+def cross(T, i, j, packed):  # type: ignore[no-untyped-def]
+    """(T S T')_ij of a packed symmetric S that stands behind d."""
+    total = 0.0
+    f = 1
+    for a in range(T.shape[1]):
+        for b in range(a):
+            total += (T[i, a] * T[j, b] + T[i, b] * T[j, a]) * packed[f]
+            f += 1
+        total += T[i, a] * T[j, a] * packed[f]
+        f += 1
+    return total
+
+
+@njit(cache=True)
+def canonical(sigma, R):  # type: ignore[no-untyped-def]
+    """log|R|, ascending λ and T with TRT' = I, TΣT' = diag(λ); log|R| is NaN where R is not positive definite."""
+    t = len(R)
+    L, inverse = np.zeros((t, t)), np.zeros((t, t))
+    log_R = 0.0
+    for j in range(t):
+        pivot = R[j, j] - np.sum(L[j, :j] ** 2)
+        if not pivot > 1e-14 * R[j, j] or not np.isfinite(pivot):
+            return np.nan, np.zeros(t), L
+        log_R += np.log(pivot)
+        L[j, j] = np.sqrt(pivot)
+        for i in range(j + 1, t):
+            L[i, j] = (R[i, j] - np.sum(L[i, :j] * L[j, :j])) / L[j, j]
+    for j in range(t):
+        inverse[j, j] = 1.0 / L[j, j]
+        for i in range(j + 1, t):
+            inverse[i, j] = -np.sum(L[i, j:i] * inverse[j:i, j]) / L[i, i]
+    A = inverse @ sigma @ inverse.T
+    if not np.isfinite(A).all():
+        return np.nan, np.zeros(t), L
+    ratios, Q = np.linalg.eigh(0.5 * (A + A.T))
+    return log_R, np.maximum(ratios, 0.0), np.ascontiguousarray(Q.T) @ inverse
+
+
+@njit(cache=True, nogil=True)
+def restricted(sigma, R, series, by_sigma, by_R):  # type: ignore[no-untyped-def]
+    """l at Σ and R (t, t); dl/dΣ and dl/dR are written, zeros where l is -inf."""
+    by_sigma[:] = 0.0
+    by_R[:] = 0.0
+    log_R, ratios, T = canonical(sigma, R)
+    if not np.isfinite(log_R):
+        return -np.inf
+    functions = series.coefficients.shape[1]
+    value, difference = np.empty(functions), np.empty(functions)
+    A, B = np.zeros_like(T), np.zeros_like(T)
+    total = series.freedom * log_R
+    for i in range(len(T)):
+        for j in range(i + 1):
+            differences(series, ratios[i], ratios[j], value, difference)
+            S, slope_S = cross(T, i, j, value), cross(T, i, j, difference)
+            A[i, j] = A[j, i] = -0.5 * slope_S
+            B[i, j] = B[j, i] = 0.5 * (S + ratios[j] * slope_S)
+        total += value[0] + S
+        A[i, i] -= 0.5 * difference[0]
+        B[i, i] -= 0.5 * (series.freedom - ratios[i] * difference[0])
+    if not np.isfinite(total):
+        return -np.inf
+    by_sigma[:] = T.T @ A @ T
+    by_R[:] = T.T @ B @ T
+    return series.constant - 0.5 * total
+
+
+@njit(cache=True, nogil=True)
+def moments(sigma, R, series):  # type: ignore[no-untyped-def]
+    """T, and y_j'P_j F P_i G P_k y_k of canonical traits for F, G of (H, I): (2, 2, t, t, t) by F, G, j, i, k."""
+    _, ratios, T = canonical(sigma, R)
+    t, functions = len(T), series.coefficients.shape[1]
+    out = np.empty((2, 2, t, t, t))
+    value, left, right, both = np.empty((4, functions))
+    for i in range(t):
+        for j in range(t):
+            differences(series, ratios[i], ratios[i], value, left)
+            differences(series, max(ratios[i], ratios[j]), min(ratios[i], ratios[j]), right, left)
+            for k in range(t):
+                high, low = max(ratios[i], ratios[k]), min(ratios[i], ratios[k])
+                differences(series, high, low, both, right)
+                a, b, c = np.sort(np.array([ratios[i], ratios[j], ratios[k]]))
+                second(series, c, b, a, both)
+                S, S_j, S_k, S_jk = (
+                    cross(T, j, k, value),
+                    cross(T, j, k, left),
+                    cross(T, j, k, right),
+                    cross(T, j, k, both),
+                )
+                out[0, 0, j, i, k] = S_jk
+                out[1, 0, j, i, k] = -S_k - ratios[j] * S_jk
+                out[0, 1, j, i, k] = -S_j - ratios[k] * S_jk
+                out[1, 1, j, i, k] = S + ratios[j] * S_j + ratios[k] * S_k + ratios[j] * ratios[k] * S_jk
+    return T, out

@@ -1,0 +1,376 @@
+"""Parsing of model formulas in ASReml's words: ``us(trait):Block + at(trait, bden):vm(animal, A)``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bayesmv.covariance import ALIASES, STRUCTURES
+from bayesmv.errors import SpecError
+from bayesmv.model.basis import Basis, parse_basis
+
+#: Relationship of levels that are stated to be unrelated, ``ide(factor)``.
+IDE = "ide"
+
+_NAME = r"[A-Za-z_.][\w.]*"
+_CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partner:
+    """Another individual whose effects on a record covary with those of the factor: its dam, or its pen mates.
+
+    Parameters
+    ----------
+    column
+        Column that names the individual, or for `social` partners the group whose other members they are.
+    social
+        Whether the partners are all other members of the group.
+    dilution
+        Exponent d of the weight ``1 / (mates)^d`` of each mate.
+    """
+
+    column: str
+    social: bool = False
+    dilution: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Name of the effects."""
+        return "mates" if self.social else self.column
+
+    def __str__(self) -> str:
+        if not self.social:
+            return self.column
+        return f"mates({self.column}, {self.dilution!r})" if self.dilution else f"mates({self.column})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomTerm:
+    """One random term: a covariance structure among traits for every level of a factor.
+
+    Parameters
+    ----------
+    structure
+        ASReml's word for the covariance structure among traits, with its arguments: ``us``, ``fa(2)``.
+    factor
+        Column of the data whose values are the levels.
+    traits
+        Traits that the term acts on; None means all.
+    relationship
+        Name of the relationship matrix among levels, stated as ``vm(factor, name)``; None means the one called like the
+        factor, if there is one, else independent levels.
+    partners
+        Others whose effects covary with those of the factor, ``str(factor, …)``: dams, pen mates.
+    basis
+        Functions of covariates that the effects multiply, ``us(leg(age, 2))``; None for the constant 1.
+    """
+
+    structure: str
+    factor: str
+    traits: tuple[str, ...] | None = None
+    relationship: str | None = None
+    partners: tuple[Partner, ...] = ()
+    basis: Basis | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the term in results: the factor, ``_ide`` for unrelated levels, the traits where not all."""
+        unrelated = ("ide",) if self.relationship == IDE else ()
+        return "_".join((self.factor, *unrelated, *(self.traits or ())))
+
+    def __str__(self) -> str:
+        factor = self.factor if self.relationship is None else f"vm({self.factor}, {self.relationship})"
+        factor = f"ide({self.factor})" if self.relationship == IDE else factor
+        if self.partners:
+            factor = f"str({', '.join([factor, *map(str, self.partners)])})"
+        return f"{self._prefix}:{factor}"
+
+    @property
+    def _prefix(self) -> str:
+        several = self.basis is not None or bool(self.partners)
+        if self.traits is None or not several:
+            prefix = trait_prefix(self.structure, self.traits)
+        else:
+            prefix = f"at(trait, {', '.join(self.traits)}):{trait_prefix(self.structure, None)}"
+        return prefix if self.basis is None else re.sub(r"(?<!\bat)\(trait", f"(trait:{self.basis}", prefix, count=1)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the term needs."""
+        covariates = () if self.basis is None else self.basis.columns
+        return (self.factor, *(partner.column for partner in self.partners), *covariates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedTerm:
+    """Fixed effects as a Wilkinson formula, fitted for every trait or for the traits named."""
+
+    formula: str
+    traits: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.formula if self.traits is None else f"at(trait, {', '.join(self.traits)}):{self.formula}"
+
+
+def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
+    """Write the trait part of a term.
+
+    >>> trait_prefix("fa(2)", None), trait_prefix("idv", ("bden",)), trait_prefix("us", ("bden", "veloc"))
+    ('fa(trait, 2)', 'at(trait, bden)', 'at(trait, bden, veloc):us(trait)')
+    """
+    word, bracket, arguments = structure.partition("(")
+    acting = f"{word}(trait, {arguments}" if bracket else f"{word}(trait)"
+    if traits is None:
+        return acting
+    at = f"at(trait, {', '.join(traits)})"
+    return at if structure == "idv" and len(traits) == 1 else f"{at}:{acting}"
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Split at a one-character separator outside brackets.
+
+    >>> split_top("us(trait):A + at(trait, x):B", "+")
+    ['us(trait):A', 'at(trait, x):B']
+    """
+    parts, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth < 0:
+            raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' too many")
+        if char == separator and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    if depth:
+        raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' is missing")
+    parts.append(text[start:])
+    return [part.strip() for part in parts]
+
+
+def _call(text: str) -> tuple[str, list[str]] | None:
+    match = _CALL.match(text)
+    return (match[1], split_top(match[2], ",")) if match else None
+
+
+def _require_name(text: str, term: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise SpecError(f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block")
+    return text
+
+
+def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
+    call = _call(text)
+    if call is None:
+        return _require_name(text, term), None
+    word, arguments = call
+    if word not in ("vm", "ide") or len(arguments) != (2 if word == "vm" else 1):
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not understood; "
+            f"write a column, vm(column, relationship), ide(column) for levels without relationship, "
+            f"or str(vm(animal, A), dam) for effects that covary"
+        )
+    name = _require_name(arguments[0], term)
+    return name, (_require_name(arguments[1], term) if word == "vm" else IDE)
+
+
+def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...] | None]:
+    structure, traits = _scan_trait_part(parts, term)
+    if structure is None and traits is not None and len(traits) > 1:
+        raise SpecError(
+            f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}"
+        )
+    return structure or "idv", traits
+
+
+def _scan_trait_part(parts: list[str], term: str) -> tuple[str | None, tuple[str, ...] | None]:
+    """Structure and traits that the parts of a term before its factor state; None for what they do not."""
+    structure: str | None = None
+    traits: tuple[str, ...] | None = None
+    for part in parts:
+        word, arguments = _call(part) or (part, [])
+        if word == "at" and len(arguments) >= 2 and arguments[0] == "trait" and traits is None:
+            traits = _different([_require_name(a, term) for a in arguments[1:]], term)
+        elif word != "at" and arguments[:1] == ["trait"] and structure is None:
+            structure = _known_structure(word, arguments[1:], term)
+        else:
+            raise SpecError(
+                f"'{part}' in the term '{term}' is not understood; "
+                f"write structure(trait), for example us(trait), or at(trait, name)"
+            )
+    return structure, traits
+
+
+def _different(traits: list[str], term: str) -> tuple[str, ...]:
+    if len(set(traits)) < len(traits):
+        raise SpecError(f"the term '{term}' names a trait twice in at(trait, …)")
+    return tuple(traits)
+
+
+def _known_structure(word: str, arguments: list[str], term: str) -> str:
+    if word not in STRUCTURES and word not in ALIASES:
+        known = ", ".join(sorted([*STRUCTURES, *ALIASES]))
+        raise SpecError(f"unknown covariance structure '{word}' in the term '{term}'; known structures: {known}")
+    return ALIASES.get(word, word) + (f"({', '.join(arguments)})" if arguments else "")
+
+
+def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
+    """Read the random part of a model.
+
+    Parameters
+    ----------
+    text
+        Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``,
+        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Effects that covary are
+        ``…:str(vm(animal, A), dam)`` and ``…:str(animal, mates(pen))``, random regressions ``us(leg(age, 2)):animal``,
+        with several traits ``us(trait:leg(age, 2)):animal``, environments ``us(site):family``. Empty for none.
+    n_traits
+        Number of traits, which decides whether a bare ``factor`` is clear.
+
+    Raises
+    ------
+    SpecError
+        If a term is not understood, or two terms have the same name.
+
+    Examples
+    --------
+    >>> [str(t) for t in parse_random("us(trait):Block + us(trait):vm(animal, A)", 2)]
+    ['us(trait):Block', 'us(trait):vm(animal, A)']
+    """
+    if not text.strip():
+        return ()
+    return tuple(_parse_random_term(part, n_traits) for part in split_top(text, "+"))
+
+
+def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
+    if not text:
+        raise SpecError("an empty random term: check for a '+' too many")
+    parts = split_top(text, ":")
+    prefix = [part for part in parts if _acts_on_traits(part)]
+    factors = [part for part in parts if part not in prefix]
+    if any(re.match(r"(leg|spl|bs)\(", part) for part in factors):
+        raise SpecError(
+            f"the random term '{text}' needs a structure around its covariates, as in us(leg(age, 2)):animal"
+        )
+    if len(factors) != 1:
+        advice = "; make a column of the combinations" if len(factors) > 1 else ""
+        raise SpecError(f"the random term '{text}' needs one factor, as in us(trait):Block{advice}")
+    if not prefix and n_traits > 1:
+        raise SpecError(
+            f"the random term '{text}' does not say how it acts on the traits; "
+            f"write us(trait):{text} or diag(trait):{text}"
+        )
+    factor, relationship, partners = _parse_individuals(factors[0], text)
+    prefix, basis = _take_basis(prefix, n_traits, text)
+    structure, traits = _parse_trait_part(prefix or (["us(trait)"] if partners else []), text)
+    return RandomTerm(
+        structure=structure, factor=factor, traits=traits, relationship=relationship, partners=partners, basis=basis
+    )
+
+
+def _parse_individuals(text: str, term: str) -> tuple[str, str | None, tuple[Partner, ...]]:
+    """Factor, relationship and partners of ``animal``, ``vm(animal, A)`` or ``str(vm(animal, A), dam)``."""
+    call = _call(text)
+    if call is None or call[0] != "str":
+        return (*_parse_factor(text, term), ())
+    if len(call[1]) < 2:
+        raise SpecError(f"'{text}' in the term '{term}' needs two that covary, as in str(vm(animal, A), dam)")
+    factor, relationship = _parse_factor(call[1][0], term)
+    partners = tuple(_parse_partner(partner, relationship, term) for partner in call[1][1:])
+    labels = [factor, *(partner.label for partner in partners)]
+    if len(set(labels)) < len(labels):
+        raise SpecError(f"'{text}' in the term '{term}' names the same effects twice")
+    return factor, relationship, partners
+
+
+def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
+    call = _call(text)
+    if call is not None and call[0] == "mates" and len(call[1]) in (1, 2):
+        column, *power = call[1]
+        try:
+            dilution = float(power[0]) if power else 0.0
+        except ValueError:
+            raise SpecError(f"the dilution '{power[0]}' in the term '{term}' must be a number") from None
+        return Partner(column=_require_name(column, term), social=True, dilution=dilution)
+    column, own = _parse_factor(text, term)
+    if own not in (None, relationship):
+        raise SpecError(
+            f"'{text}' in the term '{term}' has a relationship of its own; all in str() share that of the first, "
+            f"as in str(vm(animal, A), dam)"
+        )
+    return Partner(column=column)
+
+
+def _take_basis(prefix: list[str], n_traits: int, term: str) -> tuple[list[str], Basis | None]:
+    """Replace a basis inside the structure, ``us(leg(age, 2))`` or ``us(trait:leg(age, 2))``, by ``trait``."""
+    plain, basis = [], None
+    restricted = [part for part in prefix if re.match(r"at\s*\(", part)]
+    for part in prefix:
+        word, arguments = _call(part) or (part, [])
+        inside = split_top(arguments[0], ":") if arguments and part not in restricted else ["trait"]
+        crossed, functions = inside[0] == "trait", [name for name in inside if name != "trait"]
+        if not functions:
+            plain.append(part)
+            continue
+        n_acted = len((_call(restricted[0]) or ("", []))[1]) - 1 if restricted else n_traits
+        if len(functions) > 1 or basis is not None or not (crossed or n_acted == 1):
+            raise SpecError(
+                f"'{part}' in the term '{term}' is not understood; write structure(trait), for example {word}(trait), "
+                f"or {word}(trait:{functions[0]}) for effects of a covariate on every trait"
+            )
+        basis = parse_basis(functions[0], term)
+        plain.append(f"{word}({', '.join(['trait', *arguments[1:]])})")
+    return plain, basis
+
+
+def _acts_on_traits(part: str) -> bool:
+    """Whether a part of a term is ``structure(trait)`` or ``at(trait, …)``, not a factor."""
+    call = _call(part)
+    if call is None:
+        return False
+    crossed = call[1][0].startswith(("trait:", "trait :"))
+    return crossed or call[1][0] == "trait" or call[0] in STRUCTURES or call[0] in ALIASES
+
+
+def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
+    """Read the residual, ``structure(trait):units``, and return the structure and the column of the groups, if any.
+
+    >>> parse_residual("us(trait):units", 2), parse_residual("at(site):us(trait):units", 2)
+    (('us', None), ('us', 'site'))
+    """
+    parts = split_top(text, ":")
+    grouped = [part for part in parts if re.fullmatch(rf"at\(\s*(?!trait\b){_NAME}\s*\)", part)]
+    parts = [part for part in parts if part not in grouped]
+    if parts.count("units") != 1 or len(parts) > 2 or len(grouped) > 1:
+        raise SpecError(
+            f"the residual '{text}' is not understood; write for example us(trait):units, or at(site):us(trait):units"
+        )
+    parts.remove("units")
+    if not parts and n_traits > 1:
+        raise SpecError(f"the residual '{text}' does not say how it acts on the traits; write us(trait):units")
+    structure, traits = _parse_trait_part(parts, text)
+    if traits is not None:
+        raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
+    return structure, (grouped[0][3:-1].strip() if grouped else None)
+
+
+def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
+    """Split fixed effects into the formula common to all traits and those restricted by ``at(trait, …):``.
+
+    >>> [str(t) for t in parse_fixed("1 + sex + at(trait, bden):age")]
+    ['1 + sex', 'at(trait, bden):age']
+    """
+    common, restricted = [], []
+    for part in split_top(text, "+"):
+        if not part:
+            raise SpecError(f"an empty fixed term in '{text}': check for a '+' too many")
+        if re.match(r"at\s*\(", part):
+            head, *rest = split_top(part, ":")
+            _, traits = _scan_trait_part([head], part)
+            if not rest:
+                raise SpecError(f"'{part}' restricts nothing; write at(trait, name):effect")
+            restricted.append(FixedTerm(formula=":".join(rest), traits=traits))
+        else:
+            common.append(part)
+    means_stated = any(term.formula.strip() == "1" for term in restricted)
+    formula = " + ".join(common) or ("0" if means_stated else "1")
+    return (FixedTerm(formula=formula), *restricted)

@@ -1,0 +1,394 @@
+"""The model as frozen data: what is measured, what varies, what the covariances look like."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from bayesmv.covariance import (
+    Constraint,
+    CovarianceStructure,
+    Matrix,
+    checked_matrix,
+    constrained,
+    split_structure,
+    structure,
+)
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import SpecError, listing
+from bayesmv.model.formula import (
+    FixedTerm,
+    RandomTerm,
+    parse_fixed,
+    parse_random,
+    parse_residual,
+    split_top,
+    trait_prefix,
+)
+from bayesmv.model.modelfile import (
+    as_table,
+    check_values,
+    read_constraints,
+    read_relationships,
+    toml_key,
+    toml_value,
+)
+from bayesmv.priors.density import CovariancePrior
+
+#: How the levels of a genetic term are related, and the factor k in V_A = k σ² of the term.
+ADDITIVE_FACTOR: dict[str, float] = {
+    "animal": 1.0,
+    "half-sib": 4.0,
+    "full-sib": 2.0,
+    "sire": 4.0,
+    "dam": 4.0,
+    "line": 1.0,
+    "family-mean": 1.0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Genetic:
+    """Which term is genetic, and how its levels are related.
+
+    Parameters
+    ----------
+    term
+        Name of the random term.
+    relationship
+        ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A =
+        2σ²), ``line`` (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means
+        of the families).
+    phenotypic
+        Terms whose variances make up the phenotypic variance; None for all. Breeders leave out blocks, which the
+        design removes from comparisons.
+    """
+
+    term: str
+    relationship: str = "animal"
+    phenotypic: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.relationship not in ADDITIVE_FACTOR:
+            raise SpecError(
+                f"unknown relationship '{self.relationship}' among the levels of {self.term}; "
+                f"allowed: {', '.join(ADDITIVE_FACTOR)}"
+            )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return the entries of the [genetic] table of a model file."""
+        entries: dict[str, Any] = {"term": self.term, "relationship": self.relationship}
+        return entries if self.phenotypic is None else entries | {"phenotypic": list(self.phenotypic)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A multi-trait mixed model: ``Y = XB + Σ_k Z_k U_k + E``, ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)``.
+
+    Build it with :meth:`from_formula` or :meth:`from_file`.
+
+    Parameters
+    ----------
+    traits
+        Columns of the data that are the traits.
+    fixed
+        Fixed effects, fitted for every trait unless restricted.
+    random
+        Random terms.
+    residual
+        Covariance structure of the residuals among the traits of a unit.
+    residual_by
+        Column of groups of units with residual covariances of their own, ``at(site):us(trait):units``.
+    weights
+        Column of known weights: the residual covariance of a unit is divided by its weight.
+    unit
+        Column that identifies the units; None takes each row as a unit.
+    genetic
+        The genetic term, for heritabilities and genetic correlations.
+    priors
+        Priors by name of the term, where they are not the default.
+    matrices
+        Covariance matrices by name, for the structures ``fixed(trait, name)`` and ``scaled(trait, name)``, in the units
+        of the data.
+    constraints
+        By name of the term, the parameters of its structure that are held at a value (in the units of the data) or
+        equated to another: ``{"Family": {"cor": 0.5, "sd[bden]": "sd[veloc]"}}``.
+    relationships
+        Files of relationships by name, as read from a model file: ``{"animal": {"pedigree": "ped.csv"}}``.
+    data
+        File of the data (``dataset:<name>`` for a shipped data set), as read from a model file.
+    name, title
+        For reports.
+    base
+        Folder that relative file names start from.
+    """
+
+    traits: tuple[str, ...]
+    fixed: tuple[FixedTerm, ...] = (FixedTerm(formula="1"),)
+    random: tuple[RandomTerm, ...] = ()
+    residual: str = "us"
+    residual_by: str | None = None
+    weights: str | None = None
+    unit: str | None = None
+    genetic: Genetic | None = None
+    priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
+    matrices: Mapping[str, Matrix] = field(default_factory=dict)
+    constraints: Mapping[str, Mapping[str, Constraint]] = field(default_factory=dict)
+    relationships: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data: str | None = None
+    name: str = "model"
+    title: str = ""
+    base: Path = field(default=Path(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
+        object.__setattr__(self, "matrices", checked)
+        _check_traits(self)
+        _check_terms(self)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: str,
+        *,
+        random: str = "",
+        residual: str | None = None,
+        weights: str | None = None,
+        unit: str | None = None,
+        genetic: Genetic | None = None,
+        priors: Mapping[str, CovariancePrior] | None = None,
+        matrices: Mapping[str, Any] | None = None,
+        constraints: Mapping[str, Mapping[str, Constraint]] | None = None,
+    ) -> Self:
+        """Read a model in ASReml's words.
+
+        Parameters
+        ----------
+        formula
+            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, as formulaic reads it).
+        random
+            Random terms, ``us(trait):Block + us(trait):Family``.
+        residual
+            ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
+        weights, unit, genetic, priors, matrices, constraints
+            See :class:`ModelSpec`.
+
+        Raises
+        ------
+        SpecError
+            If a part of the model is not understood.
+
+        Examples
+        --------
+        >>> spec = ModelSpec.from_formula("bden + veloc ~ 1", random="us(trait):Block + us(trait):Family")
+        >>> print(spec)
+        bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units
+        """
+        if formula.count("~") != 1:
+            raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
+        left, right = formula.split("~")
+        traits = tuple(split_top(left, "+"))
+        structure, by = ("us", None) if residual is None else parse_residual(residual, len(traits))
+        return cls(
+            traits=traits,
+            fixed=parse_fixed(right),
+            random=parse_random(random, len(traits)),
+            residual=structure,
+            residual_by=by,
+            weights=weights,
+            unit=unit,
+            genetic=genetic,
+            priors=dict(priors or {}),
+            matrices=dict(matrices or {}),
+            constraints=dict(constraints or {}),
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a model file (TOML).
+
+        Raises
+        ------
+        SpecError
+            If the file is absent, is not TOML, or has unknown or ill-typed entries.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise SpecError(f"no model file '{path}'") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"cannot read the model file '{path}': {error}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"'{path}' is not valid TOML: {error}") from None
+        return cls._from_values(values, path)
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any], path: Path) -> Self:
+        check_values(values, path)
+        n_traits = len(values["traits"])
+        genetic = values.get("genetic")
+        residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)
+        priors = {
+            term: CovariancePrior.from_mapping(as_table(prior, f"priors.{term}"), term)
+            for term, prior in values.get("priors", {}).items()
+        }
+        return cls(
+            traits=tuple(values["traits"]),
+            fixed=parse_fixed(values.get("fixed", "1")),
+            random=parse_random(values.get("random", ""), n_traits),
+            residual=residual,
+            residual_by=by,
+            weights=values.get("weights"),
+            unit=values.get("unit"),
+            genetic=None if genetic is None else read_genetic(genetic),
+            priors=priors,
+            matrices=values.get("matrices", {}),
+            constraints=read_constraints(values.get("constraints", {})),
+            relationships=read_relationships(values.get("relationships", {})),
+            data=values.get("data"),
+            name=values.get("name", path.stem),
+            title=values.get("title", ""),
+            base=path.parent,
+        )
+
+    def to_file(self, path: str | Path) -> None:
+        """Write the model as a file that :meth:`from_file` reads back to an equal specification."""
+        Path(path).write_text(self.to_toml(), encoding="utf-8")
+
+    def to_toml(self) -> str:
+        """Return the text of the model file."""
+        entries: dict[str, Any] = {
+            "name": self.name,
+            "title": self.title,
+            "data": self.data,
+            "unit": self.unit,
+            "traits": list(self.traits),
+            "fixed": self.fixed_formula,
+            "random": self.random_formula,
+            "residual": self.residual_formula,
+            "weights": self.weights,
+        }
+        lines = [f"{key} = {toml_value(value)}" for key, value in entries.items() if value not in (None, "")]
+        tables: dict[str, Mapping[str, Any]] = {}
+        if self.genetic is not None:
+            tables["genetic"] = self.genetic.to_mapping()
+        tables |= {f"relationships.{toml_value(k)}": v for k, v in self.relationships.items()}
+        tables |= {f"priors.{toml_value(k)}": v.to_mapping() for k, v in self.priors.items()}
+        if self.matrices:
+            tables["matrices"] = {name: [list(row) for row in matrix] for name, matrix in self.matrices.items()}
+        tables |= {f"constraints.{toml_value(k)}": v for k, v in self.constraints.items()}
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def fixed_formula(self) -> str:
+        """The fixed effects as written in a formula."""
+        return " + ".join(str(term) for term in self.fixed)
+
+    @property
+    def random_formula(self) -> str:
+        """The random terms as written in a formula."""
+        return " + ".join(str(term) for term in self.random)
+
+    @property
+    def residual_formula(self) -> str:
+        """The residual as written in a formula."""
+        groups = "" if self.residual_by is None else f"at({self.residual_by}):"
+        return f"{groups}{trait_prefix(self.residual, None)}:units"
+
+    def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
+        """Return the same model with some priors replaced."""
+        return replace(self, priors={**self.priors, **priors})
+
+    def prior(self, term: str) -> CovariancePrior:
+        """Return the prior of a term's covariance matrix."""
+        return self.priors.get(term, CovariancePrior())
+
+    def covariance(self, term: str, word: str, effects: Sequence[str]) -> CovarianceStructure:
+        """Return the structure written `word` among the effects of a term, with the constraints on it.
+
+        Raises
+        ------
+        SpecError
+            If the structure, its arguments or its constraints do not fit.
+        """
+        free = structure(word, len(effects), self.matrices)
+        try:
+            return constrained(free, self.constraints.get(term, {}), effects)
+        except SpecError as error:
+            raise SpecError(f"[constraints.{term}]: {error}") from None
+
+    def __str__(self) -> str:
+        traits = " + ".join(self.traits)
+        random = f", random = {self.random_formula}" if self.random else ""
+        return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
+
+
+def read_genetic(values: Mapping[str, Any]) -> Genetic:
+    """Read the [genetic] table of a model file."""
+    unknown = sorted(set(values) - {"term", "relationship", "phenotypic"})
+    if unknown or "term" not in values:
+        raise SpecError("[genetic] needs 'term' and may have 'relationship' and 'phenotypic'; nothing else")
+    phenotypic = values.get("phenotypic")
+    if phenotypic is not None and not (isinstance(phenotypic, list) and phenotypic):
+        raise SpecError('\'phenotypic\' in [genetic] must be a list of terms, such as ["Family", "Residual"]')
+    return Genetic(
+        term=str(values["term"]),
+        relationship=str(values.get("relationship", "animal")),
+        phenotypic=None if phenotypic is None else tuple(str(term) for term in phenotypic),
+    )
+
+
+def _check_traits(spec: ModelSpec) -> None:
+    if not spec.traits:
+        raise SpecError("a model needs at least one trait")
+    twice = [t for t in dict.fromkeys(spec.traits) if spec.traits.count(t) > 1]
+    if twice:
+        raise SpecError(f"the trait {listing(twice)} is named twice")
+    if any(not t for t in spec.traits):
+        raise SpecError("an empty trait name: check the left side of the formula for a '+' too many")
+
+
+def _check_terms(spec: ModelSpec) -> None:
+    residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
+    if residual.max_rank < len(spec.traits):
+        raise SpecError(
+            f"the residual {residual.name} has rank {residual.max_rank} for {len(spec.traits)} traits; records then "
+            f"have no density; use fa in place of rr, or a matrix of full rank"
+        )
+    for effect in spec.random:
+        split_structure(effect.structure)
+    names = [term.name for term in spec.random]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise SpecError(f"two random terms are called {listing(twice)}; each factor may stand once per set of traits")
+    if RESIDUAL in names:
+        raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
+    restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
+    for term in restricted:
+        strangers = [t for t in term.traits or () if t not in spec.traits]
+        if strangers:
+            raise SpecError(
+                f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}"
+            )
+    if spec.genetic is not None:
+        _check_genetic(spec.genetic, names)
+    strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+    strangers = [name for name in spec.constraints if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"constraints are given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+
+
+def _check_genetic(genetic: Genetic, names: list[str]) -> None:
+    if genetic.term not in names:
+        raise SpecError(f"the genetic term '{genetic.term}' is not a random term; random terms: {listing(names)}")
+    strangers = [name for name in genetic.phenotypic or () if name not in (*names, RESIDUAL)]
+    if strangers:
+        raise SpecError(f"'phenotypic' names {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")

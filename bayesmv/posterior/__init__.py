@@ -1,0 +1,1 @@
+"""Posterior of the covariance parameters: coordinates, log density, compiled forms."""

@@ -1,0 +1,363 @@
+"""The log posterior compiled: one call from an unconstrained vector to value and gradient, no Python in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import carray, njit
+
+from bayesmv.covariance import Array
+from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
+from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, multiply
+from bayesmv.likelihood.spectral.engine import SpectralLikelihood
+from bayesmv.likelihood.spectral.series import restricted
+from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.small_matrices import (
+    add_square,
+    affine,
+    by_covariance,
+    invert,
+    pull_affine,
+    subtract_product,
+    weighted_sum,
+)
+from bayesmv.numerics.supernodes import Ints
+from bayesmv.posterior.coordinates import BEND, STRAIGHT
+from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.posterior.native import DirectDensity, claim, report
+from bayesmv.priors.density import row_weights
+
+# Copied into the density where they are called: compiled by themselves they would be optimised twice.
+_evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
+
+
+class Layout(NamedTuple):
+    """How the unconstrained vector makes up the factors L_k, and the priors on them.
+
+    Parameters
+    ----------
+    anchor
+        Scale that every parameter is anchored to (:mod:`bayesmv.posterior.coordinates`), (d,).
+    unit
+        Unit of the planar coordinates.
+    block, row, col, parameter
+        Where every nonzero entry of the factors stands, and the parameter that it is.
+    size
+        Size of each matrix (B,).
+    c, a, b, diagonal
+        Row weights of the priors, and the column of the diagonal entry of each row, (B, m).
+    nu, scale
+        Degrees of freedom and scale of the half-t priors, (B,).
+    """
+
+    anchor: Ints
+    unit: float
+    block: Ints
+    row: Ints
+    col: Ints
+    parameter: Ints
+    size: Ints
+    c: Array
+    a: Array
+    b: Array
+    diagonal: Ints
+    nu: Array
+    scale: Array
+
+
+def layout_of(posterior: LogPosterior) -> Layout:
+    """Flatten the structures and priors of a posterior in planar coordinates."""
+    if posterior.unit is None:
+        raise ValueError("the compiled density is that of planar coordinates: give the posterior a unit")
+    blocks = posterior.blocks
+    sizes = np.array([s.size for s in blocks.structures])
+    weights = np.zeros((4, len(sizes), sizes.max()))
+    places: list[Ints] = []
+    priors = [posterior.priors[name] for name in posterior.design.names]
+    for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
+        if structure.placement is None:
+            raise TypeError(f"no compiled density for the structure {structure.name}")
+        rows, cols, parameters = structure.placement
+        places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
+        weights[:, k, : structure.size] = row_weights(structure, prior)
+    block, row, col, parameter = np.concatenate(places, axis=1)
+    return Layout(
+        anchor=blocks.anchor,
+        unit=posterior.unit,
+        block=block,
+        row=row,
+        col=col,
+        parameter=parameter,
+        size=sizes,
+        c=weights[0],
+        a=weights[1],
+        b=weights[2],
+        diagonal=weights[3].astype(np.int64),
+        nu=np.array([float(p.sd.nu) for p in priors]),
+        scale=np.array([float(p.sd.scale) for p in priors]),
+    )
+
+
+class Density(DirectDensity):
+    """Compiled log density of z, x = centre + root z.
+
+    Equal, up to a constant, to :meth:`LogPosterior.value_and_gradient` at x.
+
+    Parameters
+    ----------
+    posterior
+        The posterior in planar coordinates.
+    centre, root
+        Map from z to x, (d,) and (d, d).
+    threads
+        How many may call it at the same time.
+    """
+
+    def __init__(self, posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> None:
+        function, layout = _function_of(posterior.engine), layout_of(posterior)
+        free = np.zeros(threads, dtype=np.int64)
+        given = free, np.ascontiguousarray(centre), np.ascontiguousarray(root), layout
+        m = int(layout.size.max())
+        copies = []
+        for _ in range(threads):
+            engine: Any = posterior.engine.fork()
+            L, dL = np.zeros((2, len(layout.size), m, m))
+            copies.append((*given, L, dL, engine.arrays))
+        super().__init__(function, copies)
+
+
+def _function_of(engine: RestrictedLikelihood) -> Callable[..., int]:
+    """C function of the density of an engine."""
+    if isinstance(engine, StrataLikelihood):
+        return _strata
+    if isinstance(engine, MixedModelLikelihood):
+        return _sparse
+    if isinstance(engine, SpectralLikelihood):
+        return _spectral
+    raise TypeError(f"no compiled density for {type(engine).__name__}")
+
+
+# The C functions differ in the density that they copy into themselves.
+
+
+def _strata(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _strata_density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+def _sparse(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _sparse_density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+def _spectral(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _spectral_density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _rows(anchor, x):  # type: ignore[no-untyped-def]
+    """Count n, b and q² of the row of every scale, in its place."""
+    count, b, square = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
+    for p in range(len(x)):
+        if anchor[p] == p:
+            b[p] = np.log1p(np.exp(-BEND * abs(x[p]))) / BEND + max(x[p], 0.0)
+            square[p] += b[p] ** 2
+        elif anchor[p] >= 0:
+            count[anchor[p]] += 1.0
+            square[anchor[p]] += x[p] ** 2
+    return count, b, square
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _radial(square, n, unit):  # type: ignore[no-untyped-def]
+    """g, d log s / d log q and its derivative by log q, from q²."""
+    r = np.sqrt(square) / STRAIGHT
+    sinh, rest = np.sinh(r), 1.0 + square
+    slope = r * np.cosh(r) / sinh
+    gain = unit * (square / rest) ** (0.5 * n) * sinh / r
+    return gain, n / rest + slope, -2.0 * n * square / rest**2 + slope - (r / sinh) ** 2
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
+    """Write θ(x) and the factors; return log|dθ/dx|."""
+    anchor, unit = layout.anchor, layout.unit
+    count, b, square = _rows(anchor, x)
+    gain = np.ones(len(x))
+    total = 0.0
+    for d in range(len(x)):
+        theta[d] = x[d]
+        if anchor[d] == d and count[d] == 0.0:
+            theta[d] = unit * STRAIGHT * np.sinh(x[d] / STRAIGHT)
+            total += np.log(unit * np.cosh(x[d] / STRAIGHT))
+        elif anchor[d] == d:
+            gain[d], elasticity, _ = _radial(square[d], count[d], unit)
+            theta[d] = gain[d] * b[d]
+            total += (count[d] + 1.0) * np.log(gain[d]) + np.log(elasticity) - np.log1p(np.exp(-BEND * x[d]))
+    for p in range(len(x)):
+        if anchor[p] >= 0 and anchor[p] != p:
+            theta[p] = gain[anchor[p]] * x[p]
+    for e in range(len(layout.block)):
+        L[layout.block[e], layout.row[e], layout.col[e]] = theta[layout.parameter[e]]
+    return total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for k in range(len(layout.size)):
+        m, nu, scale2 = layout.size[k], layout.nu[k], layout.scale[k] ** 2
+        for i in range(m):
+            s2 = 0.0
+            for j in range(m):
+                s2 += L[k, i, j] ** 2
+            c, a, b = layout.c[k, i], layout.a[k, i], layout.b[k, i]
+            if c == 0.0 and b == 0.0:
+                continue
+            total += -0.5 * c * (nu + 1.0) * np.log1p(s2 / (scale2 * nu)) - 0.5 * b * np.log(s2)
+            slope = -c * (nu + 1.0) / (nu * scale2 + s2) - b / s2
+            for j in range(m):
+                dL[k, i, j] += slope * L[k, i, j]
+            if a != 0.0:
+                j = layout.diagonal[k, i]
+                total += a * np.log(np.abs(L[k, i, j]))
+                dL[k, i, j] += a / L[k, i, j]
+    return total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
+    """Gradient by z from the derivatives by the factors."""
+    anchor = layout.anchor
+    by_theta = np.zeros(len(theta))
+    for e in range(len(layout.block)):
+        by_theta[layout.parameter[e]] += dL[layout.block[e], layout.row[e], layout.col[e]]
+    by_x = by_theta.copy()
+    count, b, square = _rows(anchor, x)
+    along = np.zeros(len(x))
+    for p in range(len(x)):
+        if anchor[p] >= 0:
+            along[anchor[p]] += theta[p] * by_theta[p]
+    for p in range(len(x)):
+        d = anchor[p]
+        if d == p and count[d] == 0.0:
+            r = x[d] / STRAIGHT
+            by_x[d] = by_theta[d] * layout.unit * np.cosh(r) + np.tanh(r) / STRAIGHT
+        elif d >= 0:
+            gain, elasticity, bend = _radial(square[d], count[d], layout.unit)
+            radial = ((along[d] + count[d] + 1.0) * (elasticity - 1.0) + bend / elasticity) / square[d]
+            by_x[p] = gain * by_theta[p] + radial * (b[d] if p == d else x[p])
+            if p == d:
+                rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
+                by_x[d] = by_x[d] * rate + BEND * (1.0 - rate)
+    return pull_affine(root, by_x)
+
+
+@njit(inline="always")
+def _strata_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, arrays = copy
+    c, freedom, products, constant = arrays
+    x = affine(centre, root, z)
+    theta = np.empty(len(x))
+    value = constant + _fill_factors(layout, x, theta, L)
+    t = L.shape[1]
+    sigma, G, half = np.zeros_like(L), np.zeros_like(L), np.empty((3, t, t))
+    V, seen = half[0], np.ones(t, np.bool_)
+    for k in range(len(L)):
+        add_square(L[k], seen, sigma[k])
+    for s in range(len(freedom)):
+        weighted_sum(c[s], sigma, V)
+        log_det = invert(V, seen)
+        if not np.isfinite(log_det):
+            return np.nan, np.zeros(len(z))
+        multiply(V, products[s], half[1])
+        multiply(half[1], V, half[2])
+        value -= 0.5 * freedom[s] * log_det
+        for i in range(t):
+            value -= 0.5 * half[1, i, i]
+            for j in range(t):
+                for k in range(len(L)):
+                    G[k, i, j] -= c[s, k] * (freedom[s] * V[i, j] - half[2, i, j])
+    for k in range(len(L)):
+        multiply(G[k], L[k], dL[k])
+    value += _add_prior(layout, L, dL)
+    return value, _gather(layout, x, theta, dL, root)
+
+
+@njit(inline="always")
+def _spectral_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, series = copy
+    x = affine(centre, root, z)
+    theta = np.empty(len(x))
+    value = _fill_factors(layout, x, theta, L)
+    sigma, G, seen = np.zeros_like(L), np.empty_like(L), np.ones(L.shape[1], np.bool_)
+    for k in range(len(L)):
+        add_square(L[k], seen, sigma[k])
+    loglik = restricted(sigma[0], sigma[1], series, G[0], G[1])
+    if not np.isfinite(loglik):
+        return np.nan, np.zeros(len(z))
+    for k in range(len(L)):
+        multiply(G[k], L[k], dL[k])
+        for i in range(L.shape[1]):
+            for j in range(L.shape[2]):
+                dL[k, i, j] *= 2.0
+    value += loglik + _add_prior(layout, L, dL)
+    return value, _gather(layout, x, theta, dL, root)
+
+
+@njit(inline="always")
+def _sparse_density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, L, dL, arrays = copy
+    symbolic, blocks, slots, work, small, loading, classes, constant = arrays
+    x = affine(centre, root, z)
+    theta = np.empty(len(x))
+    value = constant + _fill_factors(layout, x, theta, L)
+    log_V = _fill_small(L, small, loading, classes)
+    if not np.isfinite(log_V):
+        return np.nan, np.zeros(len(z))
+    ok, log_C, ypy = _evaluate(symbolic, blocks, slots, work, small)
+    if not ok:
+        return np.nan, np.zeros(len(z))
+    _differentiate(symbolic, blocks, slots, work, small)
+    _factor_gradient(L, small, loading, classes, dL)
+    value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
+    return value, _gather(layout, x, theta, dL, root)
+
+
+@njit(cache=True, error_model="numpy")
+def _fill_small(L, small, loading, classes):  # type: ignore[no-untyped-def]
+    """Write loads and precisions; return Σ log|V|, NaN where a V is not positive definite."""
+    for e in range(len(loading.load)):
+        for j in range(small.loads.shape[2]):
+            small.loads[loading.load[e], loading.trait[e], j] = L[loading.term[e], loading.effect[e], j]
+    AL = np.empty(classes.matrix.shape[1:])
+    log_V = 0.0
+    for p in range(len(classes.units)):
+        V = small.precisions[p]
+        V[:] = 0.0
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            multiply(classes.matrix[e], L[classes.block[e]], AL)
+            add_square(AL, classes.observed[p], V)
+        log_V += classes.units[p] * invert(V, classes.observed[p])
+    return log_V
+
+
+@njit(cache=True, error_model="numpy")
+def _factor_gradient(L, small, loading, classes, dL):  # type: ignore[no-untyped-def]
+    """Write the derivatives of the log likelihood by the factors, from those by loads and precisions."""
+    dL[:] = 0.0
+    for e in range(len(loading.load)):
+        for j in range(small.loads.shape[2]):
+            d = small.d_loads[loading.load[e], loading.trait[e], j]
+            dL[loading.term[e], loading.effect[e], j] -= 0.5 * d
+    t, m = classes.matrix.shape[1:]
+    D, half, AL, DAL = np.empty((t, t)), np.empty((t, t)), np.empty((t, m)), np.empty((t, m))
+    for p in range(len(classes.units)):
+        by_covariance(small.precisions[p], small.d_precisions[p], classes.units[p], half, D)
+        for e in range(classes.begin[p], classes.begin[p + 1]):
+            multiply(classes.matrix[e], L[classes.block[e]], AL)
+            multiply(D, AL, DAL)
+            subtract_product(classes.matrix[e], DAL, dL[classes.block[e]])

@@ -1,0 +1,1 @@
+"""Priors: declarations, densities, draws."""

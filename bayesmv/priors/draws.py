@@ -1,0 +1,164 @@
+"""Draws from the priors of covariance structures."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+
+import numpy as np
+from scipy.special import betaincinv, stdtrit
+
+from bayesmv.covariance import (
+    Antedependence,
+    Array,
+    CovarianceStructure,
+    Diagonal,
+    FactorAnalytic,
+    FixedMatrix,
+    ReducedRank,
+    ScaledCorrelation,
+    ScaledIdentity,
+    ScaledMatrix,
+    Separate,
+    Unstructured,
+)
+from bayesmv.priors.density import CovariancePrior, HalfStudentT
+
+_SIMULATED = 4000
+
+
+@singledispatch
+def draw_prior(structure: CovarianceStructure, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    """Draw θ from the prior of a structure.
+
+    Parameters
+    ----------
+    structure, prior
+        The structure and its prior.
+    n
+        Number of draws.
+    rng
+        Source of the random numbers.
+
+    Returns
+    -------
+    ndarray
+        θ (n, n_parameters), in phenotypic standard deviations.
+    """
+    raise NotImplementedError(f"no draws from the prior of {type(structure).__name__}")
+
+
+def _half_t(prior: HalfStudentT, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    return np.asarray(prior.scale * np.abs(rng.standard_t(prior.nu, shape)))
+
+
+def _symmetric_beta(shape: float | Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Beta on (-1, 1)."""
+    return np.asarray(2.0 * rng.beta(shape, shape, size) - 1.0)
+
+
+@draw_prior.register
+def _(structure: Unstructured, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    # Row i of the factor: a direction, and a length with 1 - r² ~ Beta (Lewandowski et al. 2009, onion method).
+    m = structure.size
+    L = np.zeros((n, m, m))
+    L[:, 0, 0] = 1.0
+    for i in range(1, m):
+        z = rng.standard_normal((n, i))
+        length = np.sqrt(rng.beta(0.5 * i, prior.eta + 0.5 * (m - 1 - i), n))
+        L[:, i, :i] = z * (length / np.linalg.norm(z, axis=1))[:, None]
+        L[:, i, i] = np.sqrt(1.0 - length**2)
+    L *= _half_t(prior.sd, (n, m), rng)[:, :, None]
+    return np.asarray(L[:, *np.tril_indices(m)])
+
+
+@draw_prior.register(Diagonal)
+@draw_prior.register(ScaledIdentity)
+@draw_prior.register(ScaledMatrix)
+def _(structure: CovarianceStructure, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    return _half_t(prior.sd, (n, structure.n_parameters), rng)
+
+
+@draw_prior.register
+def _(structure: FixedMatrix, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    return np.zeros((n, 0))
+
+
+@draw_prior.register
+def _(structure: ScaledCorrelation, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    sds = _half_t(prior.sd, (n, structure.n_sds), rng)
+    angles = np.arcsin(_symmetric_beta(prior.eta, (n, structure.n_angles), rng))
+    return np.concatenate([np.sqrt(sds) if structure.own_variances else sds, angles], axis=1)
+
+
+@draw_prior.register
+def _(structure: ReducedRank, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    rows, cols, _ = structure.entries
+    rows, cols = rows[: structure.n_loadings], cols[: structure.n_loadings]
+    heads = (rows == cols) & (cols < structure.factors - 1)
+    loadings = rng.standard_normal((n, structure.n_loadings))
+    loadings[:, heads] = np.sqrt(rng.chisquare(structure.factors - cols[heads], (n, int(heads.sum()))))
+    return prior.loadings * loadings
+
+
+@draw_prior.register
+def _(structure: FactorAnalytic, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    loadings = draw_prior.dispatch(ReducedRank)(structure, prior, n, rng)
+    return np.append(loadings, _half_t(prior.sd, (n, structure.size), rng), axis=1)
+
+
+@draw_prior.register
+def _(structure: Antedependence, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    m, k = structure.size, structure.order
+    omega = np.broadcast_to(np.eye(m), (n, m, m)).copy()
+    for lag in range(1, k + 1):
+        for a in range(m - lag):
+            # Partial correlation of effects a and b given those between: D-vine of Lewandowski et al. (2009).
+            b = a + lag
+            shape = prior.eta + 0.5 * (min(k - lag, m - 1 - b) + min(k - lag, a))
+            rho = _from_partial(omega, a, b, _symmetric_beta(shape, (n,), rng))
+            omega[:, a, b] = omega[:, b, a] = rho
+    s = _half_t(prior.sd, (n, m), rng)
+    return np.stack([structure.from_matrix(S) for S in omega * s[:, :, None] * s[:, None, :]])
+
+
+def _from_partial(omega: Array, a: int, b: int, partial: Array) -> Array:
+    """Correlation of a and b, from their partial correlation given the effects between."""
+    between = slice(a + 1, b)
+    P, left, right = omega[:, between, between], omega[:, between, a], omega[:, between, b]
+    by_left, by_right = (np.linalg.solve(P, x[..., None])[..., 0] for x in (left, right))
+    rest = (1.0 - np.sum(left * by_left, axis=1)) * (1.0 - np.sum(right * by_right, axis=1))
+    return np.asarray(np.sum(left * by_right, axis=1) + partial * np.sqrt(np.maximum(rest, 0.0)))
+
+
+@draw_prior.register
+def _(structure: Separate, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    return np.concatenate([draw_prior(part, prior, n, rng) for part in structure.parts], axis=1)
+
+
+@singledispatch
+def prior_spread(structure: CovarianceStructure, prior: CovariancePrior, i: int, j: int) -> float:
+    """Interquartile range of the prior of standard deviation i (i = j) or correlation (i, j); NaN if it is not known.
+
+    By simulation with a fixed seed, unless it is known in closed form.
+    """
+    try:
+        theta = draw_prior(structure, prior, _SIMULATED, np.random.default_rng(0))
+    except NotImplementedError:
+        return float("nan")
+    sigma = structure.matrix(theta)
+    values = np.sqrt(sigma[:, i, i])
+    if i != j:
+        values = sigma[:, i, j] / (values * np.sqrt(sigma[:, j, j]))
+    return float(np.ptp(np.quantile(values, [0.25, 0.75])))
+
+
+@prior_spread.register(Unstructured)
+@prior_spread.register(Diagonal)
+@prior_spread.register(ScaledIdentity)
+def _(structure: CovarianceStructure, prior: CovariancePrior, i: int, j: int) -> float:
+    quartiles = np.array([0.25, 0.75])
+    if i == j:
+        return float(np.ptp(prior.sd.scale * stdtrit(prior.sd.nu, (1 + quartiles) / 2)))
+    # One correlation of an LKJ(eta) matrix of size m is Beta(a, a) on (-1, 1), a = eta - 1 + m/2.
+    a = prior.eta - 1.0 + 0.5 * structure.size
+    return float(np.ptp(2.0 * betaincinv(a, a, quartiles) - 1.0))

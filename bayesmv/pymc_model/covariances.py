@@ -1,0 +1,146 @@
+"""Covariance matrices as PyMC variables: one registered builder per structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from bayesmv import dims
+from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
+from bayesmv.design.design import Design
+from bayesmv.likelihood.protocol import FLOOR
+from bayesmv.posterior.coordinates import Coordinates
+from bayesmv.priors.density import CovariancePrior
+from bayesmv.pymc_model.structure_ops import StructureMatrix, StructurePrior
+from bayesmv.pymc_model.unconstrained import UnconstrainedRows
+
+#: Standard deviation of every term at the initial point, in phenotypic sd.
+_START = 0.5
+
+
+class Covariance(NamedTuple):
+    """A covariance matrix Σ (m, m) of the model, and a factor L (m, m), Σ = LL', both in phenotypic-sd units."""
+
+    sigma: Any
+    factor: Any
+
+
+@singledispatch
+def free_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    """Add the free variable θ (n_parameters,) of a structure, called `name`, to the model, with its prior.
+
+    A builder for another structure is registered on its class, and gives its variable the transform of
+    :func:`unconstrained`, so that the value variable is x as :class:`bayesmv.posterior.log_posterior.LogPosterior` has it.
+    """
+    raise NotImplementedError(f"no PyMC variable is registered for {type(structure).__name__}")
+
+
+@free_parameters.register
+def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
+    if structure.size == 1:
+        return _standard_deviations(structure, name, prior)  # an LKJ distribution needs two effects
+    # The starting value is given because PyMC would compile the random generator of the LKJ to find one.
+    return pm.LKJCholeskyCov(
+        name,
+        eta=prior.eta,
+        n=structure.size,
+        sd_dist=pm.HalfStudentT.dist(nu=prior.sd.nu, sigma=prior.sd.scale, shape=structure.size),
+        compute_corr=False,
+        initval=np.where(structure.positive, _START, 0.0),
+        default_transform=unconstrained(structure),
+    )
+
+
+@free_parameters.register
+def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    density = StructurePrior(structure, prior)
+    return pm.CustomDist(
+        name,
+        logp=lambda value: density(value),
+        shape=structure.n_parameters,
+        initval=np.where(structure.positive, _START**structure.powers, 0.0),
+        default_transform=unconstrained(structure),
+    )
+
+
+@free_parameters.register(Diagonal)
+@free_parameters.register(ScaledIdentity)
+def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    return _standard_deviations(structure, name, prior)
+
+
+def _standard_deviations(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+    return pm.HalfStudentT(
+        name,
+        nu=prior.sd.nu,
+        sigma=prior.sd.scale,
+        shape=structure.n_parameters,
+        initval=np.full(structure.n_parameters, _START),
+        default_transform=unconstrained(structure),
+    )
+
+
+def unconstrained(structure: CovarianceStructure) -> UnconstrainedRows:
+    """Transform of a structure's θ."""
+    return UnconstrainedRows(Coordinates(structure.anchor))
+
+
+def parameter_name(term: str) -> str:
+    """Free variable with the parameters θ of a term's covariance matrix, in phenotypic sd."""
+    return f"{term}_theta"
+
+
+def covariance_coords(design: Design) -> dict[str, list[str]]:
+    """Coordinates of the dimensions of all covariance matrices."""
+    coords: dict[str, list[str]] = {}
+    for name in design.names:
+        effects = design.effects_of(name)
+        coords |= {dim: list(effects) for dim in dims.effect_dims(name, effects, design.traits)}
+    return coords
+
+
+def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> dict[str, Covariance]:
+    """Add the covariance matrices of all terms to the model in context.
+
+    Returns
+    -------
+    dict
+        By name of the term.
+    """
+    return {
+        name: _add_covariance(design, name, structure, priors[name])
+        for name, structure in zip(design.names, design.blocks.structures, strict=True)
+    }
+
+
+def _add_covariance(design: Design, name: str, structure: CovarianceStructure, prior: CovariancePrior) -> Covariance:
+    free = structure.n_parameters > 0
+    theta = free_parameters(structure, parameter_name(name), prior) if free else pt.zeros(0)
+    covariance = _covariance(structure, theta)
+    _report(design, name, covariance.sigma)
+    return covariance
+
+
+def _covariance(structure: CovarianceStructure, theta: Any) -> Covariance:
+    if structure.placement is None:
+        sigma = StructureMatrix(structure)(theta)
+        # A structure of low rank has no Cholesky factor of its own.
+        return Covariance(sigma, pt.linalg.cholesky(sigma + FLOOR * np.eye(structure.size)))
+    rows, cols, parameters = structure.placement
+    L = pt.zeros((structure.size, structure.size))[rows, cols].set(theta[parameters])
+    return Covariance(L @ L.T, L)
+
+
+def _report(design: Design, name: str, sigma: Any) -> None:
+    """Register Σ, its correlations and standard deviations, in the units of the data."""
+    scale = design.effect_scale(name)
+    i, j = dims.effect_dims(name, design.effects_of(name), design.traits)
+    sd = pt.sqrt(pt.diag(sigma))
+    pm.Deterministic(dims.covariance_name(name), sigma * np.outer(scale, scale), dims=(i, j))
+    pm.Deterministic(dims.correlation_name(name), sigma / (sd[:, None] * sd[None, :]), dims=(i, j))
+    pm.Deterministic(dims.sd_name(name), sd * scale, dims=(i,))

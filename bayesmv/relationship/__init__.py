@@ -1,0 +1,1 @@
+"""Relationships among levels: pedigrees, markers, given matrices."""

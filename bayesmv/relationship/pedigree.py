@@ -1,0 +1,399 @@
+"""Pedigrees: who the parents are, and the additive relationships that follow from it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse import csc_array
+
+from bayesmv.errors import DataError, PedigreeError, listing
+from bayesmv.relationship import pedigree_kernels as kernels
+from bayesmv.relationship.pedigree_kernels import BoolArray, FloatArray, IntArray, PedigreeSummary
+
+type Labels = pd.Index[Any]
+type Notes = tuple[str, ...]
+
+UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
+DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
+WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
+NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
+LOOP_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pedigree:
+    """Animals and the positions of their parents, parents first; make it by `Pedigree.from_frame`.
+
+    With T the matrix of gene flow and D = diag(d) the within-family variances, the additive relationship
+    matrix is A = T D T' (n, n) (Henderson 1976, Biometrics 32:69). A is formed by `relationship` only.
+
+    Attributes
+    ----------
+    ids : (n,) whole numbers if every id is one, else text.
+    sire, dam : (n,) int64 positions in `ids`, -1 if unknown.
+    notes : what was done to the rows that were given.
+    groups : (g,) labels of genetic groups, most often none.
+    group_slots : (n, 2) int64 group of the unknown sire and dam, -1 for none; None without groups.
+
+    Raises
+    ------
+    PedigreeError
+        If lengths differ, an id is there twice, or a parent does not stand before its offspring.
+    """
+
+    ids: Labels
+    sire: IntArray
+    dam: IntArray
+    notes: Notes = ()
+    groups: Labels = field(default_factory=lambda: pd.Index([], dtype=object))
+    group_slots: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.sire) == len(self.dam):
+            raise PedigreeError("ids, sire and dam differ in length; give one entry of each per animal")
+        wrong = self.ids.duplicated() | (np.maximum(self.sire, self.dam) >= np.arange(len(self)))
+        if wrong.any():
+            raise PedigreeError(
+                f"animals stand twice or before their parents: {listing(self.ids[wrong])}; use from_frame"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        id: str = "id",
+        sire: str = "sire",
+        dam: str = "dam",
+        sexes: Literal["ignore", "warn", "error"] = "ignore",
+        groups: Iterable[object] | None = None,
+    ) -> Pedigree:
+        """Read one row per animal, in any order.
+
+        41, 41.0 and, where ids are numbers, "41" are one id. `UNKNOWN_PARENTS`, 0 and missing values mean
+        unknown. Parents without a row are added as founders, equal rows dropped, rows put parents first;
+        `notes` tells of each.
+
+        Parameters
+        ----------
+        id, sire, dam : names of the columns.
+        sexes : what to do if an id is both sire and dam, as in plants it may be.
+        groups : labels in the parent columns that stand for genetic groups, not for animals.
+
+        Raises
+        ------
+        PedigreeError
+            Absent columns; missing ids; one id with different parents; an animal that is its own
+            ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent.
+        """
+        named = list(groups or ())
+        codes, labels, notes = _encode(frame, [id, sire, dam], {_text(group) for group in named})
+        parents, dropped = _one_row_each(codes, labels)
+        group_labels, group_of = _find_groups(named, labels, parents)
+        _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
+        arrays, arranged = _arrange(parents, labels, group_of)
+        return cls(groups=group_labels, notes=notes + dropped + arranged, **arrays)
+
+    @cached_property
+    def inbreeding(self) -> FloatArray:
+        """F_i = a_sd / 2, half the relationship of the parents, (n,).
+
+        After Sargolzaei, Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325; linear memory.
+        """
+        return kernels.inbreeding_coefficients(self.sire, self.dam)
+
+    @cached_property
+    def mendelian_variance(self) -> FloatArray:
+        """Within-family variance d_i = 1 - Σ (1 + F_p) / 4 over known parents p, (n,), in units of σ²_A.
+
+        That is 1/2 - (F_s + F_d) / 4 with both known, 3/4 - F_p / 4 with one, 1 with none (Henderson 1976).
+        """
+        return kernels.within_family_variance(self.sire, self.dam, self.inbreeding)
+
+    @cached_property
+    def generations(self) -> IntArray:
+        """Longest path of parent-offspring links from a founder, (n,); 0 for founders."""
+        return kernels.generation_numbers(self.sire, self.dam)
+
+    @property
+    def relationship_diagonal(self) -> FloatArray:
+        """a_ii = 1 + F_i, (n,)."""
+        return 1.0 + self.inbreeding
+
+    @property
+    def log_determinant(self) -> float:
+        """log|A| = Σ log d_i, for |T| = 1.
+
+        Raises
+        ------
+        PedigreeError
+            If A is singular: a selfing line so long that F is 1 in floating point.
+        """
+        return float(np.log(self._invertible_variance()).sum())
+
+    def inverse(self) -> csc_array:
+        """A⁻¹ = T⁻ᵀD⁻¹T⁻¹, both triangles, (n, n), with inbreeding (Quaas 1976, Biometrics 32:949).
+
+        Raises
+        ------
+        PedigreeError
+            If A is singular, as in `log_determinant`.
+        """
+        return kernels.inverse_from_parents(self.sire, self.dam, self._invertible_variance(), len(self))
+
+    def inverse_with_groups(self) -> csc_array:
+        """Inverse for u = Qg + a with fixed group effects g, (n + g, n + g), animals before `groups`.
+
+        [[A⁻¹, -A⁻¹Q], [-Q'A⁻¹, Q'A⁻¹Q]], where Q (n, g) holds each animal's shares of the groups; an
+        unknown parent in no group has expectation zero (Quaas 1988, J. Dairy Sci. 71:1338).
+
+        Raises
+        ------
+        PedigreeError
+            If there are no groups, or A is singular.
+        """
+        if self.group_slots is None:
+            raise PedigreeError(
+                "the pedigree has no genetic groups; name unknown parents in from_frame(..., groups=[...])"
+            )
+        n, (sire, dam) = len(self), self.group_slots.T
+        sire, dam = np.where(sire < 0, self.sire, n + sire), np.where(dam < 0, self.dam, n + dam)
+        return kernels.inverse_from_parents(sire, dam, self._invertible_variance(), n + len(self.groups))
+
+    def relationship(self, ids: Iterable[object] | None = None) -> pd.DataFrame:
+        """A among the chosen animals, (m, m), dense; all animals if `ids` is None.
+
+        Columns T D T'e_j are computed in the ancestry of the chosen (Colleau 2002, Genet. Sel. Evol.
+        34:409); the rest of A is not formed.
+
+        Raises
+        ------
+        PedigreeError
+            If ids are not in the pedigree, or all of too many animals are asked for.
+        """
+        return self._dense(kernels.relationship_block, ids)
+
+    def dominance(self, ids: Iterable[object] | None = None) -> pd.DataFrame:
+        """D_ij = (a_ss a_dd + a_sd a_ds) / 4 among the chosen animals, (m, m), dense, with D_ii = 1.
+
+        s and d are the parents of i (first index) and of j (second). The animals are taken to be
+        non-inbred: else more than one matrix is needed (Henderson 1985, J. Anim. Sci. 60:111).
+
+        Raises
+        ------
+        PedigreeError
+            As `relationship`.
+        """
+        return self._dense(kernels.dominance_block, ids)
+
+    def times(self, vectors: npt.ArrayLike) -> FloatArray:
+        """A v = T (D (T'v)) for each column of `vectors`, (n, k) or (n,), in O(n k) (Colleau 2002).
+
+        Raises
+        ------
+        DataError
+            If there is not one row per animal.
+        """
+        return kernels.relationship_times(self.sire, self.dam, self.mendelian_variance, self._rows(vectors))
+
+    def cholesky_times(self, z: npt.ArrayLike) -> FloatArray:
+        """T D^½ z, (n, k) or (n,): breeding values with covariance A σ²_A = A from standard normal z.
+
+        Raises
+        ------
+        DataError
+            If there is not one row per animal.
+        """
+        return kernels.factor_times(self.sire, self.dam, self.mendelian_variance, self._rows(z))
+
+    def prune(self, keep: Iterable[object]) -> Pedigree:
+        """Drop the animals that do not bear on A among `keep`, which stays what it was.
+
+        Left are `keep` and its ancestors, less founders that are the parent of one animal only, over and
+        over. With genetic groups every ancestor stays, for it hands on its groups.
+
+        Raises
+        ------
+        PedigreeError
+            If ids of `keep` are not in the pedigree.
+        """
+        chosen, slots = self._positions(keep), self.group_slots
+        present = kernels.ancestry(self.sire, self.dam, chosen, cut=slots is None)
+        members, place = np.flatnonzero(present), kernels.new_positions(present)
+        return replace(
+            self,
+            ids=self.ids[members],
+            sire=place[self.sire[members]],
+            dam=place[self.dam[members]],
+            notes=(*self.notes, f"{len(self) - members.size} of {len(self)} animals pruned away"),
+            group_slots=None if slots is None else slots[members],
+        )
+
+    def summary(self) -> PedigreeSummary:
+        """Counts; full sibs are two or more offspring of one pair (either may be the sire).
+
+        A half-sib family is all offspring of a parent with two or more mates, each unknown one another.
+        """
+        return kernels.summarise(self.sire, self.dam, self.generations, self.inbreeding)
+
+    def _invertible_variance(self) -> FloatArray:
+        d = self.mendelian_variance
+        if (d <= 0).any():
+            raise PedigreeError(
+                f"A is singular: parents are fully inbred of {listing(self.ids[d <= 0])}; make it one animal"
+            )
+        return d
+
+    def _rows(self, vectors: npt.ArrayLike) -> FloatArray:
+        v = np.asarray(vectors, dtype=np.float64)
+        if v.ndim not in (1, 2) or v.shape[0] != len(self):
+            raise DataError(f"vectors have shape {v.shape}; give ({len(self)},) or ({len(self)}, k), as ids")
+        return v
+
+    def _positions(self, ids: Iterable[object] | None) -> IntArray:
+        if ids is None and len(self) > DENSE_LIMIT:
+            raise PedigreeError(
+                f"a dense matrix of all {len(self)} animals is not made above {DENSE_LIMIT}; "
+                "name the animals in ids, or use inverse() or times()"
+            )
+        wanted = self.ids if ids is None else pd.Index(list(ids))
+        positions = _find(self.ids, wanted)
+        if (positions < 0).any():
+            raise PedigreeError(
+                f"ids are not in the pedigree: {listing(wanted[positions < 0])}; it has {len(self)} animals, "
+                f"such as {listing(self.ids[:5])}: correct them or add their rows"
+            )
+        return positions
+
+    def _dense(self, block: Callable[..., FloatArray], ids: Iterable[object] | None) -> pd.DataFrame:
+        chosen = self._positions(ids)
+        values = block(self.sire, self.dam, self.mendelian_variance, chosen)
+        return pd.DataFrame(values, index=self.ids[chosen], columns=self.ids[chosen])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _find(labels: Labels, wanted: Labels) -> IntArray:
+    """Positions of the wanted ids in `labels`, -1 if absent; 41, 41.0 and "41" are equal."""
+    if pd.api.types.is_numeric_dtype(labels.dtype):
+        return labels.get_indexer(pd.Index(pd.to_numeric(wanted.to_series(), errors="coerce")))
+    return labels.get_indexer(pd.Index([_text(value) for value in wanted]))
+
+
+def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[IntArray, Labels, Notes]:
+    """Codes (3, rows) of ids, sires and dams, -1 if unknown, into labels in order of appearance."""
+    absent = [name for name in names if name not in frame.columns]
+    if absent or frame.empty:
+        raise PedigreeError(
+            f"the pedigree has no rows or lacks columns {listing(absent)}; its columns are "
+            f"{listing(frame.columns)}: name them by from_frame(frame, id=..., sire=..., dam=...)"
+        )
+    raw, values = pd.factorize(pd.concat([frame[name] for name in names], ignore_index=True))
+    known, spelled, notes = _spell(pd.Index(values), groups, frame[names[0]])
+    code_of = np.full(len(values) + 1, -1)  # the last for missing
+    code_of[:-1][known], labels = pd.factorize(spelled)
+    return code_of[raw].reshape(3, -1), labels.rename(names[0]), notes
+
+
+def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolArray, Labels, Notes]:
+    """Which values are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        floating = pd.api.types.is_float_dtype(values.dtype)
+        numbers = kernels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
+        return numbers != 0, pd.Index(numbers[numbers != 0]), ()
+    given = values.to_numpy(dtype=object)
+    texts = np.array([_text(value) for value in given], dtype=object)
+    known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts], dtype=np.bool_)
+    animals = known & ~np.isin(texts, list(groups))
+    whole = pd.api.types.infer_dtype(own) in NUMBER_KINDS and all(map(WHOLE_NUMBER.fullmatch, texts[animals]))
+    if whole:
+        texts[animals] = texts[animals].astype(np.int64)
+    mixed = len({isinstance(value, str) for value in given[animals]}) > 1
+    note = f"ids of mixed types were read as {'whole numbers' if whole else 'text'}"
+    return known, pd.Index(texts[known]), (note,) if mixed else ()
+
+
+def _one_row_each(codes: IntArray, labels: Labels) -> tuple[IntArray, Notes]:
+    """Parents (2, m) of the labels 0 .. m-1, which are those with a row of their own."""
+    own = codes[0]
+    missing = np.flatnonzero(own < 0)
+    if missing.size:
+        raise PedigreeError(
+            f"the animal's own id is missing in rows {listing(missing)} (the first row is 0); give each one"
+        )
+    first = np.unique(own, return_index=True)[1]
+    parents = codes[1:, first]
+    differs = (codes[1:] != parents[:, own]).any(axis=0)
+    if differs.any():
+        raise PedigreeError(
+            f"ids have rows with different parents: {listing(labels[np.unique(own[differs])])}; keep one row"
+        )
+    again = labels[np.delete(own, first)]
+    return parents, (f"{len(again)} repeated rows dropped: {listing(again)}",) if len(again) else ()
+
+
+def _find_groups(groups: list[object], labels: Labels, parents: IntArray) -> tuple[Labels, IntArray]:
+    """Labels of the groups, and the number of the group each label (and, last, no label) stands for."""
+    wanted = pd.Index(groups, dtype=object).unique()
+    codes = _find(labels, wanted)
+    wrong = wanted[codes < parents.shape[1]]
+    if len(wrong):
+        raise PedigreeError(
+            f"groups are nobody's parent or have rows of their own: {listing(wrong)}; put each group's label "
+            "where unknown parents stand, and only there"
+        )
+    group_of = np.full(len(labels) + 1, -1)
+    group_of[codes] = np.arange(codes.size)
+    return labels[codes], group_of
+
+
+def _check_sexes(parents: IntArray, labels: Labels, sexes: str) -> None:
+    if sexes not in ("ignore", "warn", "error"):
+        raise PedigreeError(f"sexes={sexes!r} is not known; use 'ignore', 'warn' or 'error'")
+    both = np.intersect1d(*parents) if sexes != "ignore" else np.empty(0, np.int64)
+    names = listing(labels[both[both >= 0]])
+    message = f"ids are both sire and dam: {names}; mend the rows, or use sexes='ignore' for plants"
+    if names and sexes == "error":
+        raise PedigreeError(message)
+    if names:
+        warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _arrange(parents: IntArray, labels: Labels, group_of: IntArray) -> tuple[dict[str, Any], Notes]:
+    """The fields of a Pedigree, parents first, and what was done."""
+    rows = parents.shape[1]
+    added = rows + np.flatnonzero(group_of[rows:-1] < 0)
+    nodes = np.concatenate([added, np.arange(rows)])
+    of_node = np.pad(parents, ((0, 0), (added.size, 0)), constant_values=-1)
+    place = np.full(len(labels) + 1, -1)
+    place[nodes] = np.arange(nodes.size)
+    order, loop, (sire, dam) = kernels.put_in_order(place[of_node])
+    if loop.size:
+        path = [str(label) for label in labels[nodes[np.append(loop, loop[0])]]]
+        path[LOOP_SHOWN:-1] = ["..."] if len(path) > LOOP_SHOWN else []
+        raise PedigreeError(f"an animal is its own ancestor: {' -> '.join(path)}; mend one of these parents")
+    slots = group_of[of_node[:, order]].T if group_of.max() >= 0 else None
+    fields = {"ids": labels[nodes[order]].infer_objects(), "sire": sire, "dam": dam, "group_slots": slots}
+    moved = int((order != np.arange(order.size)).sum())
+    ungrouped = 0 if slots is None else int((np.stack([sire, dam], axis=1) + slots == -2).sum())
+    notes = {
+        f"{added.size} parents without a row added as founders: {listing(labels[added])}": added.size,
+        f"{moved} of {nodes.size} animals moved to put parents first": moved,
+        f"{ungrouped} unknown parents are in no genetic group": ungrouped,
+    }
+    return fields, tuple(note for note, count in notes.items() if count)

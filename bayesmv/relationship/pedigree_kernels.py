@@ -1,0 +1,397 @@
+"""Pedigree algorithms on plain arrays of parent positions.
+
+Everywhere `sire` and `dam` are int64 arrays of shape (n,): the position of the parent, or a negative
+number where it is unknown, and parents stand before their offspring. With T the lower triangular matrix
+of gene flow (t_ij = (t_sj + t_dj) / 2, t_ii = 1) and D the diagonal matrix of within-family variances,
+A = T D T' (Henderson 1976). T is never formed: T v and T'v are one sweep through the pedigree each.
+"""
+# numba's decorators carry no types.
+# mypy: disallow-untyped-decorators=False, warn-return-any=False
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from scipy.sparse import coo_array, csc_array
+
+from bayesmv.errors import PedigreeError, listing
+from bayesmv.numerics.compiled import CompiledWhenLarge
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+OPEN, DONE = 1, 2
+EXACT_FLOATS = 2**53  # above it a floating number is not one whole number
+BLOCK_ENTRIES = 2**23  # numbers held at once while columns of A are made: 64 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySizes:
+    """How many families of a kind there are, their mean size and the largest."""
+
+    count: int
+    mean: float
+    largest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PedigreeSummary:
+    """What `Pedigree.summary` counts; founders have no known parent, generations are links from them."""
+
+    animals: int
+    founders: int
+    sires: int
+    dams: int
+    generations: int
+    mean_inbreeding: float
+    max_inbreeding: float
+    inbred: int
+    full_sibs: FamilySizes
+    half_sibs_by_sire: FamilySizes
+    half_sibs_by_dam: FamilySizes
+
+
+@njit(cache=True)
+def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
+    for parent in (sire[x], dam[x]):
+        if parent >= 0 and state[parent] != DONE:
+            return parent
+    return -1
+
+
+@CompiledWhenLarge
+def parents_first(sire: IntArray, dam: IntArray) -> tuple[IntArray, IntArray]:
+    """Order a pedigree by depth-first search, each animal right after its not yet listed ancestors.
+
+    An order that has parents first already comes back unchanged. Linear in the number of animals. Second
+    comes a loop, each position in it an offspring of the next and the last of the first; empty if none.
+    """
+    n = sire.size
+    order, stack, state = np.empty(n, np.int64), np.empty(n, np.int64), np.zeros(n, np.int8)
+    filled = 0
+    for root in range(n):
+        depth = 0
+        if state[root] != DONE:
+            stack[0], state[root], depth = root, OPEN, 1
+        while depth > 0:
+            x = stack[depth - 1]
+            parent = _unfinished_parent(x, sire, dam, state)
+            if parent < 0:
+                order[filled], state[x] = x, DONE
+                filled, depth = filled + 1, depth - 1
+            elif state[parent] == OPEN:
+                first = np.flatnonzero(stack[:depth] == parent)[0]
+                return order, stack[first:depth].copy()
+            else:
+                stack[depth], state[parent] = parent, OPEN
+                depth += 1
+    return order, stack[:0].copy()
+
+
+def put_in_order(parents: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Order, loop (as of `parents_first`) and the parents' positions in that order, (2, n)."""
+    order, loop = parents_first(parents[0], parents[1])
+    if loop.size:
+        return order, loop, parents
+    place = np.append(np.argsort(order), -1)  # the last for unknown parents
+    return order, loop, place[parents[:, order]]
+
+
+@CompiledWhenLarge
+def mark_ancestors(sire: IntArray, dam: IntArray, marked: BoolArray) -> None:
+    """Mark, in place, the ancestors of every marked animal."""
+    for i in range(sire.size - 1, -1, -1):
+        if marked[i]:
+            for parent in (sire[i], dam[i]):
+                if parent >= 0:
+                    marked[parent] = True
+
+
+@CompiledWhenLarge
+def cut_uninformative(sire: IntArray, dam: IntArray, keep: BoolArray, present: BoolArray) -> None:
+    """Unmark, in place, founders outside `keep` that fill one parent's place only.
+
+    One pass is enough: an animal whose parents are all cut is a founder when its turn comes. A founder
+    that was selfed fills two places and stays, for it makes its offspring inbred.
+    """
+    places = np.zeros(sire.size, np.int64)
+    for i in range(sire.size):
+        for parent in (sire[i], dam[i]):
+            if parent >= 0 and present[i]:
+                places[parent] += 1
+    for i in range(sire.size):
+        founder = (sire[i] < 0 or not present[sire[i]]) and (dam[i] < 0 or not present[dam[i]])
+        if founder and not keep[i] and places[i] == 1:
+            present[i] = False
+
+
+@CompiledWhenLarge
+def generation_numbers(sire: IntArray, dam: IntArray) -> IntArray:
+    """Longest path from a founder: 0 for founders, else one more than the later parent."""
+    generation = np.zeros(sire.size, np.int64)
+    for i in range(sire.size):
+        for parent in (sire[i], dam[i]):
+            if parent >= 0:
+                generation[i] = max(generation[i], generation[parent] + 1)
+    return generation
+
+
+@njit(cache=True)
+def to_parents(sire: IntArray, dam: IntArray, V: FloatArray) -> None:
+    """V ← T'V in place, V (n, k)."""
+    for i in range(V.shape[0] - 1, -1, -1):
+        for parent in (sire[i], dam[i]):
+            if parent >= 0:
+                for j in range(V.shape[1]):
+                    V[parent, j] += 0.5 * V[i, j]
+
+
+@njit(cache=True)
+def to_offspring(sire: IntArray, dam: IntArray, V: FloatArray) -> None:
+    """V ← T V in place, V (n, k)."""
+    for i in range(V.shape[0]):
+        for parent in (sire[i], dam[i]):
+            if parent >= 0:
+                for j in range(V.shape[1]):
+                    V[i, j] += 0.5 * V[parent, j]
+
+
+@njit(cache=True)
+def _list_ancestors(root, sire, dam, seen, stack, listed, count):  # type: ignore[no-untyped-def]
+    """Append to `listed` the not yet `seen` of root and its ancestors, parents first; the new count."""
+    depth = 0
+    mark = seen[-1]
+    if seen[root] != mark:
+        stack[0], seen[root], depth = root, mark, 1
+    while depth > 0:
+        x = stack[depth - 1]
+        parent = sire[x]
+        if parent < 0 or seen[parent] == mark:
+            parent = dam[x]
+        if parent >= 0 and seen[parent] != mark:
+            stack[depth], seen[parent] = parent, mark
+            depth += 1
+        else:
+            listed[count] = x
+            count, depth = count + 1, depth - 1
+    return count
+
+
+@njit(cache=True)
+def _parent_mean(x, sire, dam, u):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for parent in (sire[x], dam[x]):
+        if parent >= 0:
+            total += u[parent]
+    return 0.5 * total
+
+
+@njit(cache=True)
+def _own_column(q, listed, count, sire, dam, d, w, u):  # type: ignore[no-untyped-def]
+    """u[x] ← a_xq for q and its ancestors, which `listed` names parents first; w is zero and stays so."""
+    w[q] = 1.0
+    for j in range(count - 1, -1, -1):
+        x = listed[j]
+        for parent in (sire[x], dam[x]):
+            if parent >= 0:
+                w[parent] += 0.5 * w[x]
+    for j in range(count):
+        x = listed[j]
+        u[x] = d[x] * w[x] + _parent_mean(x, sire, dam, u)
+        w[x] = 0.0
+
+
+@njit(cache=True)
+def _within_family(x, sire, dam, F):  # type: ignore[no-untyped-def]
+    variance = 1.0
+    for parent in (sire[x], dam[x]):
+        if parent >= 0:
+            variance -= 0.25 * (1.0 + F[parent])
+    return variance
+
+
+@njit(cache=True)
+def _mate_relationships(sire, dam, family, start, mate):  # type: ignore[no-untyped-def]
+    """a_qm of every animal q with its mates m = mate[start[q]:start[q + 1]].
+
+    `family[i]` is the place in `mate` of the parents of i, or -1. A place belongs to one of its two
+    parents and so is filled before the turn of any of their offspring.
+    """
+    n = sire.size
+    a = np.zeros(mate.size)
+    F, d, w, u = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    seen, stack, listed = np.full(n + 1, -1), np.empty(n, np.int64), np.empty(n, np.int64)
+    for q in range(n):
+        F[q] = 0.5 * a[family[q]] if family[q] >= 0 else 0.0
+        d[q] = _within_family(q, sire, dam, F)
+        if start[q] == start[q + 1]:
+            continue
+        seen[n] = q
+        count = _list_ancestors(q, sire, dam, seen, stack, listed, 0)
+        _own_column(q, listed, count, sire, dam, d, w, u)
+        for k in range(start[q], start[q + 1]):
+            done = count
+            count = _list_ancestors(mate[k], sire, dam, seen, stack, listed, count)
+            for j in range(done, count):
+                u[listed[j]] = _parent_mean(listed[j], sire, dam, u)
+            a[k] = u[mate[k]]
+    return a
+
+
+def inbreeding_coefficients(sire: IntArray, dam: IntArray) -> FloatArray:
+    """F_i = a_sd / 2, (n,), from one traced column of A for each parent that takes a turn.
+
+    Each pair of parents is dealt with once, whatever its number of offspring, in the turn of the parent
+    with more mates; ancestors common to its mates are visited once. Memory is linear. After Sargolzaei,
+    Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325, where columns of A are taken sire by sire.
+    """
+    n = sire.size
+    children = np.flatnonzero((sire >= 0) & (dam >= 0))
+    low, high = np.minimum(sire, dam)[children], np.maximum(sire, dam)[children]
+    pairs, member = np.unique(low * n + high, return_inverse=True)
+    low, high = pairs // n, pairs % n
+    mates = np.bincount(low, minlength=n) + np.bincount(high, minlength=n)
+    turn = np.where(mates[low] >= mates[high], low, high)
+    order = np.argsort(turn, kind="stable")
+    start = np.concatenate([[0], np.cumsum(np.bincount(turn, minlength=n))])
+    family = np.full(n, -1)
+    family[children] = np.argsort(order)[member]
+    a = _mate_relationships(sire, dam, family, start, (low + high - turn)[order])
+    return np.where(family >= 0, 0.5 * np.append(a, 0.0)[family], 0.0)
+
+
+def new_positions(marked: BoolArray) -> IntArray:
+    """Positions among the marked, (n + 1,); -1 for others and, last, for unknown parents."""
+    return np.append(np.where(marked, np.cumsum(marked) - 1, -1), -1)
+
+
+def within_family_variance(sire: IntArray, dam: IntArray, F: FloatArray) -> FloatArray:
+    """d_i = 1 - Σ (1 + F_p) / 4 over the known parents p of i, (n,)."""
+    share = 0.25 * (1.0 + np.append(F, -1.0))  # the last, for unknown parents, is zero
+    return 1.0 - share[np.maximum(sire, -1)] - share[np.maximum(dam, -1)]
+
+
+def inverse_from_parents(sire: IntArray, dam: IntArray, d: FloatArray, size: int) -> csc_array:
+    """B'D⁻¹B of shape (size, size), where row i of B (n, size) is e_i - (e_s + e_d) / 2.
+
+    Positions at or above n are genetic groups; without any, B = T⁻¹ and the result is A⁻¹.
+    """
+    n = sire.size
+    rows, columns = np.tile(np.arange(n), 3), np.concatenate([np.arange(n), sire, dam])
+    values, known = np.repeat([1.0, -0.5, -0.5], n), columns >= 0
+    B = coo_array((values[known], (rows[known], columns[known])), shape=(n, size)).tocsr()
+    weighted = B.copy()
+    weighted.data /= np.repeat(d, np.diff(B.indptr))
+    return (B.T.tocsr() @ weighted).tocsc()
+
+
+def factor_times(sire: IntArray, dam: IntArray, d: FloatArray, z: FloatArray) -> FloatArray:
+    """T D^½ z for z (n,) or (n, k)."""
+    V = np.ascontiguousarray((z.T * np.sqrt(d)).T).reshape(z.shape[0], -1)
+    to_offspring(sire, dam, V)
+    return V.reshape(z.shape)
+
+
+def relationship_times(sire: IntArray, dam: IntArray, d: FloatArray, v: FloatArray) -> FloatArray:
+    """T D T'v for v (n,) or (n, k)."""
+    V = np.array(v, order="C").reshape(v.shape[0], -1)
+    to_parents(sire, dam, V)
+    V *= d[:, None]
+    to_offspring(sire, dam, V)
+    return V.reshape(v.shape)
+
+
+def relationship_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArray) -> FloatArray:
+    """A[chosen, chosen], (m, m): T D T' on unit vectors in the ancestry of the chosen (Colleau 2002)."""
+    marked = ancestry(sire, dam, chosen, cut=False)
+    members, place = np.flatnonzero(marked), new_positions(marked)
+    s, p, rows = place[sire[members]], place[dam[members]], place[chosen]
+    A = np.empty((rows.size, rows.size))
+    width = max(1, BLOCK_ENTRIES // max(members.size, 1))
+    for first in range(0, rows.size, width):
+        block = rows[first : first + width]
+        V = np.zeros((members.size, block.size))
+        V[block, np.arange(block.size)] = 1.0
+        A[:, first : first + width] = relationship_times(s, p, d[members], V)[rows]
+    return A
+
+
+def dominance_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArray) -> FloatArray:
+    """D[chosen, chosen], (m, m), from A among the parents; an unknown parent is related to nobody."""
+    s, p = sire[chosen], dam[chosen]
+    parents = np.unique(np.concatenate([s, p]))
+    parents = parents[parents >= 0]
+    K = np.zeros((parents.size + 1, parents.size + 1))
+    K[:-1, :-1] = relationship_block(sire, dam, d, parents)
+    i = np.where(s >= 0, np.searchsorted(parents, s), -1)
+    j = np.where(p >= 0, np.searchsorted(parents, p), -1)
+    D = 0.25 * (K[np.ix_(i, i)] * K[np.ix_(j, j)] + K[np.ix_(i, j)] * K[np.ix_(j, i)])
+    np.fill_diagonal(D, 1.0)
+    return D
+
+
+def ancestry(sire: IntArray, dam: IntArray, chosen: IntArray, *, cut: bool) -> BoolArray:
+    """Mask (n,) of the chosen and their ancestors, without the uninformative of these if `cut`."""
+    keep = np.zeros(sire.size, np.bool_)
+    keep[chosen] = True
+    present = keep.copy()
+    mark_ancestors(sire, dam, present)
+    if cut:
+        cut_uninformative(sire, dam, keep, present)
+    return present
+
+
+def sibship_sizes(parent: IntArray, mate: IntArray) -> tuple[IntArray, IntArray]:
+    """Offspring numbers of each cross with two or more, and of each parent with two or more mates.
+
+    An unknown mate is taken to be another one each time, and makes no cross.
+    """
+    n = parent.size
+    child = np.flatnonzero(parent >= 0)
+    other = np.where(mate < 0, n + np.arange(n), mate)[child]
+    crosses, sizes = np.unique(parent[child] * (2 * n) + other, return_counts=True)
+    mates = np.bincount(crosses // (2 * n), minlength=n)
+    offspring = np.bincount(parent[child], minlength=n)
+    return sizes[sizes > 1], offspring[mates > 1]
+
+
+def _sizes(sizes: IntArray) -> FamilySizes:
+    mean = float(sizes.sum() / max(sizes.size, 1))
+    return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
+
+
+def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray) -> PedigreeSummary:
+    """Count for `Pedigree.summary`."""
+    low, high = np.minimum(sire, dam), np.maximum(sire, dam)
+    full = sibship_sizes(np.where(low < 0, -1, low), high)[0]
+    return PedigreeSummary(
+        animals=sire.size,
+        founders=int((high < 0).sum()),
+        sires=np.unique(sire[sire >= 0]).size,
+        dams=np.unique(dam[dam >= 0]).size,
+        generations=int(generation.max(initial=0)),
+        mean_inbreeding=float(F.sum() / max(F.size, 1)),
+        max_inbreeding=float(F.max(initial=0.0)),
+        inbred=int((F > 0).sum()),
+        full_sibs=_sizes(full),
+        half_sibs_by_sire=_sizes(sibship_sizes(sire, dam)[1]),
+        half_sibs_by_dam=_sizes(sibship_sizes(dam, sire)[1]),
+    )
+
+
+def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number[Any]]:
+    """Ids as int64, or as they are if some are not whole; PedigreeError if some may be rounded."""
+    if numbers.dtype.kind != "f":
+        return numbers.astype(np.int64)
+    large = numbers[np.abs(numbers) >= EXACT_FLOATS]
+    if large.size:
+        raise PedigreeError(
+            f"ids {listing(large)} are too large for a floating column, which rounds them; "
+            "read the columns as text or as Int64"
+        )
+    return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers

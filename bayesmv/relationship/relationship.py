@@ -1,0 +1,399 @@
+"""Relationships among levels: from pedigrees, markers or matrices to labels, sparse inverse and log-determinant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from bayesmv.errors import DataError, PedigreeError, listing
+from bayesmv.relationship import markers as genomic
+from bayesmv.relationship.markers import Frequencies, Matrix, genomic_relationship
+from bayesmv.relationship.pedigree import DENSE_LIMIT, Labels, Notes, Pedigree, _find, _text
+from bayesmv.relationship.pedigree_kernels import FloatArray, whole_numbers
+
+__all__ = ["Relationship", "genomic_relationship"]
+
+type Given = pd.DataFrame | npt.ArrayLike | sparse.sparray | sparse.spmatrix
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Relationship:
+    """Covariance K among the levels of a term, held as its sparse inverse; made by the constructors below.
+
+    Levels are known by label, never by position: matrices are aligned with each other and with data by name.
+
+    Parameters
+    ----------
+    ids
+        Labels of the levels (q,); kept as whole numbers, fractions or text, as pedigrees keep theirs.
+    precision
+        K⁻¹ (q, q), symmetric, both triangles.
+    log_determinant
+        log|K|.
+    diagonal
+        K_ii (q,): 1 + F_i with a pedigree.
+    notes
+        What was done on the way, in words.
+
+    Raises
+    ------
+    DataError
+        If labels are missing or stand twice, sizes differ, or the precision is not symmetric, zeros included.
+    """
+
+    ids: Labels
+    precision: sparse.csc_array
+    log_determinant: float
+    diagonal: FloatArray
+    notes: Notes = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", _plain(self.ids))
+        q = len(self)
+        if self.precision.shape != (q, q) or self.diagonal.shape != (q,):
+            raise DataError(
+                f"{q} ids, a precision of shape {self.precision.shape} and a diagonal of shape "
+                f"{self.diagonal.shape} do not fit; use the constructors, such as from_precision"
+            )
+        pair = genomic.asymmetric_pair(self.precision)
+        if pair is not None:
+            raise DataError(
+                f"the precision is not symmetric for {listing(self.ids[sorted(pair)])}; both triangles must hold the "
+                "same entries, zeros too: Relationship.from_precision evens out rounding"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def from_pedigree(
+        cls, pedigree: Pedigree | pd.DataFrame, *, keep: Iterable[object] | None = None, **columns: Any
+    ) -> Relationship:
+        """Additive relationships A, with inbreeding.
+
+        Parameters
+        ----------
+        pedigree
+            A Pedigree, or a table that `Pedigree.from_frame` reads.
+        keep
+            Animals that matter, such as those with records: others are left out unless they link these.
+        columns
+            Arguments of `Pedigree.from_frame`: ``id="tree", sire="father", dam="mother", sexes="warn"``.
+
+        Raises
+        ------
+        PedigreeError
+            If the pedigree contradicts itself, lacks animals of `keep`, or has genetic groups.
+        """
+        whole = _as_pedigree(pedigree, columns)
+        used = whole if keep is None else whole.prune(keep)
+        return cls(
+            ids=used.ids,
+            precision=used.inverse(),
+            log_determinant=used.log_determinant,
+            diagonal=used.relationship_diagonal,
+            notes=used.notes,
+        )
+
+    @classmethod
+    def from_covariance(
+        cls,
+        matrix: Given,
+        labels: Iterable[object] | None = None,
+        *,
+        blend: float = 0.0,
+        blend_with: Relationship | None = None,
+        notes: Notes = (),
+    ) -> Relationship:
+        """Any covariance K, or (1 - blend) K + blend B, B the identity or `blend_with` among the same levels.
+
+        Parameters
+        ----------
+        matrix
+            K (q, q): a DataFrame, whose index and columns hold the same labels in any order, or a dense or
+            sparse matrix. Sparse matrices are inverted block by block.
+        labels
+            Labels of the rows of a matrix that has none.
+        blend, blend_with
+            Share of B, 0 <= blend < 1, which makes K invertible.
+        notes
+            How the matrix came about.
+
+        Raises
+        ------
+        DataError
+            If labels or numbers are missing, stand twice or disagree, K is not symmetric, has negative
+            eigenvalues, or its smallest is below 1e-8 of the largest.
+        """
+        K, ids = _labelled(matrix, labels)
+        if blend_with is not None and blend == 0.0:
+            raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
+        partner = None if blend_with is None else blend_with.covariance(ids).to_numpy()
+        K, blended = genomic.mix(K, blend, partner)
+        precision, log_determinant = genomic.invert_blocks(K, ids)
+        return cls(
+            ids=ids,
+            precision=precision,
+            log_determinant=log_determinant,
+            diagonal=np.asarray(K.diagonal()).copy(),
+            notes=(*notes, *blended),
+        )
+
+    @classmethod
+    def from_precision(
+        cls,
+        matrix: Given,
+        labels: Iterable[object] | None = None,
+        *,
+        notes: Notes = (),
+    ) -> Relationship:
+        """The inverse K⁻¹ of a covariance, as other programs write it; arguments as `from_covariance`.
+
+        Raises
+        ------
+        DataError
+            As `from_covariance`; the smallest eigenvalue must be above 1e-12 of the largest.
+        """
+        P, ids = _labelled(matrix, labels)
+        log_precision, diagonal = genomic.inverse_diagonal(P, ids)
+        return cls(
+            ids=ids, precision=sparse.csc_array(P), log_determinant=-log_precision, diagonal=diagonal, notes=notes
+        )
+
+    @classmethod
+    def from_markers(
+        cls,
+        genotypes: pd.DataFrame,
+        *,
+        method: Literal[1, 2] = 1,
+        frequencies: Frequencies | None = None,
+        blend: float = 0.0,
+        blend_with: Relationship | None = None,
+    ) -> Relationship:
+        """Genomic relationships G; see `genomic_relationship` for the equations and `from_covariance` for blending.
+
+        With estimated allele frequencies G is singular, and `blend` must be above 0.
+
+        Raises
+        ------
+        DataError
+            As `genomic_relationship` and `from_covariance`.
+        """
+        G = genomic_relationship(genotypes, method=method, frequencies=frequencies)
+        return cls.from_covariance(G, blend=blend, blend_with=blend_with, notes=G.attrs["notes"])
+
+    @classmethod
+    def single_step(
+        cls,
+        pedigree: Pedigree | pd.DataFrame,
+        genotypes: pd.DataFrame,
+        *,
+        blend: float = 0.05,
+        tau: float = 1.0,
+        omega: float = 1.0,
+    ) -> Relationship:
+        """Relationships H of all animals from the pedigree and the genotypes of some (index 2).
+
+        H⁻¹ = A⁻¹ + [0 0; 0 Δ], Δ = τ G_w⁻¹ - ω A22⁻¹, G_w = (1 - blend) G + blend A22. Given the genotyped
+        the others are distributed as in A, so with H22 = (A22⁻¹ + Δ)⁻¹ for any τ, ω:
+        log|H| = log|A| - log|A22| + log|H22| and H = A + B (H22 - A22) B', B = A·2 A22⁻¹.
+
+        Parameters
+        ----------
+        genotypes
+            Calls as `genomic_relationship` reads, or G itself: the same labels in rows and columns.
+        blend
+            Share of A22 in G_w, 0 <= blend < 1.
+        tau, omega
+            Weights of G_w⁻¹ and A22⁻¹, 1 for the theory.
+
+        Raises
+        ------
+        PedigreeError
+            If genotyped animals are not in the pedigree, or it has genetic groups.
+        DataError
+            As `from_markers`; if tau and omega make H indefinite.
+
+        References
+        ----------
+        Aguilar et al. (2010), J. Dairy Sci. 93:743; Christensen & Lund (2010), Genet. Sel. Evol. 42:2;
+        Legarra, Aguilar & Misztal (2009), J. Dairy Sci. 92:4656.
+        """
+        animals = _as_pedigree(pedigree, {})
+        G = genotypes if _is_square(genotypes) else genomic_relationship(genotypes)
+        values, ids = _labelled(G, None)
+        place = _find(animals.ids, ids)
+        if (place < 0).any():
+            raise PedigreeError(
+                f"{(place < 0).sum()} genotyped animals are not in the pedigree: {listing(ids[place < 0])}; "
+                "add them to it, with unknown parents if need be, or take out their genotypes"
+            )
+        A22 = animals.relationship(ids).to_numpy()
+        G_w, _ = genomic.mix(values, blend, A22)
+        precision, log_determinant, diagonal = genomic.join(animals, place, A22, genomic.dense(G_w), (tau, omega))
+        return cls(
+            ids=animals.ids,
+            precision=precision,
+            log_determinant=log_determinant,
+            diagonal=diagonal,
+            notes=(
+                *animals.notes,
+                *G.attrs.get("notes", ()),
+                f"{len(ids)} of {len(animals)} animals genotyped; A22 is {blend:g} of G, τ = {tau:g}, ω = {omega:g}",
+            ),
+        )
+
+    @classmethod
+    def dominance(cls, pedigree: Pedigree | pd.DataFrame, ids: Iterable[object] | None = None) -> Relationship:
+        """Dominance relationships D among the chosen animals, all by default; see `Pedigree.dominance`.
+
+        The equation is that of animals without inbreeding; a note counts those that have some.
+
+        Raises
+        ------
+        PedigreeError
+            If ids are not in the pedigree, or all of too many animals are asked for, or it has genetic groups.
+        DataError
+            As `from_covariance`.
+        """
+        animals = _as_pedigree(pedigree, {})
+        D = animals.dominance(ids)
+        inbred = D.index[animals.inbreeding[_find(animals.ids, D.index)] > 0]
+        note = f"{len(inbred)} animals are inbred, which dominance relationships do not allow for: {listing(inbred)}"
+        return cls.from_covariance(D, notes=(*animals.notes, *((note,) if len(inbred) else ())))
+
+    def hadamard(self, other: Relationship) -> Relationship:
+        """Products k_ij l_ij of two kernels: A∘A for additive by additive effects, A∘D and so on (Henderson 1985).
+
+        The kernels are aligned by label; levels that only one of them has are left out, and a note says so.
+
+        Raises
+        ------
+        DataError
+            If no label is shared, or more than `pedigree.DENSE_LIMIT` are; as `from_covariance`.
+        """
+        place = _find(other.ids, self.ids)
+        ids = self.ids[place >= 0]
+        if ids.empty:
+            raise DataError(
+                f"the kernels share no label: {listing(self.ids)} and {listing(other.ids)}; name the levels alike"
+            )
+        K = self.covariance(ids).to_numpy() * other.covariance(ids).to_numpy()
+        alone = (*self.ids[place < 0], *other.ids[np.isin(np.arange(len(other)), place, invert=True)])
+        left_out = (f"{len(alone)} levels of one kernel only left out of the product: {listing(alone)}",)
+        notes = dict.fromkeys((*self.notes, *other.notes, *(left_out if alone else ())))
+        return Relationship.from_covariance(K, ids, notes=tuple(notes))
+
+    def covariance(self, ids: Iterable[object] | None = None) -> pd.DataFrame:
+        """K among the chosen levels (m, m), dense; among all by default.
+
+        Raises
+        ------
+        DataError
+            If ids are not among the levels, or more than `pedigree.DENSE_LIMIT` are asked for.
+        """
+        wanted = self.ids if ids is None else _plain(ids)
+        if len(wanted) > DENSE_LIMIT:
+            raise DataError(
+                f"a dense matrix of {len(wanted)} levels is not made above {DENSE_LIMIT}; name those needed in ids, "
+                "or prune the pedigree: from_pedigree(..., keep=...)"
+            )
+        place = _find(self.ids, wanted)
+        if (place < 0).any():
+            raise DataError(
+                f"{(place < 0).sum()} ids are not levels of the relationship: {listing(wanted[place < 0])}; "
+                f"it has {len(self)}, such as {listing(self.ids[:5])}"
+            )
+        return pd.DataFrame(genomic.inverse_block(self.precision, place), index=wanted, columns=wanted)
+
+    def locate(self, column: pd.Series[Any], factor: str) -> npt.NDArray[np.intp]:
+        """Positions (n,) among `ids` of the levels in a column of data; 41, 41.0 and "41" are one level.
+
+        Levels of the relationship that the data lack, such as ancestors, are as they should be.
+
+        Raises
+        ------
+        DataError
+            If the data have levels that the relationship lacks, or missing ones.
+        """
+        codes, levels = pd.factorize(pd.Series(column).astype(object), use_na_sentinel=False)
+        place = np.where(pd.isna(levels), -1, _find(self.ids, pd.Index(levels)))
+        absent = levels[place < 0]
+        if len(absent):
+            raise DataError(
+                f"{len(absent)} levels of '{factor}' are not in its relationship: {listing(absent)}; it has "
+                f"{len(self)} levels, such as {listing(self.ids[:5])}: add them to the pedigree (with unknown parents "
+                "if need be) or to the matrix, or take out their records"
+            )
+        return np.asarray(place[codes], dtype=np.intp)
+
+
+def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> Pedigree:
+    if isinstance(pedigree, pd.DataFrame):
+        pedigree = Pedigree.from_frame(pedigree, **columns)
+    elif columns:
+        raise PedigreeError(f"{listing(columns)} tell how a table is read; give them to Pedigree.from_frame")
+    if len(pedigree.groups):
+        raise PedigreeError(
+            f"genetic groups are not part of a Relationship: {listing(pedigree.groups)}; fit "
+            "bmv.group_shares(pedigree) as covariates and give bmv.without_groups(pedigree) here"
+        )
+    return pedigree
+
+
+def _plain(labels: Iterable[object]) -> Labels:
+    """Labels as pedigrees keep theirs, numbers if all are and else text; none missing, none twice."""
+    given = labels if isinstance(labels, pd.Index) else pd.Index(list(labels))
+    index: Labels = given.infer_objects()
+    if index.empty:
+        raise DataError("there are no labels; a relationship has one level at least")
+    if index.hasnans:
+        raise DataError(f"labels are missing at positions {listing(np.flatnonzero(index.isna()))}; name every level")
+    if pd.api.types.is_numeric_dtype(index.dtype) and not pd.api.types.is_bool_dtype(index.dtype):
+        plain: Labels = pd.Index(whole_numbers(index.to_numpy()), name=index.name)
+    else:
+        plain = pd.Index([_text(label) for label in index], name=index.name)
+    if plain.has_duplicates:
+        twice = plain[plain.duplicated()].unique()
+        raise DataError(f"{len(twice)} labels stand more than once: {listing(twice)}; keep one row and column of each")
+    return plain
+
+
+def _is_square(frame: pd.DataFrame) -> bool:
+    """Whether rows and columns have the same labels."""
+    return frame.shape[0] == frame.shape[1] and set(map(_text, frame.index)) == set(map(_text, frame.columns))
+
+
+def _labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, Labels]:
+    """The numbers of a symmetric matrix (q, q), and the labels of its rows and columns."""
+    if isinstance(matrix, pd.DataFrame):
+        if labels is not None:
+            raise DataError("labels are given twice: a DataFrame has its own; leave out labels=")
+        values, ids = _aligned(matrix)
+    elif labels is None:
+        raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
+    else:
+        ids = _plain(labels)
+        values = genomic.numbers(matrix)
+    if values.shape != (len(ids), len(ids)):
+        raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
+    return genomic.symmetric(values, ids), ids
+
+
+def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
+    """Columns in the order of the rows."""
+    rows, columns = _plain(frame.index), _plain(frame.columns)
+    place = _find(columns, rows)
+    only = rows[place < 0], columns[np.isin(np.arange(len(columns)), place, invert=True)]
+    if any(map(len, only)):
+        raise DataError(
+            f"rows and columns have different labels: {listing(only[0]) or 'none'} in rows only, "
+            f"{listing(only[1]) or 'none'} in columns only; label both alike (read_csv needs index_col=0)"
+        )
+    return genomic.numbers(frame.iloc[:, place]), rows

@@ -1,0 +1,1 @@
+"""NUTS runs, from a log posterior to a DataTree."""

@@ -1,0 +1,1 @@
+"""Simulated records and the shipped data sets."""

@@ -1,0 +1,267 @@
+"""Simulated records: from assumed covariance matrices, or from a fitted model.
+
+With U_k (levels, t) the effects of random factor k and E (n, t) the residuals,
+
+    Y = M + Σ_k Z_k U_k + E,   vec(U_k) ~ N(0, Σ_k ⊗ K_k),   vec(E) ~ N(0, R ⊗ I)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.sparse.linalg import splu, spsolve_triangular
+
+from bayesmv.covariance import Array
+from bayesmv.design.design import Design, build_design
+from bayesmv.design.random import TermDesign
+from bayesmv.dims import RESIDUAL
+from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.likelihood.sparse.engine import spread
+from bayesmv.model.formula import FixedTerm
+from bayesmv.model.spec import ModelSpec
+from bayesmv.relationship.relationship import Relationship
+from bayesmv.reml import RemlFit
+
+type Means = Mapping[str, float | npt.ArrayLike]
+type Names = Collection[str]
+
+#: Smallest eigenvalue, in units of the variances, that counts as rounding of a semi-definite matrix.
+_ROUNDING = -1e-6
+
+
+def simulate_traits(
+    layout: pd.DataFrame,
+    *,
+    traits: Sequence[str],
+    means: Means,
+    covariances: Mapping[str, npt.ArrayLike],
+    relationships: Mapping[str, Relationship] | None = None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Simulate the traits of a trial from assumed covariance matrices.
+
+    ``Y = M + Σ_k Z_k U_k + E`` with ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)`` and ``vec(E) ~ N(0, R ⊗ I)``; the traits are in the
+    units of `means` and `covariances`.
+
+    Parameters
+    ----------
+    layout
+        One row a unit, with a column for every random factor. Never modified.
+    traits
+        Names of the t traits.
+    means
+        For each trait its mean, or the fixed part of every unit (n,).
+    covariances
+        Σ_k (t, t), positive semi-definite, by the column of the factor, and R under ``"Residual"``.
+    relationships
+        Relationship among the levels of a factor, by its column; levels without are independent.
+    rng
+        Source of the random numbers, drawn in the order of `covariances`.
+
+    Returns
+    -------
+    DataFrame
+        A copy of `layout` with the traits added (or replaced).
+
+    Raises
+    ------
+    SpecError
+        If a factor is not a column, a mean or the residual is missing, or a matrix has the wrong shape, is not
+        symmetric or not positive semi-definite.
+    DataError
+        If units have no level of a factor, or one without relationship.
+
+    Examples
+    --------
+    >>> layout = pd.DataFrame({"Family": np.repeat(["F1", "F2", "F3"], 2)})
+    >>> data = simulate_traits(layout, traits=["height"], means={"height": 12.0},
+    ...     covariances={"Family": [[1.0]], "Residual": [[3.0]]}, rng=np.random.default_rng(1))
+    >>> list(data.columns)
+    ['Family', 'height']
+    """
+    relationships = dict(relationships or {})
+    _check_names(layout, traits, means, covariances, relationships)
+    roots = {name: _root(name, np.asarray(S, dtype=float), len(traits)) for name, S in covariances.items()}
+    values = spread_means(traits, means, len(layout))
+    for name, root in roots.items():
+        values += standard_effects(layout, name, len(traits), relationships.get(name), rng) @ root.T
+    return layout.assign(**dict(zip(traits, values.T, strict=True)))
+
+
+def simulate_model(
+    spec: ModelSpec,
+    layout: pd.DataFrame,
+    *,
+    means: Means,
+    covariances: Mapping[str, npt.ArrayLike],
+    relationships: Mapping[str, Relationship] | None = None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Simulate the traits of any model: maternal and social effects, random regressions, environments.
+
+    Parameters
+    ----------
+    spec
+        The model; its fixed effects are not used.
+    layout
+        One row a unit, with every column that the random terms need. Never modified.
+    means
+        For each trait its mean, or the fixed part of every unit (n,).
+    covariances
+        Covariance matrix of the effects of every term, and of the residual under ``"Residual"``.
+    relationships
+        Relationships by the name that the model gives them.
+    rng
+        Source of the random numbers.
+
+    Returns
+    -------
+    DataFrame
+        A copy of `layout` with the traits added (or replaced).
+
+    Raises
+    ------
+    SpecError
+        If a covariance is missing, or of the wrong shape.
+
+    Examples
+    --------
+    >>> spec = ModelSpec.from_formula("gain ~ 1", random="us(trait):str(pig, mates(pen))")
+    >>> pens = pd.DataFrame({"pig": range(6), "pen": [1, 1, 1, 2, 2, 2]})
+    >>> data = simulate_model(spec, pens, means={"gain": 0.8}, rng=np.random.default_rng(1),
+    ...     covariances={"pig": [[0.02, 0.0], [0.0, 0.002]], "Residual": [[0.02]]})
+    >>> list(data.columns)
+    ['pig', 'pen', 'gain']
+    """
+    placeholder = layout.assign(**{trait: rng.standard_normal(len(layout)) for trait in spec.traits})
+    design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),)), placeholder, relationships)
+    absent = [name for name in design.names if name not in covariances]
+    if absent:
+        raise SpecError(f"no covariance of {listing(absent)}; give those of {listing(design.names)}")
+    values = spread_means(spec.traits, means, len(layout))
+    for term in design.terms:
+        unit = term.load_unit[term.load_of]
+        sigma = np.asarray(covariances[term.name], dtype=float)
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], len(spec.traits), rng)
+    values += _residual_values(design, np.asarray(covariances[RESIDUAL], dtype=float), rng)
+    return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
+
+
+def _term_values(term: TermDesign, root: Array, n_traits: int, rng: np.random.Generator) -> Array:
+    """ZU of a term with Σ = root root', (n, t)."""
+    return spread(term, _related(term.relationship, len(term.levels), len(term.effects), rng) @ root.T, n_traits)
+
+
+def _residual_values(design: Design, sigma: Array, rng: np.random.Generator) -> Array:
+    """Residuals (n, t) with covariance `sigma` among the effects."""
+    m = len(design.residual.effects)
+    standard: Array = rng.standard_normal((len(design.units), m))
+    return design.residual.spread(standard @ _root(RESIDUAL, sigma, m).T)
+
+
+def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
+    """Simulate records from a REML fit, on its own layout: a parametric bootstrap.
+
+    Parameters
+    ----------
+    fit
+        Covariances and fixed effects to simulate from.
+    rng
+        Source of the random numbers.
+
+    Returns
+    -------
+    ndarray
+        Records (n, t) in the units of the data, NaN where the fitted data lack them.
+    """
+    design = fit.design
+    t = len(design.traits)
+    solution = fit.equations.solve(fit.sigmas)
+    values = design.fixed.fitted / design.scale + design.fixed.X @ solution.fixed
+    for term, sigma in zip(design.terms, fit.sigmas, strict=False):
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)), t, rng)
+    values += _residual_values(design, fit.sigmas[-1], rng)
+    return np.asarray(np.where(design.observed, values * design.scale, np.nan))
+
+
+def _check_names(
+    layout: pd.DataFrame, traits: Sequence[str], means: Names, covariances: Names, relationships: Names
+) -> None:
+    strangers = [name for name in covariances if name != RESIDUAL and name not in layout.columns]
+    if strangers:
+        raise SpecError(
+            f"a covariance is given for {listing(strangers)}, which is not a column of the layout; "
+            f"columns: {listing(layout.columns, 12)}; residuals go under '{RESIDUAL}'"
+        )
+    if RESIDUAL not in covariances:
+        raise SpecError(f"no covariance of the residuals; give it under '{RESIDUAL}' (zeros for none)")
+    idle = [name for name in relationships if name not in covariances]
+    if idle:
+        raise SpecError(
+            f"a relationship is given for {listing(idle)}, which has no covariance; covariances: {listing(covariances)}"
+        )
+    if not traits or len(set(traits)) < len(traits):
+        raise SpecError(f"traits must be different names, at least one; got {listing(traits) or 'none'}")
+    absent = [trait for trait in traits if trait not in means]
+    if absent:
+        raise SpecError(f"no mean of the trait {listing(absent)}; means are given of {listing(means) or 'none'}")
+
+
+def _root(name: str, sigma: Array, t: int) -> Array:
+    """F (t, t) with FF' = Σ: the symmetric root of the correlations, which no sign of an eigenvector can change."""
+    if sigma.shape != (t, t):
+        raise SpecError(f"the covariance of {name} has shape {sigma.shape}; {t} traits need a {t} × {t} matrix")
+    sd = np.sqrt(np.where(np.diag(sigma) > 0, np.diag(sigma), 1.0))
+    if not np.isfinite(sigma).all() or not np.allclose(sigma / np.outer(sd, sd), sigma.T / np.outer(sd, sd)):
+        raise SpecError(f"the covariance of {name} must be finite and symmetric; it is {sigma.tolist()}")
+    values, vectors = np.linalg.eigh(sigma / np.outer(sd, sd))
+    if values[0] < _ROUNDING:
+        raise SpecError(
+            f"the covariance of {name} is not positive semi-definite (smallest eigenvalue {values[0]:.3g} for unit "
+            f"variances): no effects can have it; check that variances are not negative and no correlation is beyond ±1"
+        )
+    return np.asarray(sd[:, None] * (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+
+
+def spread_means(traits: Sequence[str], means: Means, n: int) -> Array:
+    """Fixed part of every unit, (n, t)."""
+    columns = []
+    for trait in traits:
+        mean = np.asarray(means[trait], dtype=float)
+        if mean.shape not in ((), (n,)):
+            raise SpecError(
+                f"the mean of '{trait}' has shape {mean.shape}; give one number, or one for each of the {n} units"
+            )
+        columns.append(np.broadcast_to(mean, n))
+    return np.column_stack(columns)
+
+
+def standard_effects(
+    layout: pd.DataFrame, name: str, t: int, relationship: Relationship | None, rng: np.random.Generator
+) -> Array:
+    """Effects with Σ = I, spread to the units, (n, t)."""
+    if name == RESIDUAL:
+        return rng.standard_normal((len(layout), t))
+    column = layout[name]
+    if column.isna().any():
+        rows = column.index[column.isna()]
+        raise DataError(f"the factor '{name}' is missing in {len(rows)} rows: {listing(rows)}; give them a level")
+    if relationship is None:
+        codes, levels = pd.factorize(column, sort=True)
+        return _related(None, len(levels), t, rng)[codes]
+    return _related(relationship, len(relationship.ids), t, rng)[relationship.locate(column, name)]
+
+
+def _related(relationship: Relationship | None, q: int, t: int, rng: np.random.Generator) -> Array:
+    """Effects of q levels, columns ~ N(0, K), (q, t): ``L'u = D^-½ z``, K⁻¹ = LDL' permuted."""
+    standard = rng.standard_normal((q, t))
+    if relationship is None:
+        return standard
+    K_inverse, symmetric = relationship.precision.tocsc(), {"SymmetricMode": True}
+    lu = splu(K_inverse, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=symmetric)
+    scaled = np.sqrt(lu.U.diagonal())[:, None] * standard
+    return np.asarray(spsolve_triangular(lu.U.tocsr(), scaled, lower=False)[lu.perm_c])
