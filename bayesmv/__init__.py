@@ -9,13 +9,16 @@ from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design, build_design
 from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
-from bayesmv.estimates.components import breeding_values, genetic_parameters, variance_components
+from bayesmv.estimates.breeding_values import breeding_values
+from bayesmv.estimates.components import variance_components
 from bayesmv.estimates.loadings import factor_loadings
+from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.trajectory import correlation_matrix, covariance_function, trajectory
 from bayesmv.io.files import load_design
-from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.model.genetic import Genetic
+from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.pymc_model import build_model
 from bayesmv.relationship.genetic_groups import group_shares, without_groups
 from bayesmv.relationship.pedigree import Pedigree
@@ -23,7 +26,8 @@ from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import RemlFit, blup, fit_reml
 from bayesmv.report.plots import plot_comparison, plot_correlations, plot_trajectory
 from bayesmv.sampling.convergence import convergence
-from bayesmv.sampling.sample import load_posterior, sample
+from bayesmv.sampling.sample import sample
+from bayesmv.sampling.trace import load_posterior
 from bayesmv.simulation.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
 

@@ -2,7 +2,8 @@
 # # An animal model: breeding values of lambs from their pedigree
 #
 # Weaning weight (`wwt`, kg) of 450 lambs and ultrasonic fat depth (`fat`, mm) of 360 of them, in a flock of 600 sheep.
-# The flock is **simulated** (`bayesmv.simulation.datasets.breeding` says how), so every estimate can be held against the truth.
+# The flock is **simulated** (`bayesmv.simulation.datasets.breeding` says how), so every estimate can be held against
+# the truth.
 # `fat` is missing in 20 % of the records, completely at random; no lamb is dropped for it.
 
 # %%

@@ -14,8 +14,9 @@ from bayesmv.design.design import Design
 from bayesmv.likelihood import RestrictedLikelihood, likelihood, obstacles
 from bayesmv.likelihood.spectral.eigen import is_dense
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood, SpectralTable, structural_obstacle
-from bayesmv.likelihood.spectral.series import Series, scale_for
+from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
+from bayesmv.numerics.chebyshev import scale_for
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.posterior.sampler_density import sampler_density
 

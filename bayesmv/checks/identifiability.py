@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.covariance import Array, CovarianceStructure
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
 from bayesmv.design.fixed import pivoted_independence
 from bayesmv.design.random import TermDesign

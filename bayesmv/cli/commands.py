@@ -12,64 +12,36 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bayesmv._version import __version__
+from bayesmv.cli.options import (
+    AsCsv,
+    AsJson,
+    Chains,
+    Cores,
+    Data,
+    Draws,
+    MinEss,
+    Model,
+    Output,
+    Picture,
+    Seed,
+    Target,
+    Tune,
+    app,
+)
 from bayesmv.cli.output import check_format, check_output, check_picture, echo_json, records, show
 from bayesmv.errors import DataError, SpecError
+from bayesmv.report.documents import _comparison, _genetic_tables, _posterior_components
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
-    from rich.console import RenderableType
 
     from bayesmv.design.design import Design
-    from bayesmv.reml.fit import RemlFit
+    from bayesmv.reml.result import RemlFit
 
 #: Exit codes: bad input, and a run that did not converge.
 BAD_INPUT, NOT_CONVERGED = 2, 3
 #: What typer raises for words that it does not understand, whichever click it is built on.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
-
-app = typer.Typer(
-    add_completion=False,
-    rich_markup_mode="markdown",
-    help="""Multi-trait animal models: posteriors by NUTS beside REML estimates.
-
-    Every command works on a **model file** (TOML): the data, the traits, and the random terms in ASReml's words:
-
-        data = "trees.csv"
-        traits = ["bden", "veloc"]
-        random = "us(trait):Block + us(trait):Family"
-
-    `bayesmv check` says what the data can tell before anything is fitted; `bayesmv compare` does the whole job.
-
-    Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 3 not converged.""",
-)
-
-Model = Annotated[Path, typer.Argument(help="Model file (TOML).", show_default=False)]
-Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
-Draws = Annotated[
-    int | None,
-    typer.Option(
-        help="Draws kept per chain.  [default: 1000, and more until all effective sample sizes are 1000]", min=1
-    ),
-]
-Tune = Annotated[int, typer.Option(help="Tuning draws per chain.", min=1)]
-Chains = Annotated[int, typer.Option(help="Number of chains.", min=1)]
-Cores = Annotated[int, typer.Option(help="Chains that run at once.", min=1)]
-Seed = Annotated[int, typer.Option(help="Seed; the same seed repeats the run, but for rounding.", min=0, max=2**63 - 1)]
-Target = Annotated[
-    float | None,
-    typer.Option(
-        help="Target acceptance of NUTS.  [default: 0.9, 0.95 if REML is on the boundary]", min=0.5, max=0.999
-    ),
-]
-MinEss = Annotated[
-    float | None,
-    typer.Option(help="Go on until all effective sample sizes reach this, for 20 × --draws at most.", min=1),
-]
-Picture = Annotated[Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -118,7 +90,7 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
     Prints variance components with standard errors, fixed effects and, if the model names a genetic term,
     heritabilities and genetic correlations.
     """
-    from bayesmv.estimates.components import genetic_parameters
+    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
     from bayesmv.report.tables import parameter_report, reml_report
 
@@ -154,7 +126,8 @@ def sample(
 
     Prints variance components with intervals and diagnostics, and genetic parameters if the model names a genetic term.
     """
-    from bayesmv.estimates.components import genetic_parameters, variance_components
+    from bayesmv.estimates.components import variance_components
+    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
     from bayesmv.report.tables import convergence_report, parameter_report
     from bayesmv.sampling.convergence import convergence
@@ -197,7 +170,7 @@ def compare(
     Fits by REML, samples with NUTS from there, and prints both with a verdict per row.
     """
     from bayesmv.comparison.reml_posterior import compare_reml
-    from bayesmv.estimates.components import genetic_parameters
+    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
     from bayesmv.sampling.convergence import convergence
 
@@ -266,7 +239,7 @@ def curves(
     from bayesmv.io.files import load_design
     from bayesmv.report.plots import plot_trajectory
     from bayesmv.report.tables import trajectory_report
-    from bayesmv.sampling.sample import load_posterior
+    from bayesmv.sampling.trace import load_posterior
 
     check_format(as_json, as_csv)
     check_picture(plot)
@@ -332,37 +305,6 @@ def _plot(trace: xr.DataTree, fit: RemlFit, path: Path) -> None:
 
     plot_comparison(trace, fit, path)
     typer.echo(f"wrote the picture to {path}", err=True)
-
-
-def _comparison(
-    design: Design, fit: RemlFit, trace: xr.DataTree, frame: pd.DataFrame, seconds: float
-) -> list[RenderableType]:
-    from rich.text import Text
-
-    from bayesmv.estimates.components import genetic_parameters
-    from bayesmv.report.tables import comparison_report, convergence_report, parameter_report, priors_in_words
-    from bayesmv.sampling.convergence import convergence
-
-    parts: list[RenderableType] = [Text(f"{design.spec.title or design.spec.name}: {design.spec}")]
-    parts += [Text(f"note: {note}", style="cyan") for note in design.notes]
-    parts.append(comparison_report(frame))
-    if design.spec.genetic is not None:
-        named = f"{design.spec.genetic.term} ({design.spec.genetic.relationship})"
-        parts.append(parameter_report(f"Genetic parameters of {named}, REML", genetic_parameters(fit)))
-        parts.append(parameter_report(f"Genetic parameters of {named}, posterior", genetic_parameters(trace)))
-    parts += [Text(f"prior of {n}: {p}") for n, p in priors_in_words(trace).items()]
-    parts.append(Text(f"REML logLik {fit.loglik:.3f}, {fit.engine.name} engine; {seconds:.1f} s in all"))
-    return [*parts, convergence_report(convergence(trace))]
-
-
-def _posterior_components(frame: pd.DataFrame) -> RenderableType:
-    from bayesmv.report.tables import parameter_report
-
-    return parameter_report("Posterior (co)variances", frame)
-
-
-def _genetic_tables(title: str, frame: pd.DataFrame | None, render: Any) -> list[RenderableType]:
-    return [] if frame is None else [render(title, frame)]
 
 
 def _exit_if(failed: bool) -> None:

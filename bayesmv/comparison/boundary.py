@@ -22,7 +22,9 @@ from math import comb
 import numpy as np
 from scipy.special import chdtrc
 
-from bayesmv.covariance import SINGULAR, Array, CovarianceStructure, contains, packed_rows, structure
+from bayesmv.arrays import Array
+from bayesmv.covariance import SINGULAR, CovarianceStructure, contains, structure
+from bayesmv.numerics.symmetric import packed_rows
 
 #: Slope, over the steepest, below which a direction counts as flat.
 _FLAT = 1e-3

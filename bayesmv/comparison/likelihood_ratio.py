@@ -12,7 +12,7 @@ from bayesmv.covariance import Separate, contains
 from bayesmv.design.design import Design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
-from bayesmv.reml.fit import RemlFit
+from bayesmv.reml.result import RemlFit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from bayesmv.comparison.likelihood_ratio import check_comparable, likelihood_rat
 from bayesmv.comparison.predictive import Grouping, PredictiveDensity, block_labels, predictive_density, standard_error
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
-from bayesmv.reml.fit import RemlFit
+from bayesmv.reml.result import RemlFit
 
 #: A posterior with its design.
 type Sampled = tuple[xr.DataTree, Design]

@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 from scipy.special import logsumexp
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
-from bayesmv.sampling.effects import scaled_draws
+from bayesmv.sampling.trace import scaled_draws
 
 #: Pareto k above which the importance weights of a block are not to be trusted.
 HIGH_K = 0.7

@@ -9,14 +9,15 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import SINGULAR, Array
+from bayesmv.arrays import Array
+from bayesmv.covariance import SINGULAR
 from bayesmv.errors import SpecError
-from bayesmv.estimates.components import describe, term_names
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.estimates.source import describe
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.priors.draws import prior_spread
 from bayesmv.reml.delta import component_gradient, standard_error
-from bayesmv.reml.fit import RemlFit
-from bayesmv.sampling.convergence import draws_of
+from bayesmv.reml.result import RemlFit
+from bayesmv.sampling.trace import draws_of, term_names
 
 #: A posterior whose squared interquartile range is more than this share of the prior's says mostly what the prior said.
 PRIOR_SHARE = 0.5

@@ -6,20 +6,8 @@ boundary.
 """
 
 from bayesmv.covariance.ante import Antedependence
-from bayesmv.covariance.base import (
-    ANGLE,
-    FREE,
-    LOG,
-    SINGULAR,
-    Array,
-    CovarianceStructure,
-    Matrix,
-    Parameter,
-    correlation,
-    packed_rows,
-    psd_cholesky,
-)
-from bayesmv.covariance.blocks import CovarianceBlocks, block_diagonal, unit_components, vech
+from bayesmv.covariance.base import ANGLE, FREE, LOG, SINGULAR, CovarianceStructure, Matrix, Parameter
+from bayesmv.covariance.blocks import CovarianceBlocks
 from bayesmv.covariance.constrained import Constrained, Constraint, constrained
 from bayesmv.covariance.factors import FactorAnalytic, ReducedRank
 from bayesmv.covariance.given import FixedMatrix, Identity, ScaledMatrix, checked_matrix
@@ -46,7 +34,6 @@ __all__ = [
     "SINGULAR",
     "STRUCTURES",
     "Antedependence",
-    "Array",
     "Autoregressive",
     "Constrained",
     "Constraint",
@@ -73,15 +60,9 @@ __all__ = [
     "Toeplitz",
     "UniformCorrelation",
     "Unstructured",
-    "block_diagonal",
     "checked_matrix",
     "constrained",
     "contains",
-    "correlation",
-    "packed_rows",
-    "psd_cholesky",
     "split_structure",
     "structure",
-    "unit_components",
-    "vech",
 ]

@@ -9,7 +9,8 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import FREE, LOG, Array, CovarianceStructure, Matrix, Parameter
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import FREE, LOG, CovarianceStructure, Matrix, Parameter
 from bayesmv.errors import SpecError
 
 

@@ -10,9 +10,10 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from bayesmv.arrays import Array
 from bayesmv.errors import SpecError
+from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
-Array = npt.NDArray[np.float64]
 #: A matrix given in a model, row by row.
 type Matrix = tuple[tuple[float, ...], ...]
 type Placement = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
@@ -197,39 +198,6 @@ class CovarianceStructure(ABC):
     def loadings(self, theta: Array) -> tuple[Array, Array] | None:
         """Loadings (…, m, k) and specific variances (…, m) of a factor structure; None of others."""
         return None
-
-
-def packed_rows(m: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row and column of each entry of a lower triangle packed by rows (PyMC's order)."""
-    return np.tril_indices(m)
-
-
-def psd_cholesky(sigma: Array) -> Array:
-    """Lower L with LL' = Σ for a positive semi-definite Σ (m, m); columns of null pivots are 0.
-
-    Raises
-    ------
-    ValueError
-        If Σ has an eigenvalue that is negative beyond rounding.
-    """
-    m = sigma.shape[0]
-    L = np.zeros_like(sigma)
-    rest = np.array(sigma, dtype=float)
-    tolerance = 1e-12 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300)
-    for j in range(m):
-        if rest[j, j] > tolerance:
-            L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
-            rest[j:, j:] -= np.outer(L[j:, j], L[j:, j])
-    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300):
-        raise ValueError("not a positive semi-definite covariance matrix")
-    return L
-
-
-def correlation(sigma: Array) -> Array:
-    """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0."""
-    sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))
 
 
 def common_sd(sigma: Array) -> float:

@@ -9,7 +9,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import ANGLE, Array, CovarianceStructure, packed_rows
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import ANGLE, CovarianceStructure
+from bayesmv.numerics.symmetric import block_diagonal, packed_rows
 
 
 @dataclass(frozen=True)
@@ -90,28 +92,3 @@ class CovarianceBlocks:
         return block_diagonal(
             [s.curvature(theta[at], G) for s, at, G in zip(self.structures, self.slices, gradients, strict=True)]
         )
-
-
-def block_diagonal(blocks: Sequence[Array]) -> Array:
-    """Block-diagonal matrix of possibly rectangular blocks."""
-    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)))
-    i = j = 0
-    for b in blocks:
-        out[i : i + b.shape[0], j : j + b.shape[1]] = b
-        i, j = i + b.shape[0], j + b.shape[1]
-    return out
-
-
-def unit_components(m: int) -> list[Array]:
-    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
-    out = []
-    for i, j in zip(*packed_rows(m), strict=True):
-        E = np.zeros((m, m))
-        E[i, j] = E[j, i] = 1.0
-        out.append(E)
-    return out
-
-
-def vech(sigmas: Sequence[Array]) -> Array:
-    """Stack the lower triangles (by rows) of symmetric matrices."""
-    return np.concatenate([S[packed_rows(S.shape[0])] for S in sigmas])

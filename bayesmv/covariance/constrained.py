@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import Array, CovarianceStructure, Parameter
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import CovarianceStructure, Parameter
 from bayesmv.errors import SpecError, listing
 
 type Constraint = float | str

@@ -18,9 +18,11 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import FREE, LOG, Array, Matrix, Parameter, Placement, packed_rows
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import FREE, LOG, Matrix, Parameter, Placement
 from bayesmv.covariance.linear import LinearFactor
 from bayesmv.errors import SpecError
+from bayesmv.numerics.symmetric import packed_rows
 
 _PRINCIPAL_STEPS = 30
 _OFF_ZERO = 1e-3

@@ -9,8 +9,10 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import Array, CovarianceStructure, Matrix, Parameter, common_sd, packed_rows
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import CovarianceStructure, Matrix, Parameter, common_sd
 from bayesmv.errors import SpecError, listing
+from bayesmv.numerics.symmetric import packed_rows
 
 _ROUNDING = 1e-10
 

@@ -10,17 +10,16 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from bayesmv.arrays import Array
 from bayesmv.covariance.base import (
-    Array,
     CovarianceStructure,
     Parameter,
     Placement,
     common_sd,
     common_sd_parameter,
-    packed_rows,
-    psd_cholesky,
     sd_parameters,
 )
+from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bayesmv.covariance.base import Array, CovarianceStructure
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import CovarianceStructure
 
 _MEMBERS = 4
 _PRECISION = 1e-6

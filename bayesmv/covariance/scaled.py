@@ -15,19 +15,19 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from bayesmv.arrays import Array
 from bayesmv.covariance.base import (
     ANGLE,
     LOG,
-    Array,
     CovarianceStructure,
     Matrix,
     Parameter,
     common_sd,
     common_sd_parameter,
-    correlation,
     sd_parameters,
 )
 from bayesmv.errors import SpecError
+from bayesmv.numerics.symmetric import correlation
 
 #: Share of the largest variance below which a variance counts as 0.
 _NOTHING = 1e-20

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance.base import Array, CovarianceStructure, Parameter, Placement
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import CovarianceStructure, Parameter, Placement
 from bayesmv.covariance.blocks import CovarianceBlocks
 
 

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bayesmv.covariance.base import Array, Parameter
+from bayesmv.arrays import Array
+from bayesmv.covariance.base import Parameter
 from bayesmv.covariance.scaled import Pattern, ScaledCorrelation
 
 

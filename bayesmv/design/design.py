@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import Array, CovarianceBlocks, CovarianceStructure
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.effect_layout import Layout
 from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.random import Frames, TermDesign, build_term
@@ -18,7 +19,7 @@ from bayesmv.design.residual import ResidualDesign, build_residual
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.spec import ModelSpec
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.relationship import Relationship
 
 __all__ = ["Design", "TermDesign", "build_design"]
@@ -260,3 +261,10 @@ def _merge(groups: list[npt.NDArray[np.intp]]) -> list[list[int]]:
         joined = set(group.tolist()).union(*(m for m in merged if m & set(group.tolist())))
         merged = [m for m in merged if not m & joined] + [joined]
     return [sorted(m) for m in merged]
+
+
+def records_per_level(design: Design, term: str) -> Array:
+    """Harmonic mean number of records of each trait per level that has any, (t,)."""
+    counts = abs(design.term(term).bearers[0]).T @ design.observed.astype(float)
+    with np.errstate(divide="ignore"):
+        return np.asarray((counts > 0).sum(axis=0) / np.where(counts > 0, 1.0 / counts, 0.0).sum(axis=0))

@@ -13,10 +13,10 @@ from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
 from scipy import sparse
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.basis import leg
-from bayesmv.model.formula import FixedTerm
+from bayesmv.model.terms import FixedTerm
 
 #: Functions that fixed effects may use besides formulaic's own.
 _CONTEXT = {"leg": leg}

@@ -13,13 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.covariance import Array, CovarianceStructure
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.effect_layout import Layout
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.basis import Basis
-from bayesmv.model.formula import IDE, Partner, RandomTerm
 from bayesmv.model.spec import ModelSpec
-from bayesmv.relationship.pedigree_kernels import whole_numbers
+from bayesmv.model.terms import IDE, Partner, RandomTerm
+from bayesmv.relationship.labels import whole_numbers
 from bayesmv.relationship.relationship import Relationship
 
 #: Records that mean relationships among the individuals of a record are taken from.
@@ -325,3 +326,12 @@ def _mates(place: npt.NDArray[np.intp], groups: pd.Series[Any], q: int, dilution
     Z.eliminate_zeros()
     mates = np.maximum(np.diff(Z.indptr), 1)
     return sparse.csr_array(sparse.diags_array(mates.astype(float) ** -dilution) @ Z)
+
+
+def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
+    """Carry effects (q, m) of a term to the units, ZU, (n, traits)."""
+    out = np.zeros((term.incidences[0].shape[0], n_traits))
+    for c, incidence in enumerate(term.incidences):
+        mine = term.load_of == c
+        out[:, term.trait_of[mine]] += incidence @ U[:, mine]
+    return out

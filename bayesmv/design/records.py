@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesmv.covariance import Array, CovarianceBlocks
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.fixed import FixedDesign
 from bayesmv.errors import DataError, listing
 

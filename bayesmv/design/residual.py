@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import Array, CovarianceStructure, Separate, packed_rows
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import Layout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, listing
 from bayesmv.model.spec import ModelSpec
+from bayesmv.numerics.symmetric import packed_rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesmv.covariance import Array, correlation
+from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import Layout, plain_layout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
-from bayesmv.model.spec import ADDITIVE_FACTOR, Genetic
+from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
+from bayesmv.numerics.symmetric import correlation
 
 
 class Parameter(NamedTuple):

@@ -10,11 +10,11 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.errors import SpecError
-from bayesmv.estimates.components import axis_labels, describe, term_names
-from bayesmv.reml.fit import RemlFit
-from bayesmv.sampling.convergence import draws_of
+from bayesmv.estimates.source import describe
+from bayesmv.reml.result import RemlFit
+from bayesmv.sampling.trace import axis_labels, draws_of, term_names
 
 Rotation = Literal["principal", "varimax"]
 

@@ -18,15 +18,16 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array, correlation
+from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import Layout
 from bayesmv.errors import SpecError, listing
-from bayesmv.estimates.components import axis_labels, chosen_genetic, layouts, same_subject, tabulate, trait_names
 from bayesmv.estimates.genetic import Parameter, phenotypic, variance_word
+from bayesmv.estimates.source import chosen_genetic, layouts, same_subject, tabulate, trait_names
 from bayesmv.model.basis import Basis, Smooth
-from bayesmv.model.spec import ADDITIVE_FACTOR, Genetic
-from bayesmv.reml.fit import RemlFit
-from bayesmv.sampling.convergence import draws_of
+from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
+from bayesmv.numerics.symmetric import correlation
+from bayesmv.reml.result import RemlFit
+from bayesmv.sampling.trace import axis_labels, draws_of
 
 #: Points of a grid that is not given.
 _POINTS = 11

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 
 #: Eigenvalues of a covariance, in phenotypic variances, are raised to this where an engine needs a full-rank factor.
 FLOOR = 1e-10

@@ -18,10 +18,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from bayesmv.covariance import Array, unit_components
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
 from bayesmv.likelihood.protocol import symmetric
+from bayesmv.numerics.symmetric import unit_components
 
 #: Most effects per trait for which the (dense) joint diagonalisation is tried: it is cheap, or likely to succeed.
 LARGEST = 1500

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bayesmv.arrays import Array
 from bayesmv.errors import DataError, SpecError, listing
-
-Array = npt.NDArray[np.float64]
 
 _NAME = r"[A-Za-z_.][\w.]*"
 _CUBIC = 3

@@ -19,15 +19,8 @@ from bayesmv.covariance import (
 )
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
-from bayesmv.model.formula import (
-    FixedTerm,
-    RandomTerm,
-    parse_fixed,
-    parse_random,
-    parse_residual,
-    split_top,
-    trait_prefix,
-)
+from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
+from bayesmv.model.genetic import Genetic, read_genetic
 from bayesmv.model.modelfile import (
     as_table,
     check_values,
@@ -36,52 +29,8 @@ from bayesmv.model.modelfile import (
     toml_key,
     toml_value,
 )
-from bayesmv.priors.density import CovariancePrior
-
-#: How the levels of a genetic term are related, and the factor k in V_A = k σ² of the term.
-ADDITIVE_FACTOR: dict[str, float] = {
-    "animal": 1.0,
-    "half-sib": 4.0,
-    "full-sib": 2.0,
-    "sire": 4.0,
-    "dam": 4.0,
-    "line": 1.0,
-    "family-mean": 1.0,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Genetic:
-    """Which term is genetic, and how its levels are related.
-
-    Parameters
-    ----------
-    term
-        Name of the random term.
-    relationship
-        ``animal`` (relationship matrix: V_A = σ²), ``half-sib``, ``sire``, ``dam`` (V_A = 4σ²), ``full-sib`` (V_A =
-        2σ²), ``line`` (inbred lines or clones: genotypic variance σ²) or ``family-mean`` (heritability of the means
-        of the families).
-    phenotypic
-        Terms whose variances make up the phenotypic variance; None for all. Breeders leave out blocks, which the
-        design removes from comparisons.
-    """
-
-    term: str
-    relationship: str = "animal"
-    phenotypic: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if self.relationship not in ADDITIVE_FACTOR:
-            raise SpecError(
-                f"unknown relationship '{self.relationship}' among the levels of {self.term}; "
-                f"allowed: {', '.join(ADDITIVE_FACTOR)}"
-            )
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Return the entries of the [genetic] table of a model file."""
-        entries: dict[str, Any] = {"term": self.term, "relationship": self.relationship}
-        return entries if self.phenotypic is None else entries | {"phenotypic": list(self.phenotypic)}
+from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
+from bayesmv.priors.declarations import CovariancePrior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,21 +276,6 @@ class ModelSpec:
         traits = " + ".join(self.traits)
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
-
-
-def read_genetic(values: Mapping[str, Any]) -> Genetic:
-    """Read the [genetic] table of a model file."""
-    unknown = sorted(set(values) - {"term", "relationship", "phenotypic"})
-    if unknown or "term" not in values:
-        raise SpecError("[genetic] needs 'term' and may have 'relationship' and 'phenotypic'; nothing else")
-    phenotypic = values.get("phenotypic")
-    if phenotypic is not None and not (isinstance(phenotypic, list) and phenotypic):
-        raise SpecError('\'phenotypic\' in [genetic] must be a list of terms, such as ["Family", "Residual"]')
-    return Genetic(
-        term=str(values["term"]),
-        relationship=str(values.get("relationship", "animal")),
-        phenotypic=None if phenotypic is None else tuple(str(term) for term in phenotypic),
-    )
 
 
 def _check_traits(spec: ModelSpec) -> None:

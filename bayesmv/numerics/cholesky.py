@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.blas import KEEP, PLAIN, REPLACE, TRANSPOSED, subtract
 from bayesmv.numerics.compiled import apart
-from bayesmv.numerics.supernodes import Ints, Supernodes
+from bayesmv.numerics.supernodes import Supernodes
 
 #: Sums may be reordered (vectorised), but NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "arcp"}
@@ -43,10 +43,10 @@ class Workspace(NamedTuple):
     product: Array
     gathered: Array
     square: Array
-    place: Ints
-    head: Ints
-    following: Ints
-    progress: Ints
+    place: IntArray
+    head: IntArray
+    following: IntArray
+    progress: IntArray
 
 
 def workspace(symbolic: Supernodes) -> Workspace:

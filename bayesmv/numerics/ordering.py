@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from bayesmv.arrays import IntArray
 from bayesmv.numerics.compiled import CompiledWhenLarge
 
 __all__ = ["elimination_tree", "minimum_degree", "postorder"]
 
-type IntArray = npt.NDArray[np.int64]
 
 _ELEMENT = -1
 

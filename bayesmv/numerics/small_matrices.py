@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from bayesmv.likelihood.sparse.kernels import multiply
 from bayesmv.numerics.cholesky import FAST
 
 
@@ -98,3 +97,14 @@ def subtract_product(A, B, out):  # type: ignore[no-untyped-def]
         for j in range(B.shape[1]):
             for k in range(A.shape[0]):
                 out[i, j] -= A[k, i] * B[k, j]
+
+
+@njit(cache=True, fastmath=FAST)
+def multiply(A, B, out):  # type: ignore[no-untyped-def]
+    """Write AB; for the smallest of matrices, where BLAS takes longer to compile and to call."""
+    for i in range(A.shape[0]):
+        for b in range(B.shape[1]):
+            total = 0.0
+            for k in range(A.shape[1]):
+                total += A[i, k] * B[k, b]
+            out[i, b] = total

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from bayesmv.arrays import IntArray
 from bayesmv.numerics.compiled import CompiledWhenLarge
-
-Ints = npt.NDArray[np.int64]
 
 #: Widest supernode, in scalar columns: beyond it the triangular kernels, which are not BLAS, would dominate.
 WIDEST = 96
@@ -40,15 +38,17 @@ class Supernodes(NamedTuple):
         are in all blocks. Below their diagonal blocks, their panels make up one matrix of evenly spaced columns.
     """
 
-    start: Ints
-    row_start: Ints
-    rows: Ints
-    panel_start: Ints
-    owner: Ints
-    run: Ints
+    start: IntArray
+    row_start: IntArray
+    rows: IntArray
+    panel_start: IntArray
+    owner: IntArray
+    run: IntArray
 
 
-def analyse(node_start: Ints, indptr: Ints, indices: Ints, parent: Ints, last_alone: bool = True) -> Supernodes:
+def analyse(
+    node_start: IntArray, indptr: IntArray, indices: IntArray, parent: IntArray, last_alone: bool = True
+) -> Supernodes:
     """Find the supernodes of a permuted (postordered) matrix.
 
     Parameters
@@ -182,7 +182,7 @@ def _runs(start, row_start, rows):  # type: ignore[no-untyped-def]
     return run
 
 
-def locate(symbolic: Supernodes, row: Ints, col: Ints) -> Ints:
+def locate(symbolic: Supernodes, row: IntArray, col: IntArray) -> IntArray:
     """Positions among the panel numbers of the entries (row, col) of the lower triangle."""
     s = symbolic.owner[col]
     begin, end, first = symbolic.start[s], symbolic.start[s + 1], symbolic.row_start[s]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray, njit
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
-from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, multiply
+from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.spectral.series import restricted
 from bayesmv.numerics.cholesky import FAST
@@ -19,11 +19,11 @@ from bayesmv.numerics.small_matrices import (
     affine,
     by_covariance,
     invert,
+    multiply,
     pull_affine,
     subtract_product,
     weighted_sum,
 )
-from bayesmv.numerics.supernodes import Ints
 from bayesmv.posterior.coordinates import BEND, STRAIGHT
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
@@ -52,17 +52,17 @@ class Layout(NamedTuple):
         Degrees of freedom and scale of the half-t priors, (B,).
     """
 
-    anchor: Ints
+    anchor: IntArray
     unit: float
-    block: Ints
-    row: Ints
-    col: Ints
-    parameter: Ints
-    size: Ints
+    block: IntArray
+    row: IntArray
+    col: IntArray
+    parameter: IntArray
+    size: IntArray
     c: Array
     a: Array
     b: Array
-    diagonal: Ints
+    diagonal: IntArray
     nu: Array
     scale: Array
 
@@ -74,7 +74,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
     blocks = posterior.blocks
     sizes = np.array([s.size for s in blocks.structures])
     weights = np.zeros((4, len(sizes), sizes.max()))
-    places: list[Ints] = []
+    places: list[IntArray] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
     for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
         if structure.placement is None:

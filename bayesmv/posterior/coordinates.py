@@ -33,7 +33,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bayesmv.covariance import ANGLE, FREE, LOG, Array
+from bayesmv.arrays import Array
+from bayesmv.covariance import ANGLE, FREE, LOG
 
 __all__ = ["BEND", "FREE", "STRAIGHT", "UNIT", "Coordinates", "PlanarCoordinates"]
 

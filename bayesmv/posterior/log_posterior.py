@@ -8,12 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from bayesmv.covariance import Array, CovarianceBlocks
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.design import Design
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
+from bayesmv.numerics.newton import Local, Optimum, climb
 from bayesmv.posterior.coordinates import UNIT, Coordinates, PlanarCoordinates
-from bayesmv.priors.density import CovariancePrior, log_prior
-from bayesmv.reml.maximise import Local, Optimum, RestrictedObjective, climb
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.density import log_prior
+from bayesmv.reml.maximise import RestrictedObjective
 
 #: The mode is only a start for the sampler: gain in log density below which it is found.
 _NEAR_ENOUGH = 1e-6
@@ -22,7 +25,7 @@ _LARGEST = 1e100
 
 @dataclass(frozen=True, kw_only=True)
 class LogPosterior:
-    """Log posterior ``l(Σ(θ)) + Σ_k log p(θ_k) + log|dθ/dx|`` of unconstrained x (:mod:`bayesmv.posterior.coordinates`).
+    """Log posterior ``l(Σ(θ)) + Σ_k log p(θ_k) + log|dθ/dx|`` of unconstrained x (:mod:`.coordinates`).
 
     Without the Jacobian it is, up to a constant, the density of the marginal PyMC model by θ.
 

@@ -18,7 +18,7 @@ from numba import carray, cfunc, njit, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 
 type Contents = tuple[Any, ...]
 

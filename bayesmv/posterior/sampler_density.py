@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import LogPosterior
 

@@ -7,9 +7,9 @@ from functools import singledispatch
 import numpy as np
 from scipy.special import betaincinv, stdtrit
 
+from bayesmv.arrays import Array
 from bayesmv.covariance import (
     Antedependence,
-    Array,
     CovarianceStructure,
     Diagonal,
     FactorAnalytic,
@@ -21,7 +21,7 @@ from bayesmv.covariance import (
     Separate,
     Unstructured,
 )
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 
 _SIMULATED = 4000
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -57,12 +57,12 @@ def build_model(
         us, corgh  (m(m+1)/2,)      lower triangle of L, Σ = LL', by rows     log sd_i for L_ii, arcsinh(L_ij / L_ii)
         diag       (m,)             standard deviations                       log sd_i
         idv        (1,)             standard deviation                        log sd
-        others     (n_parameters,)  as their class in bayesmv.covariance says as :mod:`bayesmv.posterior.coordinates` says
+        others     (n_parameters,)  as their class in bayesmv.covariance says as its coordinates (:mod:`.coordinates`)
         ========== ================ ========================================= ==========================================
 
         The value variables of the ``<term>_theta``, in the order of ``design.names`` and so first in
-        ``model.value_vars``, are together the vector x of :class:`bayesmv.posterior.log_posterior.LogPosterior`, entry by entry (the
-        map is that of :mod:`bayesmv.posterior.coordinates`). The marginal model has no others, and its log density is that of
+        ``model.value_vars``, are together the vector x of ``LogPosterior``, entry by entry (the map is that of
+        :mod:`bayesmv.posterior.coordinates`). The marginal model has no others, and its log density is that of
         LogPosterior up to one constant. The sampled model then has ``fixed_raw`` (coefficients,), and ``<term>_z``
         (levels, effects) of every term. Its observed variables are the records of every missing pattern,
         ``records_<trait>+<trait>``: deviations from least squares, phenotypic sd.

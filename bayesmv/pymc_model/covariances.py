@@ -15,7 +15,7 @@ from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Un
 from bayesmv.design.design import Design
 from bayesmv.likelihood.protocol import FLOOR
 from bayesmv.posterior.coordinates import Coordinates
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.pymc_model.structure_ops import StructureMatrix, StructurePrior
 from bayesmv.pymc_model.unconstrained import UnconstrainedRows
 
@@ -35,7 +35,7 @@ def free_parameters(structure: CovarianceStructure, name: str, prior: Covariance
     """Add the free variable θ (n_parameters,) of a structure, called `name`, to the model, with its prior.
 
     A builder for another structure is registered on its class, and gives its variable the transform of
-    :func:`unconstrained`, so that the value variable is x as :class:`bayesmv.posterior.log_posterior.LogPosterior` has it.
+    :func:`unconstrained`, so that the value variable is x as ``LogPosterior`` has it.
     """
     raise NotImplementedError(f"no PyMC variable is registered for {type(structure).__name__}")
 

@@ -18,10 +18,10 @@ from pytensor.sparse import structured_dot
 from scipy import sparse
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.pymc_model.covariances import add_covariances, covariance_coords
 from bayesmv.pymc_model.root import RelationshipRoot
 

@@ -8,7 +8,7 @@ import pymc as pm
 
 from bayesmv.design.design import Design
 from bayesmv.likelihood import RestrictedLikelihood
-from bayesmv.priors.density import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.pymc_model.covariances import add_covariances, covariance_coords
 from bayesmv.pymc_model.restricted import RestrictedLogLikelihood
 

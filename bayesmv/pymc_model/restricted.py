@@ -12,7 +12,7 @@ from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.likelihood import RestrictedLikelihood
 from bayesmv.pymc_model.fallback import runs_in_python
 

@@ -14,7 +14,7 @@ from pytensor.graph.op import Op
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.pymc_model.fallback import runs_in_python
 from bayesmv.relationship.relationship import Relationship
 

@@ -11,8 +11,10 @@ from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 
-from bayesmv.covariance import Array, CovarianceStructure
-from bayesmv.priors.density import CovariancePrior, log_prior
+from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.density import log_prior
 from bayesmv.pymc_model.fallback import runs_in_python
 
 

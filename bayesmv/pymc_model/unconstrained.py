@@ -16,7 +16,7 @@ from bayesmv.posterior.coordinates import Coordinates
 class UnconstrainedRows(Transform):
     """Map x → θ of :class:`bayesmv.posterior.coordinates.Coordinates`, on vectors (d,).
 
-    A value variable is then x as :class:`bayesmv.posterior.log_posterior.LogPosterior` has it: the logarithm of a standard deviation
+    A value variable is then x as ``LogPosterior`` has it: the logarithm of a standard deviation
     for a scale, for other parameters of its row the inverse hyperbolic sine of their ratio to the scale, Fisher's z for
     an angle of a correlation.
 

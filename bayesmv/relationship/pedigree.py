@@ -14,15 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csc_array
 
+from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.errors import DataError, PedigreeError, listing
+from bayesmv.relationship import labels
 from bayesmv.relationship import pedigree_kernels as kernels
-from bayesmv.relationship.pedigree_kernels import BoolArray, FloatArray, IntArray, PedigreeSummary
-
-type Labels = pd.Index[Any]
-type Notes = tuple[str, ...]
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, _find, _text
+from bayesmv.relationship.pedigree_kernels import PedigreeSummary
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
-DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
 WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 LOOP_SHOWN = 20
@@ -106,7 +105,7 @@ class Pedigree:
         return cls(groups=group_labels, notes=notes + dropped + arranged, **arrays)
 
     @cached_property
-    def inbreeding(self) -> FloatArray:
+    def inbreeding(self) -> Array:
         """F_i = a_sd / 2, half the relationship of the parents, (n,).
 
         After Sargolzaei, Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325; linear memory.
@@ -114,7 +113,7 @@ class Pedigree:
         return kernels.inbreeding_coefficients(self.sire, self.dam)
 
     @cached_property
-    def mendelian_variance(self) -> FloatArray:
+    def mendelian_variance(self) -> Array:
         """Within-family variance d_i = 1 - Σ (1 + F_p) / 4 over known parents p, (n,), in units of σ²_A.
 
         That is 1/2 - (F_s + F_d) / 4 with both known, 3/4 - F_p / 4 with one, 1 with none (Henderson 1976).
@@ -127,7 +126,7 @@ class Pedigree:
         return kernels.generation_numbers(self.sire, self.dam)
 
     @property
-    def relationship_diagonal(self) -> FloatArray:
+    def relationship_diagonal(self) -> Array:
         """a_ii = 1 + F_i, (n,)."""
         return 1.0 + self.inbreeding
 
@@ -197,7 +196,7 @@ class Pedigree:
         """
         return self._dense(kernels.dominance_block, ids)
 
-    def times(self, vectors: npt.ArrayLike) -> FloatArray:
+    def times(self, vectors: npt.ArrayLike) -> Array:
         """A v = T (D (T'v)) for each column of `vectors`, (n, k) or (n,), in O(n k) (Colleau 2002).
 
         Raises
@@ -207,7 +206,7 @@ class Pedigree:
         """
         return kernels.relationship_times(self.sire, self.dam, self.mendelian_variance, self._rows(vectors))
 
-    def cholesky_times(self, z: npt.ArrayLike) -> FloatArray:
+    def cholesky_times(self, z: npt.ArrayLike) -> Array:
         """T D^½ z, (n, k) or (n,): breeding values with covariance A σ²_A = A from standard normal z.
 
         Raises
@@ -247,7 +246,7 @@ class Pedigree:
         """
         return kernels.summarise(self.sire, self.dam, self.generations, self.inbreeding)
 
-    def _invertible_variance(self) -> FloatArray:
+    def _invertible_variance(self) -> Array:
         d = self.mendelian_variance
         if (d <= 0).any():
             raise PedigreeError(
@@ -255,7 +254,7 @@ class Pedigree:
             )
         return d
 
-    def _rows(self, vectors: npt.ArrayLike) -> FloatArray:
+    def _rows(self, vectors: npt.ArrayLike) -> Array:
         v = np.asarray(vectors, dtype=np.float64)
         if v.ndim not in (1, 2) or v.shape[0] != len(self):
             raise DataError(f"vectors have shape {v.shape}; give ({len(self)},) or ({len(self)}, k), as ids")
@@ -276,23 +275,10 @@ class Pedigree:
             )
         return positions
 
-    def _dense(self, block: Callable[..., FloatArray], ids: Iterable[object] | None) -> pd.DataFrame:
+    def _dense(self, block: Callable[..., Array], ids: Iterable[object] | None) -> pd.DataFrame:
         chosen = self._positions(ids)
         values = block(self.sire, self.dam, self.mendelian_variance, chosen)
         return pd.DataFrame(values, index=self.ids[chosen], columns=self.ids[chosen])
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _find(labels: Labels, wanted: Labels) -> IntArray:
-    """Positions of the wanted ids in `labels`, -1 if absent; 41, 41.0 and "41" are equal."""
-    if pd.api.types.is_numeric_dtype(labels.dtype):
-        return labels.get_indexer(pd.Index(pd.to_numeric(wanted.to_series(), errors="coerce")))
-    return labels.get_indexer(pd.Index([_text(value) for value in wanted]))
 
 
 def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[IntArray, Labels, Notes]:
@@ -314,7 +300,7 @@ def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolA
     """Which values are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         floating = pd.api.types.is_float_dtype(values.dtype)
-        numbers = kernels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
+        numbers = labels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
         return numbers != 0, pd.Index(numbers[numbers != 0]), ()
     given = values.to_numpy(dtype=object)
     texts = np.array([_text(value) for value in given], dtype=object)

@@ -11,19 +11,13 @@ A = T D T' (Henderson 1976). T is never formed: T v and T'v are one sweep throug
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 from scipy.sparse import coo_array, csc_array
 
-from bayesmv.errors import PedigreeError, listing
+from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.numerics.compiled import CompiledWhenLarge
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 OPEN, DONE = 1, 2
 EXACT_FLOATS = 2**53  # above it a floating number is not one whole number
@@ -142,7 +136,7 @@ def generation_numbers(sire: IntArray, dam: IntArray) -> IntArray:
 
 
 @njit(cache=True)
-def to_parents(sire: IntArray, dam: IntArray, V: FloatArray) -> None:
+def to_parents(sire: IntArray, dam: IntArray, V: Array) -> None:
     """V ← T'V in place, V (n, k)."""
     for i in range(V.shape[0] - 1, -1, -1):
         for parent in (sire[i], dam[i]):
@@ -152,7 +146,7 @@ def to_parents(sire: IntArray, dam: IntArray, V: FloatArray) -> None:
 
 
 @njit(cache=True)
-def to_offspring(sire: IntArray, dam: IntArray, V: FloatArray) -> None:
+def to_offspring(sire: IntArray, dam: IntArray, V: Array) -> None:
     """V ← T V in place, V (n, k)."""
     for i in range(V.shape[0]):
         for parent in (sire[i], dam[i]):
@@ -243,7 +237,7 @@ def _mate_relationships(sire, dam, family, start, mate):  # type: ignore[no-unty
     return a
 
 
-def inbreeding_coefficients(sire: IntArray, dam: IntArray) -> FloatArray:
+def inbreeding_coefficients(sire: IntArray, dam: IntArray) -> Array:
     """F_i = a_sd / 2, (n,), from one traced column of A for each parent that takes a turn.
 
     Each pair of parents is dealt with once, whatever its number of offspring, in the turn of the parent
@@ -270,13 +264,13 @@ def new_positions(marked: BoolArray) -> IntArray:
     return np.append(np.where(marked, np.cumsum(marked) - 1, -1), -1)
 
 
-def within_family_variance(sire: IntArray, dam: IntArray, F: FloatArray) -> FloatArray:
+def within_family_variance(sire: IntArray, dam: IntArray, F: Array) -> Array:
     """d_i = 1 - Σ (1 + F_p) / 4 over the known parents p of i, (n,)."""
     share = 0.25 * (1.0 + np.append(F, -1.0))  # the last, for unknown parents, is zero
     return 1.0 - share[np.maximum(sire, -1)] - share[np.maximum(dam, -1)]
 
 
-def inverse_from_parents(sire: IntArray, dam: IntArray, d: FloatArray, size: int) -> csc_array:
+def inverse_from_parents(sire: IntArray, dam: IntArray, d: Array, size: int) -> csc_array:
     """B'D⁻¹B of shape (size, size), where row i of B (n, size) is e_i - (e_s + e_d) / 2.
 
     Positions at or above n are genetic groups; without any, B = T⁻¹ and the result is A⁻¹.
@@ -290,14 +284,14 @@ def inverse_from_parents(sire: IntArray, dam: IntArray, d: FloatArray, size: int
     return (B.T.tocsr() @ weighted).tocsc()
 
 
-def factor_times(sire: IntArray, dam: IntArray, d: FloatArray, z: FloatArray) -> FloatArray:
+def factor_times(sire: IntArray, dam: IntArray, d: Array, z: Array) -> Array:
     """T D^½ z for z (n,) or (n, k)."""
     V = np.ascontiguousarray((z.T * np.sqrt(d)).T).reshape(z.shape[0], -1)
     to_offspring(sire, dam, V)
     return V.reshape(z.shape)
 
 
-def relationship_times(sire: IntArray, dam: IntArray, d: FloatArray, v: FloatArray) -> FloatArray:
+def relationship_times(sire: IntArray, dam: IntArray, d: Array, v: Array) -> Array:
     """T D T'v for v (n,) or (n, k)."""
     V = np.array(v, order="C").reshape(v.shape[0], -1)
     to_parents(sire, dam, V)
@@ -306,7 +300,7 @@ def relationship_times(sire: IntArray, dam: IntArray, d: FloatArray, v: FloatArr
     return V.reshape(v.shape)
 
 
-def relationship_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArray) -> FloatArray:
+def relationship_block(sire: IntArray, dam: IntArray, d: Array, chosen: IntArray) -> Array:
     """A[chosen, chosen], (m, m): T D T' on unit vectors in the ancestry of the chosen (Colleau 2002)."""
     marked = ancestry(sire, dam, chosen, cut=False)
     members, place = np.flatnonzero(marked), new_positions(marked)
@@ -321,7 +315,7 @@ def relationship_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: Int
     return A
 
 
-def dominance_block(sire: IntArray, dam: IntArray, d: FloatArray, chosen: IntArray) -> FloatArray:
+def dominance_block(sire: IntArray, dam: IntArray, d: Array, chosen: IntArray) -> Array:
     """D[chosen, chosen], (m, m), from A among the parents; an unknown parent is related to nobody."""
     s, p = sire[chosen], dam[chosen]
     parents = np.unique(np.concatenate([s, p]))
@@ -365,7 +359,7 @@ def _sizes(sizes: IntArray) -> FamilySizes:
     return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
 
 
-def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray) -> PedigreeSummary:
+def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: Array) -> PedigreeSummary:
     """Count for `Pedigree.summary`."""
     low, high = np.minimum(sire, dam), np.maximum(sire, dam)
     full = sibship_sizes(np.where(low < 0, -1, low), high)[0]
@@ -382,16 +376,3 @@ def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: FloatArray
         half_sibs_by_sire=_sizes(sibship_sizes(sire, dam)[1]),
         half_sibs_by_dam=_sizes(sibship_sizes(dam, sire)[1]),
     )
-
-
-def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number[Any]]:
-    """Ids as int64, or as they are if some are not whole; PedigreeError if some may be rounded."""
-    if numbers.dtype.kind != "f":
-        return numbers.astype(np.int64)
-    large = numbers[np.abs(numbers) >= EXACT_FLOATS]
-    if large.size:
-        raise PedigreeError(
-            f"ids {listing(large)} are too large for a floating column, which rounds them; "
-            "read the columns as text or as Int64"
-        )
-    return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from bayesmv.arrays import Array
 from bayesmv.errors import DataError, PedigreeError, listing
-from bayesmv.relationship import markers as genomic
-from bayesmv.relationship.markers import Frequencies, Matrix, genomic_relationship
-from bayesmv.relationship.pedigree import DENSE_LIMIT, Labels, Notes, Pedigree, _find, _text
-from bayesmv.relationship.pedigree_kernels import FloatArray, whole_numbers
+from bayesmv.relationship import kernel_algebra, single_step
+from bayesmv.relationship.kernel_algebra import Matrix
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, _find, _plain, _text
+from bayesmv.relationship.markers import Frequencies, genomic_relationship
+from bayesmv.relationship.pedigree import Pedigree
 
 __all__ = ["Relationship", "genomic_relationship"]
 
@@ -50,7 +52,7 @@ class Relationship:
     ids: Labels
     precision: sparse.csc_array
     log_determinant: float
-    diagonal: FloatArray
+    diagonal: Array
     notes: Notes = ()
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Relationship:
                 f"{q} ids, a precision of shape {self.precision.shape} and a diagonal of shape "
                 f"{self.diagonal.shape} do not fit; use the constructors, such as from_precision"
             )
-        pair = genomic.asymmetric_pair(self.precision)
+        pair = kernel_algebra.asymmetric_pair(self.precision)
         if pair is not None:
             raise DataError(
                 f"the precision is not symmetric for {listing(self.ids[sorted(pair)])}; both triangles must hold the "
@@ -135,8 +137,8 @@ class Relationship:
         if blend_with is not None and blend == 0.0:
             raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
         partner = None if blend_with is None else blend_with.covariance(ids).to_numpy()
-        K, blended = genomic.mix(K, blend, partner)
-        precision, log_determinant = genomic.invert_blocks(K, ids)
+        K, blended = kernel_algebra.mix(K, blend, partner)
+        precision, log_determinant = kernel_algebra.invert_blocks(K, ids)
         return cls(
             ids=ids,
             precision=precision,
@@ -161,7 +163,7 @@ class Relationship:
             As `from_covariance`; the smallest eigenvalue must be above 1e-12 of the largest.
         """
         P, ids = _labelled(matrix, labels)
-        log_precision, diagonal = genomic.inverse_diagonal(P, ids)
+        log_precision, diagonal = kernel_algebra.inverse_diagonal(P, ids)
         return cls(
             ids=ids, precision=sparse.csc_array(P), log_determinant=-log_precision, diagonal=diagonal, notes=notes
         )
@@ -235,8 +237,10 @@ class Relationship:
                 "add them to it, with unknown parents if need be, or take out their genotypes"
             )
         A22 = animals.relationship(ids).to_numpy()
-        G_w, _ = genomic.mix(values, blend, A22)
-        precision, log_determinant, diagonal = genomic.join(animals, place, A22, genomic.dense(G_w), (tau, omega))
+        G_w, _ = kernel_algebra.mix(values, blend, A22)
+        precision, log_determinant, diagonal = single_step.join(
+            animals, place, A22, kernel_algebra.dense(G_w), (tau, omega)
+        )
         return cls(
             ids=animals.ids,
             precision=precision,
@@ -310,7 +314,7 @@ class Relationship:
                 f"{(place < 0).sum()} ids are not levels of the relationship: {listing(wanted[place < 0])}; "
                 f"it has {len(self)}, such as {listing(self.ids[:5])}"
             )
-        return pd.DataFrame(genomic.inverse_block(self.precision, place), index=wanted, columns=wanted)
+        return pd.DataFrame(kernel_algebra.inverse_block(self.precision, place), index=wanted, columns=wanted)
 
     def locate(self, column: pd.Series[Any], factor: str) -> npt.NDArray[np.intp]:
         """Positions (n,) among `ids` of the levels in a column of data; 41, 41.0 and "41" are one level.
@@ -347,24 +351,6 @@ def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> 
     return pedigree
 
 
-def _plain(labels: Iterable[object]) -> Labels:
-    """Labels as pedigrees keep theirs, numbers if all are and else text; none missing, none twice."""
-    given = labels if isinstance(labels, pd.Index) else pd.Index(list(labels))
-    index: Labels = given.infer_objects()
-    if index.empty:
-        raise DataError("there are no labels; a relationship has one level at least")
-    if index.hasnans:
-        raise DataError(f"labels are missing at positions {listing(np.flatnonzero(index.isna()))}; name every level")
-    if pd.api.types.is_numeric_dtype(index.dtype) and not pd.api.types.is_bool_dtype(index.dtype):
-        plain: Labels = pd.Index(whole_numbers(index.to_numpy()), name=index.name)
-    else:
-        plain = pd.Index([_text(label) for label in index], name=index.name)
-    if plain.has_duplicates:
-        twice = plain[plain.duplicated()].unique()
-        raise DataError(f"{len(twice)} labels stand more than once: {listing(twice)}; keep one row and column of each")
-    return plain
-
-
 def _is_square(frame: pd.DataFrame) -> bool:
     """Whether rows and columns have the same labels."""
     return frame.shape[0] == frame.shape[1] and set(map(_text, frame.index)) == set(map(_text, frame.columns))
@@ -380,10 +366,10 @@ def _labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, L
         raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
     else:
         ids = _plain(labels)
-        values = genomic.numbers(matrix)
+        values = kernel_algebra.numbers(matrix)
     if values.shape != (len(ids), len(ids)):
         raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
-    return genomic.symmetric(values, ids), ids
+    return kernel_algebra.symmetric(values, ids), ids
 
 
 def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
@@ -396,4 +382,4 @@ def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
             f"rows and columns have different labels: {listing(only[0]) or 'none'} in rows only, "
             f"{listing(only[1]) or 'none'} in columns only; label both alike (read_csv needs index_col=0)"
         )
-    return genomic.numbers(frame.iloc[:, place]), rows
+    return kernel_algebra.numbers(frame.iloc[:, place]), rows

@@ -1,5 +1,7 @@
 """Restricted maximum likelihood."""
 
-from bayesmv.reml.fit import RemlFit, blup, fit_reml
+from bayesmv.reml.blup import blup
+from bayesmv.reml.fit import fit_reml
+from bayesmv.reml.result import RemlFit
 
 __all__ = ["RemlFit", "blup", "fit_reml"]

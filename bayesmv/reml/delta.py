@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmv.covariance import Array, packed_rows
+from bayesmv.arrays import Array
+from bayesmv.numerics.symmetric import packed_rows
 
 #: Eigenvalues of the scaled information below which the data say nothing about a direction.
 _NO_INFORMATION = 1e-7

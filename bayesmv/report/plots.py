@@ -10,12 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv import dims
+from bayesmv.arrays import Array
 from bayesmv.comparison.reml_posterior import compare_reml
-from bayesmv.covariance import Array
 from bayesmv.estimates.trajectory import Points, correlation_matrix, trajectory
-from bayesmv.reml.fit import RemlFit
+from bayesmv.reml.result import RemlFit
 from bayesmv.report.tables import component_label
-from bayesmv.sampling.convergence import draws_of
+from bayesmv.sampling.trace import draws_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

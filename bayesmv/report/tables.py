@@ -15,8 +15,8 @@ from rich.text import Text
 from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.design.design import Design
-from bayesmv.priors.density import CovariancePrior
-from bayesmv.reml.fit import RemlFit
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import Convergence
 
 WIDTH = 100

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.sampler_density import sampler_density
 from bayesmv.sampling.convergence import Convergence

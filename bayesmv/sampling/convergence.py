@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.sampling.ess import bulk_ess, r_hat, tail_ess
 
 #: Worst R-hat, and smallest effective sample size per chain, that pass.
@@ -115,11 +115,6 @@ def draw_statistics(draws: Array) -> dict[str, float]:
     if not np.isfinite(draws).all() or np.ptp(draws) <= 1e-12 * np.max(np.abs(draws), initial=0.0):
         return {"ess_bulk": np.nan, "ess_tail": np.nan, "r_hat": np.nan}
     return {"ess_bulk": bulk_ess(draws), "ess_tail": tail_ess(draws), "r_hat": r_hat(draws)}
-
-
-def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
-    """Return the draws of one posterior variable."""
-    return trace["posterior"].to_dataset()[name]
 
 
 def convergence(trace: xr.DataTree) -> Convergence:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood import MixedModelLikelihood
-from bayesmv.sampling.convergence import draws_of
 
 type Wanted = bool | Sequence[str] | Mapping[str, Collection[Any] | None]
 
@@ -122,31 +120,3 @@ def effect_moments(design: Design, covariances: Sequence[Sequence[Array]], term:
     unit = design.effect_scale(term)
     n = len(covariances)
     return mean * unit, (within + spread) / n * unit**2, prior / n * unit**2
-
-
-def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Array]]:
-    """Covariance matrices of the scaled traits in the order of ``design.names``, for evenly spaced draws.
-
-    Parameters
-    ----------
-    trace
-        A posterior.
-    design
-        The design that was sampled.
-    most
-        Most draws to take.
-
-    Raises
-    ------
-    SpecError
-        If the posterior is of another design.
-    """
-    if trace.attrs["model"] != design.spec.to_toml() or tuple(json.loads(trace.attrs["structures"])) != design.names:
-        raise SpecError("the posterior is not of this design; give the design that was sampled")
-    scaled = []
-    for name in design.names:
-        draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
-        unit = design.effect_scale(name)
-        scaled.append(draws.reshape(-1, *draws.shape[2:]) / np.outer(unit, unit))
-    picked = np.unique(np.linspace(0, len(scaled[0]) - 1, most).astype(int))
-    return [[S[d] for S in scaled] for d in picked]

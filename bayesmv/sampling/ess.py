@@ -13,7 +13,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 
 #: Fewest draws of a chain that say anything.
 _FEWEST = 4

@@ -14,7 +14,7 @@ import pyarrow as pa
 import xarray as xr
 
 from bayesmv import dims
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.posterior.native import DirectDensity, copy_point
 
 #: Log density and gradient at z (d,).

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmv import dims
-from bayesmv.covariance import Array, correlation
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
-from bayesmv.priors.density import CovariancePrior
-from bayesmv.reml.fit import RemlFit, fit_reml
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.reml.fit import fit_reml
+from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.batches import LIMIT, Frame, Run, batch, extend, resume
 from bayesmv.sampling.convergence import Convergence, convergence, judge
-from bayesmv.sampling.effects import Wanted, effect_dataset, wanted_effects
+from bayesmv.sampling.effects import Wanted, wanted_effects
+from bayesmv.sampling.trace import _attributes, _data_tree, covariance_dataset
 
 #: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
 _DRAWS, _MIN_ESS = 1000, 1000.0
@@ -134,18 +132,6 @@ def sample(
     return out if min_ess is None else _accounted(out, min_ess, LIMIT * draws, reml)
 
 
-def _data_tree(
-    posterior: LogPosterior, run: Run, wanted: Mapping[str, npt.NDArray[np.intp]] | None, seed: int
-) -> xr.DataTree:
-    """Draws and data in the units of the data."""
-    design, theta = posterior.design, posterior.coordinates.constrain(run.x)
-    variables = covariance_dataset(design, theta)
-    if wanted is not None:
-        variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
-    groups = {"posterior": variables, "sample_stats": run.stats}
-    return xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
-
-
 def _require_positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if not value >= 1:
@@ -208,97 +194,3 @@ def _metric_root(hessian: Array) -> Array:
     """C with CC' = inverse of the negative Hessian; directions without curvature get unit variance."""
     values, vectors = np.linalg.eigh(hessian)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1.0)))
-
-
-def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
-    """Covariances, correlations and standard deviations of all terms in the units of the data.
-
-    Parameters
-    ----------
-    design
-        The design.
-    theta
-        Draws of the parameters, (chains, draws, d).
-    """
-    variables: dict[str, Any] = {}
-    coords: dict[str, Any] = {}
-    for name, sigma in zip(design.names, design.blocks.matrices(theta), strict=True):
-        scale, effects = design.effect_scale(name), design.effects_of(name)
-        i, j = dims.effect_dims(name, effects, design.traits)
-        matrix = sigma * np.outer(scale, scale)
-        variables[dims.covariance_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), matrix)
-        variables[dims.correlation_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), correlation(matrix))
-        sd = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
-        variables[dims.sd_name(name)] = ((dims.CHAIN, dims.DRAW, i), sd)
-        coords |= {i: list(effects), j: list(effects)}
-        variables |= _loadings(design, name, theta)
-    coords |= {dims.CHAIN: np.arange(theta.shape[0]), dims.DRAW: np.arange(theta.shape[1])}
-    return xr.Dataset(variables, coords)
-
-
-def _loadings(design: Design, name: str, theta: Array) -> dict[str, Any]:
-    """Loadings and specific variances of a factor structure, before rotation, in the units of the data."""
-    k = design.names.index(name)
-    found = design.blocks.structures[k].loadings(theta[..., design.blocks.slices[k]])
-    if found is None:
-        return {}
-    scale, (i, _) = design.effect_scale(name), dims.effect_dims(name, design.effects_of(name), design.traits)
-    axes = (dims.CHAIN, dims.DRAW, i)
-    return {
-        dims.loading_name(name): ((*axes, dims.factor_dim(name)), found[0] * scale[:, None]),
-        dims.specific_name(name): (axes, found[1] * scale**2),
-    }
-
-
-def _observed(design: Design) -> xr.Dataset:
-    units = [str(u) for u in design.units]
-    return xr.Dataset(
-        {"response": ((dims.UNIT, dims.TRAIT), design.response)}, {dims.UNIT: units, dims.TRAIT: list(design.traits)}
-    )
-
-
-def _constant(design: Design) -> xr.Dataset:
-    """Phenotypic scale of the traits, and the harmonic mean number of records per level of every term and trait."""
-    variables: dict[str, Any] = {"scale": (dims.TRAIT, design.scale)}
-    for term in design.terms:
-        variables[f"{term.name}_records"] = (dims.TRAIT, records_per_level(design, term.name))
-    return xr.Dataset(variables, {dims.TRAIT: list(design.traits)})
-
-
-def records_per_level(design: Design, term: str) -> Array:
-    """Harmonic mean number of records of each trait per level that has any, (t,)."""
-    counts = abs(design.term(term).bearers[0]).T @ design.observed.astype(float)
-    with np.errstate(divide="ignore"):
-        return np.asarray((counts > 0).sum(axis=0) / np.where(counts > 0, 1.0 / counts, 0.0).sum(axis=0))
-
-
-def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -> dict[str, Any]:
-    genetic = design.spec.genetic
-    packages = ("bayesmv", "nutpie", "numpy", "xarray")
-    return {
-        "model": design.spec.to_toml(),
-        "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
-        "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
-        "layouts": json.dumps({name: layout.to_mapping() for name, layout in design.layouts.items()}),
-        "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
-        "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
-        "notes": json.dumps(list(design.notes)),
-        "engine": posterior.engine.name,
-        "seed": seed,
-        "tune": tune,
-        "versions": json.dumps({name: version(name) for name in packages}),
-    }
-
-
-def load_posterior(path: str) -> xr.DataTree:
-    """Read a posterior written by ``trace.to_netcdf(path)`` or ``trace.to_zarr(path)``.
-
-    Raises
-    ------
-    SpecError
-        If the file holds no posterior of this package.
-    """
-    tree = xr.open_datatree(path)
-    if "posterior" not in tree.children or "model" not in tree.attrs:
-        raise SpecError(f"'{path}' holds no bayesmv posterior; groups: {listing(tree.children)}")
-    return tree

@@ -15,14 +15,13 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse.linalg import splu, spsolve_triangular
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design, build_design
-from bayesmv.design.random import TermDesign
+from bayesmv.design.random import TermDesign, spread
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
-from bayesmv.likelihood.sparse.engine import spread
-from bayesmv.model.formula import FixedTerm
 from bayesmv.model.spec import ModelSpec
+from bayesmv.model.terms import FixedTerm
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import RemlFit
 

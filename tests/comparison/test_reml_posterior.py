@@ -6,9 +6,9 @@ from traces import draws_around, incomplete, make_design, records, trace_of
 
 from bayesmv.comparison.reml_posterior import compare_reml, reml_component
 from bayesmv.errors import SpecError
-from bayesmv.estimates.components import describe
+from bayesmv.estimates.source import describe
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
 
 COLUMNS = [

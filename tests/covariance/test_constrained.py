@@ -9,7 +9,8 @@ import bayesmv as bmv
 from bayesmv.covariance import Constrained, constrained, structure
 from bayesmv.covariance.constrained import _check_held_once
 from bayesmv.errors import SpecError
-from bayesmv.priors.density import CovariancePrior, log_prior
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.density import log_prior
 
 LABELS = ("a", "b", "c")
 SCALE = np.array([2.0, 3.0, 0.5])

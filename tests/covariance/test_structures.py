@@ -8,19 +8,9 @@ from hypothesis.extra import numpy as hnp
 from oracles import finite_difference, packed, random_psd
 from structures import build, written
 
-from bayesmv.covariance import (
-    ALIASES,
-    STRUCTURES,
-    CovarianceBlocks,
-    block_diagonal,
-    correlation,
-    packed_rows,
-    psd_cholesky,
-    structure,
-    unit_components,
-    vech,
-)
+from bayesmv.covariance import ALIASES, STRUCTURES, CovarianceBlocks, structure
 from bayesmv.errors import SpecError
+from bayesmv.numerics.symmetric import block_diagonal, correlation, packed_rows, psd_cholesky, unit_components, vech
 
 # written: (parameters, reported positions) as functions of the number of effects
 TABLE = {

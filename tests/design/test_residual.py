@@ -8,10 +8,10 @@ import pytest
 from oracles import finite_difference, random_psd
 
 import bayesmv as bmv
-from bayesmv.covariance import vech
 from bayesmv.errors import DataError, SpecError
 from bayesmv.likelihood import MixedModelLikelihood, likelihood
 from bayesmv.likelihood.sparse.equations import build_equations
+from bayesmv.numerics.symmetric import vech
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.pymc_model import build_model

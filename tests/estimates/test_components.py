@@ -6,10 +6,14 @@ import pytest
 from traces import incomplete, make_design, records, trace_of
 
 from bayesmv.errors import SpecError
-from bayesmv.estimates.components import breeding_values, describe, genetic_parameters, term_names, variance_components
-from bayesmv.model.spec import Genetic
+from bayesmv.estimates.breeding_values import breeding_values
+from bayesmv.estimates.components import variance_components
+from bayesmv.estimates.parameters import genetic_parameters
+from bayesmv.estimates.source import describe
+from bayesmv.model.genetic import Genetic
 from bayesmv.reml import fit_reml
 from bayesmv.sampling.convergence import draw_statistics
+from bayesmv.sampling.trace import term_names
 
 STATISTICS = ["mean", "median", "sd", "hdi_low", "hdi_high", "ess_bulk", "ess_tail", "r_hat"]
 HALF_SIB = Genetic(term="family", relationship="half-sib", phenotypic=("family", "Residual"))

@@ -6,7 +6,7 @@ from oracles import random_psd
 
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import evolvability, family_mean_heritability, heritability, parameters, phenotypic
-from bayesmv.model.spec import ADDITIVE_FACTOR, Genetic
+from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
 
 TRAITS = ("a", "b", "c")
 

@@ -8,7 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv.design.design import Design, build_design
-from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.model.genetic import Genetic
+from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.sampling.batches import Run
 from bayesmv.sampling.sample import sample

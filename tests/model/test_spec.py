@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesmv.errors import SpecError
-from bayesmv.model.formula import FixedTerm, RandomTerm
-from bayesmv.model.spec import ADDITIVE_FACTOR, Genetic, ModelSpec
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
+from bayesmv.model.spec import ModelSpec
+from bayesmv.model.terms import FixedTerm, RandomTerm
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 
 words = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,5}", fullmatch=True)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

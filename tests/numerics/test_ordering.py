@@ -10,10 +10,10 @@ from scipy.sparse.linalg import splu
 
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
 
-type Ints = npt.NDArray[np.int64]
+type IntArray = npt.NDArray[np.int64]
 
 
-def graph(n: int, edges: list[tuple[int, int]] | Ints) -> sp.csr_array:
+def graph(n: int, edges: list[tuple[int, int]] | IntArray) -> sp.csr_array:
     """Symmetric pattern (n, n) without a diagonal."""
     i, j = np.asarray(edges, dtype=np.int64).reshape(-1, 2).T
     i, j = i[i != j], j[i != j]
@@ -33,8 +33,8 @@ def grid(side: int) -> sp.csr_array:
 def animal_model(n: int, rng: np.random.Generator, group_size: int) -> sp.csr_array:
     """Pattern of A^-1 of ten overlapping generations, bordered by contemporary groups of one generation."""
     generation = np.arange(n) * 10 // n
-    sires: list[Ints] = []
-    dams: list[Ints] = []
+    sires: list[IntArray] = []
+    dams: list[IntArray] = []
     edges = []
     for g in range(10):
         born = np.flatnonzero(generation == g)
@@ -51,7 +51,7 @@ def animal_model(n: int, rng: np.random.Generator, group_size: int) -> sp.csr_ar
     return graph(n + 10 * groups, np.concatenate([*edges, np.c_[np.arange(n), group]]))
 
 
-def permuted(A: sp.csr_array, order: Ints) -> sp.csr_array:
+def permuted(A: sp.csr_array, order: IntArray) -> sp.csr_array:
     return A[order][:, order].tocsr()
 
 
@@ -66,14 +66,14 @@ def column_structures(A: sp.csr_array) -> list[set[int]]:
     return structures
 
 
-def scalar_fill(A: sp.csr_array, order: Ints, weights: Ints | None = None) -> int:
+def scalar_fill(A: sp.csr_array, order: IntArray, weights: IntArray | None = None) -> int:
     """Non-zeros in the factor, diagonal included, when nodes are dense blocks."""
     w = (np.ones(A.shape[0], int) if weights is None else weights)[order].tolist()
     columns = column_structures(permuted(A, order))
     return sum(w[j] * (w[j] + 1) // 2 + w[j] * sum(w[i] for i in rows) for j, rows in enumerate(columns))
 
 
-def superlu_order(A: sp.csr_array) -> Ints:
+def superlu_order(A: sp.csr_array) -> IntArray:
     """SuperLU's multiple minimum degree on A + A'."""
     M = (A + sp.diags_array(A.sum(axis=1) + 1.0)).tocsc()
     options = {"SymmetricMode": True}
@@ -81,7 +81,7 @@ def superlu_order(A: sp.csr_array) -> Ints:
     return np.argsort(lu.perm_c)
 
 
-def exact_minimum_degree(A: sp.csr_array) -> Ints:
+def exact_minimum_degree(A: sp.csr_array) -> IntArray:
     """Greedy elimination of the node of least true degree, with explicit fill."""
     neighbours = {i: set(A.indices[A.indptr[i] : A.indptr[i + 1]].tolist()) for i in range(A.shape[0])}
     order = []

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import finite_difference
 
-from bayesmv.covariance import ANGLE, LOG, CovarianceBlocks, correlation, structure
+from bayesmv.covariance import ANGLE, LOG, CovarianceBlocks, structure
 from bayesmv.covariance.base import FREE
+from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.coordinates import BEND, Coordinates, PlanarCoordinates
-from bayesmv.priors.density import CovariancePrior, log_prior
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.density import log_prior
 
 STRUCTURES = [
     (("us", 1),),

@@ -8,11 +8,11 @@ import pytest
 from oracles import all_patterns, finite_difference, random_case
 from traces import incomplete, make_design, records
 
-from bayesmv.covariance import vech
 from bayesmv.errors import SpecError
+from bayesmv.numerics.symmetric import vech
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
 from bayesmv.sampling.sample import pivoted
 

@@ -10,7 +10,8 @@ from traces import some_draws, trace_of
 import bayesmv as bmv
 from bayesmv.estimates.genetic import parameters
 from bayesmv.model.formula import parse_fixed
-from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.model.genetic import Genetic
+from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.simulation.datasets import designs

@@ -12,7 +12,8 @@ from structures import build, written
 
 from bayesmv.covariance import ANGLE, CovarianceStructure, structure
 from bayesmv.errors import SpecError
-from bayesmv.priors.density import CovariancePrior, HalfStudentT, log_prior
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
+from bayesmv.priors.density import log_prior
 
 shapes = st.floats(0.3, 8.0)
 PRIORS = [

@@ -6,7 +6,8 @@ from structures import build, written
 
 from bayesmv.covariance import constrained, structure
 from bayesmv.posterior.coordinates import Coordinates
-from bayesmv.priors.density import CovariancePrior, HalfStudentT, log_prior
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
+from bayesmv.priors.density import log_prior
 from bayesmv.priors.draws import draw_prior, prior_spread
 
 PRIORS = [CovariancePrior(), CovariancePrior(sd=HalfStudentT(nu=5.0, scale=0.6), eta=2.5, loadings=0.8)]

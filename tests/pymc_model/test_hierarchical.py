@@ -8,7 +8,7 @@ from oracles import Dense, all_patterns, dense_relationship, finite_difference, 
 
 from bayesmv import dims
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.pymc_model import build_model
 from bayesmv.pymc_model.hierarchical import record_classes
 from bayesmv.pymc_model.root import RelationshipRoot

@@ -20,11 +20,11 @@ from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.posterior.sampler_density import sampler_density
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.pymc_model import build_model
 from bayesmv.pymc_model.covariances import free_parameters, parameter_name
 from bayesmv.pymc_model.restricted import RestrictedLogLikelihood
-from bayesmv.sampling.sample import covariance_dataset
+from bayesmv.sampling.trace import covariance_dataset
 
 MODE = "FAST_COMPILE"
 

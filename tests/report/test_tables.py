@@ -13,9 +13,11 @@ from bayesmv.checks.cost import outlook
 from bayesmv.checks.identifiability import identifiability
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import build_design
-from bayesmv.estimates.components import genetic_parameters, variance_components
+from bayesmv.estimates.components import variance_components
+from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.io.files import load_design
-from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.model.genetic import Genetic
+from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.reml import fit_reml
 from bayesmv.report.tables import (

@@ -5,7 +5,8 @@ import pytest
 from traces import make_design, some_draws, trace_of
 
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.sampling.convergence import Convergence, convergence, draw_statistics, draws_of
+from bayesmv.sampling.convergence import Convergence, convergence, draw_statistics
+from bayesmv.sampling.trace import draws_of
 
 GOOD = {
     "worst_rhat": 1.003,

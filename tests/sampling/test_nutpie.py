@@ -63,6 +63,6 @@ def test_import__loads_no_plots_and_no_pymc(statement):
 
 
 def test_import_nutpie__arviz_is_there_when_it_is_used():
-    code = "from bayesmv.sampling.nutpie import import_nutpie; import_nutpie(); import arviz; print(callable(arviz.summary))"
+    code = "from bayesmv.sampling import nutpie; nutpie.import_nutpie(); import arviz; print(callable(arviz.summary))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "True"

@@ -14,23 +14,19 @@ from traces import incomplete, make_design, records, some_draws, trace_of
 
 from bayesmv import dims
 from bayesmv.comparison.reml_posterior import compare_reml
-from bayesmv.design.design import build_design
+from bayesmv.design.design import build_design, records_per_level
 from bayesmv.errors import SpecError
-from bayesmv.estimates.components import genetic_parameters
+from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.io.files import load_design
-from bayesmv.model.spec import Genetic, ModelSpec
+from bayesmv.model.genetic import Genetic
+from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
 from bayesmv.sampling.convergence import convergence, draw_statistics
 from bayesmv.sampling.effects import effect_dataset, wanted_effects
-from bayesmv.sampling.sample import (
-    _metric_root,
-    covariance_dataset,
-    load_posterior,
-    records_per_level,
-    sample,
-)
+from bayesmv.sampling.sample import _metric_root, sample
+from bayesmv.sampling.trace import covariance_dataset, load_posterior
 from bayesmv.simulation.datasets import load_dataset
 
 MODELS = "models/{}.toml"

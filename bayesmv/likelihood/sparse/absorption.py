@@ -22,10 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.numerics.supernodes import Ints
 from bayesmv.relationship.relationship import Relationship
 
 #: Fewest units of a class with absorbed levels: each class costs about as much as some levels.
@@ -49,11 +48,11 @@ class Absorbed(NamedTuple):
         The unit that bears on it; -1 for none.
     """
 
-    kept: Ints
-    levels: Ints
+    kept: IntArray
+    levels: IntArray
     regression: sparse.csr_array
     variance: Array
-    unit: Ints
+    unit: IntArray
 
 
 class Classes(NamedTuple):
@@ -74,9 +73,9 @@ class Classes(NamedTuple):
     """
 
     observed: npt.NDArray[np.bool_]
-    units: Ints
-    begin: Ints
-    block: Ints
+    units: IntArray
+    begin: IntArray
+    block: IntArray
     matrix: Array
 
 
@@ -97,7 +96,7 @@ class Reduced:
     terms: tuple[TermDesign, ...]
     absorbed: tuple[Absorbed, ...]
     classes: Classes
-    class_of: Ints
+    class_of: IntArray
 
 
 def reduce_design(design: Design, fewest: int | None = FEWEST) -> Reduced:
@@ -129,7 +128,7 @@ def _weighted(term: TermDesign, weights: Array) -> TermDesign:
     return replace(term, incidences=tuple(sparse.csr_array(root @ Z) for Z in term.incidences))
 
 
-def _bearing_unit(term: TermDesign) -> Ints:
+def _bearing_unit(term: TermDesign) -> IntArray:
     """The unit that bears on each level; -1 for none, -2 for several, (q,)."""
     touches = sparse.csc_array(sum((abs(Z) for Z in term.incidences[1:]), abs(term.incidences[0])))
     touches.eliminate_zeros()
@@ -139,7 +138,7 @@ def _bearing_unit(term: TermDesign) -> Ints:
     return unit
 
 
-def _candidates(term: TermDesign) -> Ints:
+def _candidates(term: TermDesign) -> IntArray:
     """Levels that can be absorbed together: no two of them are tied to each other, and some level is left."""
     K = sparse.coo_array(term.precision)
     tied = (K.row != K.col) & (K.data != 0)
@@ -153,7 +152,7 @@ def _candidates(term: TermDesign) -> Ints:
     return np.flatnonzero(fit)[: len(term.levels) - 1].astype(np.int64)
 
 
-def _part_matrices(design: Design, term: TermDesign, levels: Ints, units: Ints) -> Array:
+def _part_matrices(design: Design, term: TermDesign, levels: IntArray, units: IntArray) -> Array:
     """A of every absorbed level, rounded so that equal ones are equal, (levels, t, m)."""
     d = 1.0 / term.precision.diagonal()[levels]
     z = np.stack([np.asarray(Z[units, levels]).reshape(-1) for Z in term.incidences])
@@ -167,13 +166,13 @@ def _part_matrices(design: Design, term: TermDesign, levels: Ints, units: Ints) 
 class _Parts(NamedTuple):
     """Absorbed levels with a record: their unit, the kind of their A, and the kinds' blocks and matrices."""
 
-    unit: Ints
-    kind: Ints
-    block: Ints
+    unit: IntArray
+    kind: IntArray
+    block: IntArray
     matrix: Array
 
 
-def _parts(design: Design, chosen: list[Ints]) -> _Parts:
+def _parts(design: Design, chosen: list[IntArray]) -> _Parts:
     t = len(design.traits)
     m = max([t, len(design.residual.effects), *(len(term.effects) for term in design.terms)])
     units, kinds, blocks, matrices = [], [], [], [np.zeros((0, t, m))]
@@ -209,7 +208,7 @@ class _Class(NamedTuple):
     kinds: tuple[int, ...]
 
 
-def _group(design: Design, parts: _Parts) -> tuple[Ints, list[_Class]]:
+def _group(design: Design, parts: _Parts) -> tuple[IntArray, list[_Class]]:
     """Class of every unit, and the classes."""
     patterns, pattern_of = np.unique(design.observed, axis=0, return_inverse=True)
     kinds = _kinds_of_units(len(design.observed), parts)
@@ -219,14 +218,14 @@ def _group(design: Design, parts: _Parts) -> tuple[Ints, list[_Class]]:
     return class_of, [_Class(patterns[p], g, kinds) for p, g, kinds in number]
 
 
-def _rare_units(design: Design, parts: _Parts, fewest: int) -> Ints:
+def _rare_units(design: Design, parts: _Parts, fewest: int) -> IntArray:
     """Units with absorbed levels whose class is small."""
     class_of, classes = _group(design, parts)
     rare = np.array([bool(c.kinds) for c in classes]) & (np.bincount(class_of) < fewest)
     return np.flatnonzero(rare[class_of]).astype(np.int64)
 
 
-def _classes(design: Design, parts: _Parts) -> tuple[Classes, Ints]:
+def _classes(design: Design, parts: _Parts) -> tuple[Classes, IntArray]:
     class_of, classes = _group(design, parts)
     m, residual = parts.matrix.shape[2], len(design.terms)
     begin = np.cumsum([0, *(1 + len(c.kinds) for c in classes)]).astype(np.int64)
@@ -242,7 +241,7 @@ def _classes(design: Design, parts: _Parts) -> tuple[Classes, Ints]:
     ), class_of
 
 
-def _absorb(term: TermDesign, levels: Ints) -> Absorbed:
+def _absorb(term: TermDesign, levels: IntArray) -> Absorbed:
     kept = np.setdiff1d(np.arange(len(term.levels)), levels).astype(np.int64)
     K = term.precision
     variance = 1.0 / K.diagonal()[levels]

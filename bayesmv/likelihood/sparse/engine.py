@@ -8,15 +8,16 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from bayesmv.covariance import Array, packed_rows, unit_components
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.design.random import TermDesign
+from bayesmv.design.random import TermDesign, spread
 from bayesmv.likelihood.protocol import clipped_factor, symmetric
 from bayesmv.likelihood.sparse.absorption import expand, passed_on
 from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, solve_augmented
 from bayesmv.numerics.cholesky import solve_lower, solve_upper, workspace
-from bayesmv.numerics.supernodes import Ints, locate
+from bayesmv.numerics.supernodes import locate
+from bayesmv.numerics.symmetric import packed_rows, unit_components
 
 #: Eigenvalues of R, in phenotypic variances, are raised to this: the equations need its inverse.
 RESIDUAL_FLOOR = 1e-8
@@ -40,10 +41,10 @@ class Solution(NamedTuple):
 class Loading(NamedTuple):
     """Rows of the factors of random terms and where they stand in the loads."""
 
-    load: Ints
-    trait: Ints
-    term: Ints
-    effect: Ints
+    load: IntArray
+    trait: IntArray
+    term: IntArray
+    effect: IntArray
 
 
 class Small(NamedTuple):
@@ -217,13 +218,13 @@ class MixedModelLikelihood:
         if not np.isfinite(self._evaluate(sigmas, gradient=False)):
             raise np.linalg.LinAlgError("the mixed-model equations are singular at these covariances")
 
-    def _scalars(self, k: int) -> Ints:
+    def _scalars(self, k: int) -> IntArray:
         """Position of every effect of random term k in the permuted equations, (q, m)."""
         first = self.equations.node_first[k]
         term = self._terms[k]
         return self.equations.scalar_of[first : first + len(term.levels), None] + np.arange(len(term.effects))
 
-    def _fixed_scalars(self) -> tuple[Ints, Array]:
+    def _fixed_scalars(self) -> tuple[IntArray, Array]:
         """Position of every fixed coefficient in the permuted equations, and the size of its covariate."""
         present = self.design.fixed.present
         rank = np.cumsum(present, axis=1) - 1
@@ -344,16 +345,7 @@ class MixedModelLikelihood:
                 yield int(classes.block[e]), classes.matrix[e], G
 
 
-def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
-    """Carry effects (q, m) of a term to the units, ZU, (n, traits)."""
-    out = np.zeros((term.incidences[0].shape[0], n_traits))
-    for c, incidence in enumerate(term.incidences):
-        mine = term.load_of == c
-        out[:, term.trait_of[mine]] += incidence @ U[:, mine]
-    return out
-
-
-def _lower_pairs(scalar: Ints) -> tuple[Ints, Ints]:
+def _lower_pairs(scalar: IntArray) -> tuple[IntArray, IntArray]:
     """Scalar (row, column) of the lower triangle of every level's block."""
     rows, cols = packed_rows(scalar.shape[1])
     return scalar[:, rows].reshape(-1), scalar[:, cols].reshape(-1)

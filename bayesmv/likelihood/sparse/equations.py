@@ -10,8 +10,8 @@ The block of M between node i and node j (a level with its effects, a fixed cova
 
     M_ij = Σ_s g_ij,s  Φ_κ(s)' Q_p(s) Φ_λ(s)
 
-where Q_p is the inverse covariance V_p⁻¹ of the records of class p (:mod:`~bayesmv.likelihood.sparse.absorption`; V is R where
-nothing is absorbed, and stands in the place of R throughout), Φ the *load* of a kind of node on the traits
+where Q_p is the inverse covariance V_p⁻¹ of the records of class p (:mod:`~bayesmv.likelihood.sparse.absorption`;
+V is R where nothing is absorbed, and stands in the place of R throughout), Φ the *load* of a kind of node on the traits
 (constant for fixed effects and y, rows of F for a random term) and g a cross-product of incidences that never
 changes. M stays well conditioned when a Σ is singular, because no Σ is inverted.
 
@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
 from bayesmv.likelihood.sparse.absorption import FEWEST, Reduced, reduce_design
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
-from bayesmv.numerics.supernodes import Ints, Supernodes, analyse, locate
+from bayesmv.numerics.supernodes import Supernodes, analyse, locate
 
 
 class Load(NamedTuple):
@@ -53,17 +53,17 @@ class Load(NamedTuple):
 
     term: int
     constant: Array
-    effects: Ints
-    traits: Ints
+    effects: IntArray
+    traits: IntArray
     incidence: sparse.csr_array
 
 
 class Slots(NamedTuple):
     """Small matrices that the blocks are made of: class, left load and right load; -1 for the constant identity."""
 
-    klass: Ints
-    left: Ints
-    right: Ints
+    klass: IntArray
+    left: IntArray
+    right: IntArray
 
 
 class Blocks(NamedTuple):
@@ -83,14 +83,14 @@ class Blocks(NamedTuple):
         Slot and cross-product g of each term.
     """
 
-    position: Ints
-    stride: Ints
-    rows: Ints
-    cols: Ints
-    height: Ints
-    width: Ints
-    begin: Ints
-    slot: Ints
+    position: IntArray
+    stride: IntArray
+    rows: IntArray
+    cols: IntArray
+    height: IntArray
+    width: IntArray
+    begin: IntArray
+    slot: IntArray
     weight: Array
 
 
@@ -119,9 +119,9 @@ class Equations:
     slots: Slots
     blocks: Blocks
     symbolic: Supernodes
-    node_first: Ints
-    node_size: Ints
-    scalar_of: Ints
+    node_first: IntArray
+    node_size: IntArray
+    scalar_of: IntArray
     fixed_scale: Array
 
 
@@ -172,7 +172,7 @@ def _column_size(X: sparse.csc_array) -> Array:
     return np.where(size > 0, size, 1.0)
 
 
-def _nodes(design: Design) -> tuple[Ints, Ints]:
+def _nodes(design: Design) -> tuple[IntArray, IntArray]:
     """First node of every random term, and the scalar unknowns of every node (fixed, terms, y)."""
     fixed = design.fixed.present.sum(axis=1)
     sizes = [fixed, *(np.full(len(term.levels), len(term.effects)) for term in design.terms), np.ones(1, dtype=int)]
@@ -180,7 +180,7 @@ def _nodes(design: Design) -> tuple[Ints, Ints]:
     return first.astype(np.int64), np.concatenate(sizes).astype(np.int64)
 
 
-def _loads(design: Design, node_first: Ints, fixed_scale: Array) -> tuple[Load, ...]:
+def _loads(design: Design, node_first: IntArray, fixed_scale: Array) -> tuple[Load, ...]:
     n_nodes = int(node_first[-1]) + 1
     loads = _fixed_loads(design, fixed_scale, n_nodes)
     for k, term in enumerate(design.terms):
@@ -222,11 +222,11 @@ def _cross_products(
     design: Design,
     loads: tuple[Load, ...],
     reduced: Reduced,
-    node_first: Ints,
-) -> tuple[Ints, Ints, Ints, Array, Slots]:
+    node_first: IntArray,
+) -> tuple[IntArray, IntArray, IntArray, Array, Slots]:
     """All terms g of all blocks as (row node, column node, slot, g), and the slots."""
     keys: list[tuple[int, int, int]] = [(-1, -1, -1)]
-    parts: list[tuple[Ints, Ints, Ints, Array]] = [_precisions(design, node_first)]
+    parts: list[tuple[IntArray, IntArray, IntArray, Array]] = [_precisions(design, node_first)]
     for p, observed in enumerate(reduced.classes.observed):
         rows = reduced.class_of == p
         inside = [load.incidence[rows] for load in loads]
@@ -250,7 +250,7 @@ def _touches(load: Load, observed: npt.NDArray[np.bool_]) -> bool:
     return bool(observed[load.traits].any() if load.term >= 0 else (load.constant[observed] != 0).any())
 
 
-def _precisions(design: Design, node_first: Ints) -> tuple[Ints, Ints, Ints, Array]:
+def _precisions(design: Design, node_first: IntArray) -> tuple[IntArray, IntArray, IntArray, Array]:
     """K⁻¹ of every random term, in slot 0, the identity."""
     parts = []
     for k, term in enumerate(design.terms):
@@ -263,7 +263,7 @@ def _precisions(design: Design, node_first: Ints) -> tuple[Ints, Ints, Ints, Arr
     return rows, cols, np.zeros(len(rows), dtype=np.int64), data
 
 
-def _elimination_order(rows: Ints, cols: Ints, node_size: Ints) -> Ints:
+def _elimination_order(rows: IntArray, cols: IntArray, node_size: IntArray) -> IntArray:
     """Order of elimination of the nodes: fill-reducing, postordered, y last."""
     n = len(node_size) - 1
     graph = _graph(rows, cols, n)
@@ -273,7 +273,7 @@ def _elimination_order(rows: Ints, cols: Ints, node_size: Ints) -> Ints:
     return np.append(order[postorder(tree)], n)
 
 
-def _graph(rows: Ints, cols: Ints, n: int) -> sparse.csr_array:
+def _graph(rows: IntArray, cols: IntArray, n: int) -> sparse.csr_array:
     """Adjacency among the first n nodes without self-loops, symmetric whatever rounding left of the entries."""
     off = (rows != cols) & (rows < n) & (cols < n)
     both = np.concatenate([rows[off], cols[off]]), np.concatenate([cols[off], rows[off]])
@@ -282,13 +282,13 @@ def _graph(rows: Ints, cols: Ints, n: int) -> sparse.csr_array:
     return graph
 
 
-def _tree(rows: Ints, cols: Ints, n: int) -> Ints:
+def _tree(rows: IntArray, cols: IntArray, n: int) -> IntArray:
     graph = sparse.csr_array((np.ones(len(rows)), (rows, cols)), shape=(n, n))
     graph.sum_duplicates()
     return elimination_tree(graph.indptr, graph.indices)
 
 
-def _symbolic(rows: Ints, cols: Ints, node_size: Ints) -> Supernodes:
+def _symbolic(rows: IntArray, cols: IntArray, node_size: IntArray) -> Supernodes:
     n = len(node_size)
     lower = sparse.csc_array((np.ones(len(rows)), (rows, cols)), shape=(n, n))
     lower.sum_duplicates()
@@ -298,7 +298,13 @@ def _symbolic(rows: Ints, cols: Ints, node_size: Ints) -> Supernodes:
 
 
 def _collect_blocks(
-    rows: Ints, cols: Ints, height: Ints, width: Ints, slot: Ints, weight: Array, symbolic: Supernodes
+    rows: IntArray,
+    cols: IntArray,
+    height: IntArray,
+    width: IntArray,
+    slot: IntArray,
+    weight: Array,
+    symbolic: Supernodes,
 ) -> Blocks:
     """Group the terms by block and find where each block stands in the factor."""
     by_block = np.lexsort((slot, rows, cols))

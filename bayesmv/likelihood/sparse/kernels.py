@@ -9,6 +9,7 @@ from numba import njit
 
 from bayesmv.numerics.cholesky import FAST, U, factorize, selected_inverse
 from bayesmv.numerics.compiled import apart
+from bayesmv.numerics.small_matrices import multiply
 
 
 @njit(cache=True, fastmath=FAST)
@@ -31,17 +32,6 @@ def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def
                 for i in range(t):
                     total += left[i, a] * half[i, b]
                 out[s, a, b] = total
-
-
-@njit(cache=True, fastmath=FAST)
-def multiply(A, B, out):  # type: ignore[no-untyped-def]
-    """Write AB; for the smallest of matrices, where BLAS takes longer to compile and to call."""
-    for i in range(A.shape[0]):
-        for b in range(B.shape[1]):
-            total = 0.0
-            for k in range(A.shape[1]):
-                total += A[i, k] * B[k, b]
-            out[i, b] = total
 
 
 @njit(cache=True, fastmath=FAST)

@@ -25,12 +25,11 @@ import numpy.typing as npt
 from numba import njit
 from scipy import sparse
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.sparse.equations import Equations
-from bayesmv.numerics.supernodes import Ints
 
 #: Most records of a block: its covariance is a dense matrix.
 LARGEST = 1000
@@ -53,10 +52,10 @@ class Touched(NamedTuple):
         For every load, where the effects of each of its entries stand in `rows`, (entries, m).
     """
 
-    begin: Ints
-    rows: Ints
-    unit: Ints
-    places: list[Ints]
+    begin: IntArray
+    rows: IntArray
+    unit: IntArray
+    places: list[IntArray]
 
 
 class LeaveOut(MixedModelLikelihood):
@@ -82,7 +81,7 @@ class LeaveOut(MixedModelLikelihood):
         If a block has more than 1000 records.
     """
 
-    def __init__(self, design: Design, block_of: Ints, equations: Equations | None = None) -> None:
+    def __init__(self, design: Design, block_of: IntArray, equations: Equations | None = None) -> None:
         super().__init__(design, equations)
         self.block_of = block_of
         self.units = _members(block_of)
@@ -194,7 +193,7 @@ class LeaveOut(MixedModelLikelihood):
             )
 
 
-def _members(block_of: Ints) -> list[Ints]:
+def _members(block_of: IntArray) -> list[IntArray]:
     """Units of every block."""
     order = np.argsort(block_of, kind="stable").astype(np.int64)
     count = np.bincount(block_of[block_of >= 0])

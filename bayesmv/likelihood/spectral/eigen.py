@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg, sparse
 
-from bayesmv.covariance import Array, packed_rows
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.likelihood.spectral import series as chebyshev
-from bayesmv.likelihood.spectral.series import Scale
 from bayesmv.likelihood.spectral.univariate import condition, rank_of
+from bayesmv.numerics import chebyshev
+from bayesmv.numerics.chebyshev import Scale
+from bayesmv.numerics.symmetric import packed_rows
 
 #: Share of nonzeros in K⁻¹, and levels, from which one eigendecomposition is quicker than a factorisation a node.
 _DENSE, _LEVELS = 0.1, 500

@@ -6,8 +6,8 @@ H = ZKZ', and
 .. math:: -2l = const + (n-p) \log|R| + \sum_i [ d(λ_i) + (T S(λ_i) T')_{ii} ]
 
 ``d(λ) = log|λH+I| + log|X'(λH+I)⁻¹X|`` and ``S(λ) = Y'P(λ)Y`` (t, t) are functions of one number. They are tabulated
-once (:mod:`bayesmv.likelihood.spectral.series`), each node by one sparse factorisation for a single trait, or, where the
-relationship is dense, from one eigendecomposition for all nodes.
+once (:mod:`bayesmv.likelihood.spectral.series`), each node by one sparse factorisation for a single trait, or, where
+the relationship is dense, from one eigendecomposition for all nodes.
 
 Source: Meyer (1985), Biometrics 41:153-165 (canonical transformation).
 """
@@ -25,14 +25,17 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from bayesmv.covariance import Array, packed_rows, unit_components
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.protocol import symmetric
-from bayesmv.likelihood.spectral import series as chebyshev
+from bayesmv.likelihood.spectral import series
 from bayesmv.likelihood.spectral.eigen import is_dense, spectrum
-from bayesmv.likelihood.spectral.series import Scale, Series, moments, restricted
+from bayesmv.likelihood.spectral.series import Series, moments, restricted
 from bayesmv.likelihood.spectral.univariate import univariate
+from bayesmv.numerics import chebyshev
+from bayesmv.numerics.chebyshev import Scale
+from bayesmv.numerics.symmetric import packed_rows, unit_components
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
 TOLERANCE, REFUSED = 1e-11, 1e-9
@@ -124,7 +127,7 @@ class SpectralTable:
             raise SpecError("the spectral table is of other records or another model; build it for this design")
         at = np.array([mine.traits.index(t) for t in design.traits])
         constant = len(at) * self.series.constant + design.log_jacobian
-        return chebyshev.select(self.series, at, mine.scale[at] / design.scale)._replace(constant=constant)
+        return series.select(self.series, at, mine.scale[at] / design.scale)._replace(constant=constant)
 
     def serves(self, design: Design) -> bool:
         """Whether the traits of a design are among those tabulated, with the same records, X, Z and K."""

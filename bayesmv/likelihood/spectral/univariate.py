@@ -12,21 +12,22 @@ import numpy as np
 from numba import njit
 from scipy import sparse
 
-from bayesmv.covariance import Array, packed_rows
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.likelihood.spectral import series as chebyshev
-from bayesmv.likelihood.spectral.series import Scale
+from bayesmv.numerics import chebyshev
+from bayesmv.numerics.chebyshev import Scale
 from bayesmv.numerics.cholesky import FAST, Workspace, factorize, solve_lower, solve_upper, workspace
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
-from bayesmv.numerics.supernodes import Ints, Supernodes, analyse, locate
+from bayesmv.numerics.supernodes import Supernodes, analyse, locate
+from bayesmv.numerics.symmetric import packed_rows
 
 
 class Entries(NamedTuple):
     """Numbers of the equations: where they stand in the factor (and its diagonal), the power of √λ that they take."""
 
-    diagonal: Ints
-    position: Ints
-    power: Ints
+    diagonal: IntArray
+    position: IntArray
+    power: IntArray
     value: Array
 
 
@@ -51,7 +52,7 @@ class Univariate:
     precision: sparse.csr_array
     log_K: float
     log_X: float
-    place: Ints
+    place: IntArray
     entries: Entries
     symbolic: Supernodes
 
@@ -160,7 +161,7 @@ def condition(X: sparse.csc_array) -> tuple[sparse.csr_array, float]:
     return sparse.csr_array(whole), 2.0 * float(np.log(sizes).sum())
 
 
-def _analyse(rows: Ints, cols: Ints, order: int) -> tuple[Ints, Supernodes]:
+def _analyse(rows: IntArray, cols: IntArray, order: int) -> tuple[IntArray, Supernodes]:
     """Permuted position of each unknown, fill-reducing and postordered, and the symbolic factor."""
     ones = np.ones(len(rows))
     graph = sparse.csr_array((ones, (rows, cols)), shape=(order, order))  # sums what stands twice

@@ -1,7 +1,8 @@
 """The data sets that come with the package, all simulated, and the published results that two of them are built on.
 
 None of these are the records of a real trial: :mod:`bayesmv.simulation.datasets.generators`,
-:mod:`bayesmv.simulation.datasets.breeding` and :mod:`bayesmv.simulation.datasets.designs` hold the functions that made them.
+:mod:`bayesmv.simulation.datasets.breeding` and :mod:`bayesmv.simulation.datasets.designs` hold the functions that
+made them.
 """
 
 from __future__ import annotations

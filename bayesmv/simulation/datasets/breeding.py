@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.simulation.simulate import spread_means, standard_effects
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.covariance import Array
+from bayesmv.arrays import Array
 from bayesmv.design.design import build_design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
@@ -106,7 +106,7 @@ def make_canty(seed: int = CANTY_SEED) -> pd.DataFrame:
     """Make the data set ``canty``: a SIMULATED stand-in for the reference trial, incomplete like that one.
 
     The raw data of the reference trial are not public. These are built from its published figures alone: 11 blocks,
-    43 families, and the bivariate REML estimates of :func:`bayesmv.simulation.datasets.published_table`, which :func:`match_reml`
+    43 families, and the bivariate REML estimates of :func:`bayesmv.published_table`, which :func:`match_reml`
     makes the simulated records reproduce to all printed digits. The published z-ratios imply about 431 and 606 residual
     degrees of freedom for bden and veloc; so there are one tree on each of 473 plots and a second on 180 of them, drawn
     at random, bden is recorded on 484 of the 653 trees, drawn at random, and veloc on all but 5 of those 484. Means
@@ -140,7 +140,7 @@ def make_canty_complete(seed: int = CANTY_COMPLETE_SEED) -> pd.DataFrame:
     """Make the data set ``canty_complete``: a SIMULATED balanced trial with the reference trial's REML estimates.
 
     The raw data of the reference trial are not public, and were not complete. Here each of the 11 × 43 plots has one
-    tree, with both traits; the bivariate REML estimates equal :func:`bayesmv.simulation.datasets.published_table` to all printed
+    tree, with both traits; the bivariate REML estimates equal :func:`bayesmv.published_table` to all printed
     digits, and the standard errors do not. Any seed serves.
 
     Parameters

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from oracles import RANDOM, Dense, all_patterns, finite_difference, packed, random_case
 from scipy.stats import chi2, norm
 
-from bayesmv.covariance import unit_components, vech
 from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.likelihood.protocol import FLOOR
+from bayesmv.numerics.symmetric import unit_components, vech
 
 MODELS = [(t, random) for t, models in RANDOM.items() for random in models]
 SEEDS = st.integers(0, 2**32 - 1)

@@ -8,11 +8,11 @@ from test_spectral_engine import CASES, assert_is_dense, one_term
 from bayesmv.design.design import build_design
 from bayesmv.likelihood import likelihood
 from bayesmv.likelihood.spectral import eigen
-from bayesmv.likelihood.spectral import series as chebyshev
 from bayesmv.likelihood.spectral.eigen import Spectrum, is_dense, spectrum
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table
 from bayesmv.likelihood.spectral.univariate import Univariate, univariate
 from bayesmv.model.spec import ModelSpec
+from bayesmv.numerics import chebyshev
 from bayesmv.relationship.relationship import Relationship
 
 KIN = [name for name, words in CASES.items() if words.get("kin", True)]

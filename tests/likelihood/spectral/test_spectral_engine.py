@@ -14,14 +14,15 @@ from bayesmv.design.design import build_design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, choose, likelihood
 from bayesmv.likelihood.spectral import engine as spectral
-from bayesmv.likelihood.spectral import series as chebyshev
+from bayesmv.likelihood.spectral import series
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table, obstacle
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.likelihood.strata import LARGEST
 from bayesmv.model.spec import ModelSpec
+from bayesmv.numerics import chebyshev
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.density import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import fit_reml
 
@@ -293,7 +294,7 @@ def test_build_table__at_no_variance_it_is_least_squares():
     """d(0) = log|X'X| and S(0) = Y'MY."""
     case, engine = engine_of("repeated records", 2)
     value, slope = np.empty((2, 4))
-    chebyshev.differences(engine.arrays, 0.0, 0.0, value, slope)
+    series.differences(engine.arrays, 0.0, 0.0, value, slope)
     X, Y = case.design.fixed.X.toarray(), case.design.working_response
     log_gram = np.linalg.slogdet(X.T @ X)[1] - univariate(case.design).log_X
     expected = [log_gram, *(Y.T @ Y)[np.tril_indices(2)]]

@@ -1,0 +1,68 @@
+"""Symmetric matrices: packed triangles, factors, correlations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bayesmv.arrays import Array
+
+
+def packed_rows(m: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Row and column of each entry of a lower triangle packed by rows (PyMC's order)."""
+    return np.tril_indices(m)
+
+
+def psd_cholesky(sigma: Array) -> Array:
+    """Lower L with LL' = Σ for a positive semi-definite Σ (m, m); columns of null pivots are 0.
+
+    Raises
+    ------
+    ValueError
+        If Σ has an eigenvalue that is negative beyond rounding.
+    """
+    m = sigma.shape[0]
+    L = np.zeros_like(sigma)
+    rest = np.array(sigma, dtype=float)
+    tolerance = 1e-12 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300)
+    for j in range(m):
+        if rest[j, j] > tolerance:
+            L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
+            rest[j:, j:] -= np.outer(L[j:, j], L[j:, j])
+    if np.max(np.abs(L @ L.T - sigma), initial=0.0) > 1e-6 * max(float(np.max(np.diag(sigma), initial=0.0)), 1e-300):
+        raise ValueError("not a positive semi-definite covariance matrix")
+    return L
+
+
+def correlation(sigma: Array) -> Array:
+    """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0."""
+    sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))
+
+
+def block_diagonal(blocks: Sequence[Array]) -> Array:
+    """Block-diagonal matrix of possibly rectangular blocks."""
+    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)))
+    i = j = 0
+    for b in blocks:
+        out[i : i + b.shape[0], j : j + b.shape[1]] = b
+        i, j = i + b.shape[0], j + b.shape[1]
+    return out
+
+
+def unit_components(m: int) -> list[Array]:
+    """dΣ/dσ of every component of a symmetric (m, m) matrix, in the order of its packed lower triangle."""
+    out = []
+    for i, j in zip(*packed_rows(m), strict=True):
+        E = np.zeros((m, m))
+        E[i, j] = E[j, i] = 1.0
+        out.append(E)
+    return out
+
+
+def vech(sigmas: Sequence[Array]) -> Array:
+    """Stack the lower triangles (by rows) of symmetric matrices."""
+    return np.concatenate([S[packed_rows(S.shape[0])] for S in sigmas])

@@ -1,0 +1,187 @@
+"""Algebra of relationship matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from scipy.linalg import eigvalsh, lapack
+from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import SuperLU, splu
+
+from bayesmv.arrays import Array, IntArray
+from bayesmv.errors import DataError, listing
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes
+from bayesmv.relationship.markers import BLEND
+
+type Matrix = Array | sparse.csc_array
+ASYMMETRY = 1e-8  # of the largest entry
+SINGULAR = 1e-8  # smallest eigenvalue of a covariance, of the largest
+IMPROPER = 1e-12  # the same of a precision, which no engine inverts
+ROUNDING = 1e-13  # entries of an inverse, of √(p_ii p_jj), that stand for zero
+CHUNK = 2**23  # numbers held at once while columns of K are looked through
+PROPER = "a precision that is improper has no covariance: add a small number to its diagonal, or fix some levels"
+
+
+def numbers(matrix: Any) -> Matrix:
+    """The matrix as float64, dense or csc."""
+    entries: Any = matrix
+    try:
+        if sparse.issparse(matrix):
+            return sparse.csc_array(entries, dtype=np.float64)
+        return np.array(entries, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the matrix is not numeric ({error}); give numbers only, labels apart") from None
+
+
+def symmetric(K: Matrix, ids: Labels) -> Matrix:
+    """(K + K')/2, if K (q, q) is finite and symmetric but for rounding."""
+    entries = K.data if isinstance(K, sparse.csc_array) else K
+    if not np.isfinite(entries).all():
+        rows = sparse.coo_array(~np.isfinite(K)).row if isinstance(K, np.ndarray) else K.indices[~np.isfinite(entries)]
+        raise DataError(
+            f"the matrix has missing or infinite entries in rows {listing(ids[np.unique(rows)])}; fill them"
+        )
+    gap: Any = abs(K - K.T)
+    i, j = map(int, np.unravel_index(int(gap.argmax()), K.shape))
+    if gap[i, j] > ASYMMETRY * np.abs(entries).max(initial=0.0):
+        raise DataError(
+            f"the matrix is not symmetric: {K[i, j]:g} for {ids[i]!r}, {ids[j]!r} and {K[j, i]:g} for {ids[j]!r}, "
+            f"{ids[i]!r}; give both triangles, in one order of labels"
+        )
+    return 0.5 * (K + K.T)
+
+
+def asymmetric_pair(P: sparse.csc_array) -> tuple[int, int] | None:
+    """An entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
+    gap: Any = abs(P - P.T) > ASYMMETRY * abs(P).max()
+    stored = sparse.csc_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
+    mirror: Any = stored.T
+    wrong = sparse.coo_array(gap + (stored != mirror))
+    return (int(wrong.row[0]), int(wrong.col[0])) if wrong.nnz else None
+
+
+def dense(K: Matrix) -> Array:
+    """K as an array."""
+    return K.toarray() if isinstance(K, sparse.csc_array) else K
+
+
+def mix(K: Matrix, share: float, B: Array | None) -> tuple[Matrix, Notes]:
+    """(1 - share) K + share B, the identity if B is None, and a note."""
+    if not 0.0 <= share < 1.0:
+        raise DataError(f"blend={share!r} is not a share; give 0 <= blend < 1, such as 0.01")
+    if share == 0.0:
+        return K, ()
+    note = f"blended with {share:g} of {'the identity' if B is None else 'another kernel'}"
+    if B is None and isinstance(K, sparse.csc_array):
+        return sparse.csc_array((1.0 - share) * K + share * sparse.eye_array(K.shape[0])), (note,)
+    return (1.0 - share) * dense(K) + share * (np.eye(K.shape[0]) if B is None else B), (note,)
+
+
+def invert(K: Array, ids: Labels, *, limit: float = SINGULAR, remedy: str = BLEND) -> tuple[Array, float]:
+    """K⁻¹ (q, q) and log|K| by Cholesky; DataError unless the smallest eigenvalue is above `limit` of the largest."""
+    L, failed = lapack.dpotrf(K, lower=1, clean=1)
+    norm = float(np.abs(K).sum(axis=0).max())
+    if failed or lapack.dpocon(L, norm, uplo="L")[0] < limit:  # a bound on the ratio of eigenvalues
+        _check_eigenvalues(K, ids, limit, remedy)
+    P = lapack.dpotri(L, lower=1)[0]
+    return np.tril(P) + np.tril(P, -1).T, 2.0 * float(np.log(L.diagonal()).sum())
+
+
+def _check_eigenvalues(K: Array, ids: Labels, limit: float, remedy: str) -> None:
+    values = eigvalsh(K)
+    low, high = float(values[0]), float(values[-1])
+    if low < -limit * abs(high):
+        raise DataError(
+            f"the matrix is not positive definite: {(values < 0).sum()} of {len(values)} eigenvalues are negative, "
+            f"down to {low:.3g} beside {high:.3g}; check how it was made (pair by pair, rounded, "
+            f"wrong signs); {remedy}"
+        )
+    if low <= limit * high:
+        raise DataError(
+            f"the matrix is near-singular: its smallest eigenvalue is {low:.2g}, the largest {high:.3g}, "
+            f"and a ratio of {limit:g} is needed{_identical(K, ids)}; {remedy}"
+        )
+
+
+def _identical(K: Array, ids: Labels) -> str:
+    """Name the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
+    d = K.diagonal()
+    alike = np.abs(d[:, None] + d - 2.0 * K) <= SINGULAR * np.maximum(d[:, None], d)
+    rows, columns = np.nonzero(np.tril(alike, -1))
+    pairs = [f"{ids[j]} = {ids[i]}" for i, j in zip(rows.tolist(), columns.tolist(), strict=True)]
+    return f"; identical levels: {listing(pairs)}" if pairs else ""
+
+
+def _trimmed(P: Array) -> sparse.csc_array:
+    """P without the entries that rounding left where an exact inverse has none."""
+    scale = np.sqrt(P.diagonal())
+    return sparse.csc_array(np.where(np.abs(P) > ROUNDING * np.multiply.outer(scale, scale), P, 0.0))
+
+
+def invert_blocks(K: Matrix, ids: Labels) -> tuple[sparse.csc_array, float]:
+    """K⁻¹ and log|K|, one block of related levels after the other if K is sparse."""
+    if isinstance(K, np.ndarray):
+        P, log_determinant = invert(K, ids)
+        return _trimmed(P), log_determinant
+    count, block_of = connected_components(K, directed=False)
+    order = np.argsort(block_of, kind="stable")
+    ends = np.cumsum(np.bincount(block_of, minlength=count))
+    largest = int(np.diff(ends, prepend=0).max())
+    if largest > DENSE_LIMIT:
+        raise DataError(
+            f"{largest} levels of a sparse matrix are linked with each other, and no more than {DENSE_LIMIT} "
+            "are inverted; give the sparse inverse instead: Relationship.from_precision"
+        )
+    sorted_K, inverses, log_determinant = K[order][:, order], [], 0.0
+    for first, last in pairwise([0, *ends.tolist()]):
+        P, log_block = invert(sorted_K[first:last, first:last].toarray(), ids[order[first:last]])
+        inverses.append(_trimmed(P))
+        log_determinant += log_block
+    back = np.argsort(order)
+    return sparse.csc_array(sparse.block_diag(inverses, format="csc")[back][:, back]), log_determinant
+
+
+def inverse_diagonal(P: Matrix, ids: Labels) -> tuple[float, Array]:
+    """log|P| and the diagonal (q,) of P⁻¹, by blocks of columns if P is large."""
+    if len(ids) <= DENSE_LIMIT:
+        K, log_determinant = invert(dense(P), ids, limit=IMPROPER, remedy=PROPER)
+        return log_determinant, K.diagonal().copy()
+    factor = _factorise(sparse.csc_array(P))
+    columns = np.arange(len(ids))
+    diagonal = np.concatenate([K[block, np.arange(block.size)] for block, K in _columns(factor, columns)])
+    return float(np.log(factor.U.diagonal()).sum()), diagonal
+
+
+def inverse_block(P: sparse.csc_array, place: IntArray) -> Array:
+    """K[place, place] (m, m) of K = P⁻¹."""
+    if P.shape[0] <= DENSE_LIMIT:
+        return invert(P.toarray(), pd.RangeIndex(P.shape[0]), limit=0.0)[0][np.ix_(place, place)]
+    K = np.hstack([columns[place] for _, columns in _columns(_factorise(P), place)])
+    return 0.5 * (K + K.T)
+
+
+def _factorise(P: sparse.csc_array) -> SuperLU:
+    try:
+        factor = splu(P, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    except RuntimeError:
+        raise DataError(f"the precision is singular; {PROPER}") from None
+    pivots = factor.U.diagonal()
+    if (factor.perm_r != factor.perm_c).any() or (pivots <= IMPROPER * pivots.max()).any():
+        raise DataError(f"the precision is not positive definite: its smallest pivot is {pivots.min():.3g}; {PROPER}")
+    return factor
+
+
+def _columns(factor: SuperLU, place: IntArray) -> Iterator[tuple[IntArray, Array]]:
+    """Columns of P⁻¹, some (q, b) at a time."""
+    q = factor.shape[0]
+    width = max(1, CHUNK // q)
+    for first in range(0, place.size, width):
+        block = place[first : first + width]
+        units = np.zeros((q, block.size))
+        units[block, np.arange(block.size)] = 1.0
+        yield block, factor.solve(units)
