@@ -78,7 +78,7 @@ def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
         if name not in a.names:
             yield added(large)
             continue
-        small = a.blocks.structures[a.names.index(name)]
+        small = a.structure(name)
         if isinstance(large, Separate) and not isinstance(small, Separate):
             yield parted(large.parts, small)
         elif a.effects_of(name) != b.effects_of(name):
@@ -107,7 +107,7 @@ def _contains(full: Design, null: Design, name: str) -> bool:
     """Whether the larger model's structure of a term can take any value of the smaller one's."""
     if full.effects_of(name) != null.effects_of(name):
         return _contains_some(full, null, name)
-    large, small = (d.blocks.structures[d.names.index(name)] for d in (full, null))
+    large, small = (d.structure(name) for d in (full, null))
     return contains(large, small, null.effect_scale(name) / full.effect_scale(name))
 
 
@@ -118,7 +118,7 @@ def _contains_some(full: Design, null: Design, name: str) -> bool:
     here, there = full.term(name).identities, null.term(name).identities
     if not set(there) <= set(here):
         return False
-    large, small = (d.blocks.structures[d.names.index(name)] for d in (full, null))
+    large, small = (d.structure(name) for d in (full, null))
     at = [here.index(effect) for effect in there]
     return contains(large, small, null.effect_scale(name) / full.effect_scale(name)[at], at)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv.comparison.likelihood_ratio import check_comparable, likelihood_ratio, obstacle
-from bayesmv.comparison.predictive import Grouping, PredictiveDensity, block_labels, predictive_density, standard_error
+from bayesmv.comparison.predictive import Grouping, PredictiveDensity, block_labels, error_of_sum, predictive_density
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.reml.result import RemlFit
@@ -141,6 +141,6 @@ def _predictions(densities: Mapping[str, PredictiveDensity]) -> pd.DataFrame:
             raise SpecError(f"'{best}' leaves out {densities[best].by}s and '{name}' {density.by}s; choose one")
         difference = density.log_density - densities[best].log_density
         row = {"model": name, "elpd": density.elpd, "se": density.se, "p_loo": density.p_loo}
-        row |= {"difference": float(difference.sum()), "difference_se": standard_error(difference)}
+        row |= {"difference": float(difference.sum()), "difference_se": error_of_sum(difference)}
         rows.append(row | {"high_k": density.high_k, "warning": density.warning})
     return pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)

@@ -66,7 +66,7 @@ class PredictiveDensity:
     @property
     def se(self) -> float:
         """Standard error of `elpd`: blocks as a sample of blocks."""
-        return standard_error(self.log_density)
+        return error_of_sum(self.log_density)
 
     @property
     def p_loo(self) -> float:
@@ -177,7 +177,7 @@ def block_labels(design: Design, by: Grouping | None) -> tuple[str, pd.Series]:
     return str(getattr(by, "name", None) or "block"), labels
 
 
-def standard_error(log_density: Array) -> float:
+def error_of_sum(log_density: Array) -> float:
     """Standard error of a sum over blocks."""
     return float(np.sqrt(len(log_density) * np.var(log_density, ddof=1))) if len(log_density) > 1 else float("nan")
 

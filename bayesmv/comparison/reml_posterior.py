@@ -65,7 +65,7 @@ def _title(trace: xr.DataTree) -> str:
 
 def _term_rows(trace: xr.DataTree, reml: RemlFit, name: str, prior: CovariancePrior) -> list[dict[str, object]]:
     draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
-    structure = reml.design.blocks.structures[reml.design.names.index(name)]
+    structure = reml.design.structure(name)
     rows = [
         _row(trace, reml, name, "variance" if i == j else "covariance", i, j, prior, draws[..., i, j])
         for i, j in structure.support
@@ -121,7 +121,7 @@ def reml_component(reml: RemlFit, name: str, i: int, j: int, as_correlation: boo
 def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, prior: CovariancePrior) -> float:
     """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
     quartiles = np.array([0.25, 0.75])
-    before = prior_spread(reml.design.blocks.structures[reml.design.names.index(name)], prior, i, j)
+    before = prior_spread(reml.design.structure(name), prior, i, j)
     if i == j:
         sd = draws_of(trace, dims.sd_name(name)).to_numpy()[..., i] / reml.design.effect_scale(name)[i]
         return float(np.ptp(np.quantile(sd, quartiles)) / before)

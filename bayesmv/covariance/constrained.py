@@ -99,14 +99,14 @@ class Constrained(CovarianceStructure):
         return np.array([np.flatnonzero(source == k)[0] for k in range(self.n_parameters)], dtype=np.intp)
 
     @cached_property
-    def spread(self) -> Array:
+    def expansion(self) -> Array:
         """dθ_full/dθ, (n_full, n_parameters)."""
         _, weights, source = self.selection
         return np.asarray(weights[:, None] * (source[:, None] == np.arange(self.n_parameters)))
 
     def full(self, theta: Array) -> Array:
         """θ of the structure: (…, n_parameters) → (…, n_full)."""
-        return np.asarray(self.selection.offset + theta @ self.spread.T)
+        return np.asarray(self.selection.offset + theta @ self.expansion.T)
 
     @property
     def n_parameters(self) -> int:
@@ -134,10 +134,10 @@ class Constrained(CovarianceStructure):
         return self.inner.matrix(self.full(theta))
 
     def jacobian(self, theta: Array) -> Array:
-        return np.asarray(np.einsum("kab,kp->pab", self.inner.jacobian(self.full(theta)), self.spread))
+        return np.asarray(np.einsum("kab,kp->pab", self.inner.jacobian(self.full(theta)), self.expansion))
 
     def curvature(self, theta: Array, gradient: Array) -> Array:
-        return np.asarray(self.spread.T @ self.inner.curvature(self.full(theta), gradient) @ self.spread)
+        return np.asarray(self.expansion.T @ self.inner.curvature(self.full(theta), gradient) @ self.expansion)
 
     def _selected(self, full: Array) -> Array:
         _, weights, source = self.selection

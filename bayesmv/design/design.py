@@ -11,10 +11,10 @@ import pandas as pd
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
-from bayesmv.design.effect_layout import Layout
+from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
-from bayesmv.design.random import Frames, TermDesign, build_term
-from bayesmv.design.records import check_parameters, read_traits, residual_spread
+from bayesmv.design.random import TermDesign, TermInputs, build_term
+from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
@@ -124,8 +124,40 @@ class Design:
         term = self.term(name)
         return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
 
+    def position(self, name: str) -> int:
+        """Place of a term, or of the residual, in `names`, `blocks` and every list of matrices.
+
+        Raises
+        ------
+        SpecError
+            If there is none of that name.
+        """
+        if name not in self.names:
+            raise SpecError(f"no term '{name}'; terms: {listing(self.names)}")
+        return self.names.index(name)
+
+    def structure(self, name: str) -> CovarianceStructure:
+        """Covariance structure of a term, or of the residual, in working units."""
+        return self.blocks.structures[self.position(name)]
+
+    def parameters_of(self, name: str) -> slice:
+        """Where the parameters of a term's structure stand in θ."""
+        return self.blocks.slices[self.position(name)]
+
+    def to_data_units(self, name: str, sigma: Array) -> Array:
+        """Covariances (…, m, m) of a term in the units of the data, from working units (phenotypic sd)."""
+        return sigma * self._unit_products(name)
+
+    def to_working_units(self, name: str, sigma: Array) -> Array:
+        """Covariances (…, m, m) of a term in working units (phenotypic sd), from the units of the data."""
+        return sigma / self._unit_products(name)
+
+    def _unit_products(self, name: str) -> Array:
+        unit = self.effect_scale(name)
+        return np.outer(unit, unit)
+
     @property
-    def layouts(self) -> dict[str, Layout]:
+    def layouts(self) -> dict[str, EffectLayout]:
         """How the effects of each random term, and of grouped residuals, make up a record, by name."""
         residual = self.residual.layout
         out = {term.name: term.layout for term in self.terms}
@@ -179,10 +211,10 @@ def build_design(
     keep = _recorded(response, units, notes)
     table, data, units, response = data, data[keep], units[keep], response[keep]
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
-    frames = Frames(spec=spec, rows=table, kept=keep)
-    terms = tuple(build_term(term, frames, relationships, notes) for term in spec.random)
+    inputs = TermInputs(spec=spec, rows=table, kept=keep)
+    terms = tuple(build_term(term, inputs, relationships, notes) for term in spec.random)
     residual = build_residual(spec, data, response)
-    spread = residual_spread(spec.traits, response, fixed)
+    spread = residual_sd(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual.structure)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
     return Design(

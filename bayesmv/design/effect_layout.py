@@ -14,7 +14,7 @@ from bayesmv.model.basis import Basis, parse_basis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class EffectLayout:
     """Effects of a term as members × functions × traits.
 
     Members are the individuals whose effects meet in one record (the animal; its dam or its mates), functions are those
@@ -110,11 +110,13 @@ class Layout:
         return cls(**{name: freeze(value) for name, value in values.items()})
 
 
-def plain_layout(n_traits: int) -> Layout:
-    """Layout of effects that are just the traits."""
+def plain_layout(n_traits: int) -> EffectLayout:
+    """EffectLayout of effects that are just the traits."""
     one = ((1.0,),)
     traits = tuple(range(n_traits))
-    return Layout(effects=(), traits=traits, members=("",), social=(False,), products=one, totals=(1.0,), functions=one)
+    return EffectLayout(
+        effects=(), traits=traits, members=("",), social=(False,), products=one, totals=(1.0,), functions=one
+    )
 
 
 def embed(matrix: Array, at: npt.ArrayLike, n: int) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,7 +16,7 @@ from scipy import sparse
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceStructure
-from bayesmv.design.effect_layout import Layout
+from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.basis import Basis
 from bayesmv.model.spec import ModelSpec
@@ -41,6 +42,8 @@ class TermDesign:
         Labels of the effects (m,).
     trait_of, load_of
         For each effect, the trait that it acts on and the incidence that carries it, (m,).
+    n_traits
+        Number t of traits of the model.
     load_unit
         Unit of the covariate of each incidence, by which it was divided: 1 but for raw covariates.
     levels
@@ -64,6 +67,7 @@ class TermDesign:
     effects: tuple[str, ...]
     trait_of: npt.NDArray[np.intp]
     load_of: npt.NDArray[np.intp]
+    n_traits: int
     load_unit: Array
     levels: pd.Index
     incidences: tuple[sparse.csr_array, ...]
@@ -85,6 +89,25 @@ class TermDesign:
             sparse.eye_array(len(self.levels)) if self.relationship is None else self.relationship.precision
         )
 
+    def spread(self, U: Any, times: Callable[[Any, Any], Any] = operator.matmul) -> Any:
+        """Effects carried to the units, ZU: (q, m) → (n, t).
+
+        Parameters
+        ----------
+        U
+            Effects of the levels, (q, m): an array, or a variable of a graph.
+        times
+            Product of a constant sparse matrix with U; a graph has one of its own.
+        """
+        return sum(times(Z, U @ onto) for Z, onto in self._carried)
+
+    @cached_property
+    def _carried(self) -> list[tuple[sparse.csr_array, Array]]:
+        """Every incidence, with the 0/1 matrix (m, t) that takes the effects it carries to their traits."""
+        onto = np.zeros((len(self.incidences), len(self.effects), self.n_traits))
+        onto[self.load_of, np.arange(len(self.effects)), self.trait_of] = 1.0
+        return list(zip(self.incidences, onto, strict=True))
+
     @property
     def identities(self) -> tuple[tuple[int, Partner, str], ...]:
         """Trait, member and function of every effect: what the terms of two models have in common."""
@@ -93,10 +116,10 @@ class TermDesign:
         return tuple((trait, member, f) for member, trait, f in product(self.members, traits, functions))
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> EffectLayout:
         """How the effects make up a record."""
         products, totals = _products(self.bearers, self.relationship)
-        return Layout(
+        return EffectLayout(
             effects=self.effects,
             traits=tuple(dict.fromkeys(self.trait_of.tolist())),
             members=tuple(member.label for member in self.members),
@@ -130,7 +153,7 @@ def _products(bearers: tuple[sparse.csr_array, ...], relationship: Relationship 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frames:
+class TermInputs:
     """The data that terms are built from.
 
     Parameters
@@ -154,7 +177,7 @@ class Frames:
 
 
 def build_term(
-    term: RandomTerm, frames: Frames, relationships: Mapping[str, Relationship], notes: list[str]
+    term: RandomTerm, inputs: TermInputs, relationships: Mapping[str, Relationship], notes: list[str]
 ) -> TermDesign:
     """Build one random term.
 
@@ -169,21 +192,22 @@ def build_term(
     if relationship is not None:
         notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
     members = (Partner(column=term.factor), *term.partners)
-    levels, places = _levels(term, frames, relationship, notes)
-    bearers = tuple(_bearer(member, places, frames, len(levels), notes) for member in members)
-    kept = frames.rows[frames.kept]
+    levels, places = _levels(term, inputs, relationship, notes)
+    bearers = tuple(_bearer(member, places, inputs, len(levels), notes) for member in members)
+    kept = inputs.rows[inputs.kept]
     basis = None if term.basis is None else term.basis.resolve(kept)
     functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
     unit = np.ones(1) if basis is None else basis.unit(kept)
-    traits = term.traits or frames.spec.traits
+    traits = term.traits or inputs.spec.traits
     g, t, k = (part.reshape(-1) for part in np.indices((len(members), len(traits), functions.shape[1])))
     labels = _labels(traits, members, basis)
     return TermDesign(
         name=term.name,
-        structure=frames.spec.covariance(term.name, term.structure, labels),
+        structure=inputs.spec.covariance(term.name, term.structure, labels),
         effects=labels,
-        trait_of=np.array([frames.spec.traits.index(trait) for trait in traits])[t],
+        trait_of=np.array([inputs.spec.traits.index(trait) for trait in traits])[t],
         load_of=g * functions.shape[1] + k,
+        n_traits=len(inputs.spec.traits),
         load_unit=np.tile(unit, len(members)),
         levels=levels,
         incidences=tuple(_weighted(Z, f) for Z in bearers for f in (functions / unit).T),
@@ -230,13 +254,13 @@ def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationshi
 
 
 def _levels(
-    term: RandomTerm, frames: Frames, relationship: Relationship | None, notes: list[str]
+    term: RandomTerm, inputs: TermInputs, relationship: Relationship | None, notes: list[str]
 ) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
     """Levels of a term, and the level of every row in each column that names some, -1 where that is missing."""
     named = [term.factor, *(partner.column for partner in term.partners if not partner.social)]
     all_rows = any(partner.social for partner in term.partners)
-    rows = frames.rows if all_rows else frames.rows[frames.kept]
-    _check_missing(term, rows, frames)
+    rows = inputs.rows if all_rows else inputs.rows[inputs.kept]
+    _check_missing(term, rows, inputs)
     columns = {name: rows[name] for name in named}
     if relationship is not None:
         levels: pd.Index = relationship.ids
@@ -244,19 +268,19 @@ def _levels(
     else:
         levels, places = _union(term, columns, notes)
     if not all_rows:
-        places = {name: _spread(place, frames.kept) for name, place in places.items()}
+        places = {name: _by_row(place, inputs.kept) for name, place in places.items()}
     return levels, places
 
 
-def _spread(place: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+def _by_row(place: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
     out = np.full(len(kept), -1)
     out[kept] = place
     return out
 
 
-def _check_missing(term: RandomTerm, rows: pd.DataFrame, frames: Frames) -> None:
+def _check_missing(term: RandomTerm, rows: pd.DataFrame, inputs: TermInputs) -> None:
     column = rows[term.factor]
-    if column.isna().any() and term.factor not in frames.partners:
+    if column.isna().any() and term.factor not in inputs.partners:
         bad = column.index[column.isna()]
         raise DataError(
             f"the random factor '{term.factor}' is missing in {len(bad)} rows: {listing(bad)}; "
@@ -293,16 +317,16 @@ def _union(
 
 
 def _bearer(
-    member: Partner, places: Mapping[str, npt.NDArray[np.intp]], frames: Frames, q: int, notes: list[str]
+    member: Partner, places: Mapping[str, npt.NDArray[np.intp]], inputs: TermInputs, q: int, notes: list[str]
 ) -> sparse.csr_array:
     """Z of a member, (units, q); a row is empty where it is not known."""
     if member.social:
-        Z = _mates(next(iter(places.values())), frames.rows[member.column], q, member.dilution)
+        Z = _mates(next(iter(places.values())), inputs.rows[member.column], q, member.dilution)
     else:
         place = places[member.column]
         known = np.flatnonzero(place >= 0)
         Z = sparse.csr_array((np.ones(len(known)), (known, place[known])), shape=(len(place), q))
-    Z = Z[frames.kept]
+    Z = Z[inputs.kept]
     unknown = int((np.diff(Z.indptr) == 0).sum())
     if unknown:
         what = f"mates in '{member.column}'" if member.social else f"'{member.column}'"
@@ -326,12 +350,3 @@ def _mates(place: npt.NDArray[np.intp], groups: pd.Series[Any], q: int, dilution
     Z.eliminate_zeros()
     mates = np.maximum(np.diff(Z.indptr), 1)
     return sparse.csr_array(sparse.diags_array(mates.astype(float) ** -dilution) @ Z)
-
-
-def spread(term: TermDesign, U: Array, n_traits: int) -> Array:
-    """Carry effects (q, m) of a term to the units, ZU, (n, traits)."""
-    out = np.zeros((term.incidences[0].shape[0], n_traits))
-    for c, incidence in enumerate(term.incidences):
-        mine = term.load_of == c
-        out[:, term.trait_of[mine]] += incidence @ U[:, mine]
-    return out

@@ -47,7 +47,7 @@ def _numeric(column: pd.Series[Any], trait: str) -> Array:
     return np.asarray(values)
 
 
-def residual_spread(traits: Sequence[str], response: Array, fixed: FixedDesign) -> Array:
+def residual_sd(traits: Sequence[str], response: Array, fixed: FixedDesign) -> Array:
     """Residual standard deviation of each trait after ordinary least squares, (t,).
 
     Raises

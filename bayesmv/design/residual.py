@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceStructure, Separate
-from bayesmv.design.effect_layout import Layout
+from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, listing
 from bayesmv.model.spec import ModelSpec
@@ -77,12 +77,12 @@ class ResidualDesign:
         return replace(self, structure=self.structure.rescaled(scale[self.trait_of]))
 
     @property
-    def layout(self) -> Layout | None:
+    def layout(self) -> EffectLayout | None:
         """How the effects make up a record; None where they are the traits."""
         if not self.groups:
             return None
         share = np.bincount(self.group, weights=1.0 / self.weights, minlength=len(self.groups)) / len(self.group)
-        return Layout(
+        return EffectLayout(
             effects=self.effects,
             traits=tuple(dict.fromkeys(self.trait_of.tolist())),
             members=("units",),

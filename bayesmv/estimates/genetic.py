@@ -11,14 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmv.arrays import Array
-from bayesmv.design.effect_layout import Layout, plain_layout
+from bayesmv.design.effect_layout import EffectLayout, plain_layout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
 from bayesmv.numerics.symmetric import correlation
 
 
-class Parameter(NamedTuple):
+class GeneticParameter(NamedTuple):
     """One genetic parameter: its name, the traits that it is of, and its draws or values (…,)."""
 
     name: str
@@ -69,8 +69,8 @@ def parameters(
     terms: Sequence[str] | None = None,
     same_subject: Sequence[str] = (),
     records: Array | None = None,
-    layouts: Mapping[str, Layout] | None = None,
-) -> list[Parameter]:
+    layouts: Mapping[str, EffectLayout] | None = None,
+) -> list[GeneticParameter]:
     """Genetic parameters of one genetic term.
 
     Parameters
@@ -141,12 +141,12 @@ def variance_word(genetic: Genetic) -> str:
 
 def _variances(
     genetic: Genetic, labels: Sequence[str], traits: Sequence[str], family: Array, phenotype: Array
-) -> list[Parameter]:
+) -> list[GeneticParameter]:
     out = _per_trait(variance_word(genetic), labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
     return out + _per_trait("phenotypic variance", traits, _diagonal(phenotype))
 
 
-def _totals(layout: Layout, traits: Sequence[str], family: Array, phenotype: Array) -> list[Parameter]:
+def _totals(layout: EffectLayout, traits: Sequence[str], family: Array, phenotype: Array) -> list[GeneticParameter]:
     """Total heritability with maternal effects, total breeding variance with social ones."""
     g, t = len(layout.members), len(traits)
     if g == 1:
@@ -162,11 +162,11 @@ def _totals(layout: Layout, traits: Sequence[str], family: Array, phenotype: Arr
     return _per_trait("total heritability", traits, total / _diagonal(phenotype))
 
 
-def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[Parameter]:
-    return [Parameter(name, trait, trait, values[..., i]) for i, trait in enumerate(traits)]
+def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[GeneticParameter]:
+    return [GeneticParameter(name, trait, trait, values[..., i]) for i, trait in enumerate(traits)]
 
 
-def _per_pair(name: str, traits: Sequence[str], matrix: Array) -> list[Parameter]:
+def _per_pair(name: str, traits: Sequence[str], matrix: Array) -> list[GeneticParameter]:
     # A structure without covariances has no correlations to report.
     pairs = [(i, j) for i in range(len(traits)) for j in range(i) if np.any(matrix[..., i, j])]
-    return [Parameter(name, traits[j], traits[i], matrix[..., i, j]) for i, j in pairs]
+    return [GeneticParameter(name, traits[j], traits[i], matrix[..., i, j]) for i, j in pairs]

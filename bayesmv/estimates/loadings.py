@@ -80,10 +80,9 @@ def _(source: RemlFit, term: str) -> tuple[Array, Array, list[str]]:
     design = source.design
     if term not in design.names:
         raise SpecError(f"no term '{term}'; terms: {', '.join(design.names)}")
-    k = design.names.index(term)
-    found = design.blocks.structures[k].loadings(source.theta[design.blocks.slices[k]])
+    found = design.structure(term).loadings(source.theta[design.parameters_of(term)])
     if found is None:
-        raise _no_factors(term, design.blocks.structures[k].name)
+        raise _no_factors(term, design.structure(term).name)
     scale = design.effect_scale(term)
     return (found[0] * scale[:, None])[None, None], (found[1] * scale**2)[None, None], list(design.effects_of(term))
 

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesmv.arrays import Array
-from bayesmv.estimates.genetic import Parameter, parameters
+from bayesmv.estimates.genetic import GeneticParameter, parameters
 from bayesmv.estimates.source import _records, chosen_genetic, layouts, same_subject, tabulate, trait_names
 from bayesmv.model.genetic import Genetic
 from bayesmv.reml.result import RemlFit
@@ -50,7 +50,7 @@ def genetic_parameters(
         raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
     spec_genetic = chosen_genetic(source, genetic, relationship)
 
-    def compute(covariances: Mapping[str, Array]) -> list[Parameter]:
+    def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
         return parameters(
             covariances,
             trait_names(source),

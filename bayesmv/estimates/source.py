@@ -12,9 +12,9 @@ import xarray as xr
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import records_per_level
-from bayesmv.design.effect_layout import Layout
+from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.errors import SpecError
-from bayesmv.estimates.genetic import Parameter
+from bayesmv.estimates.genetic import GeneticParameter
 from bayesmv.model.genetic import Genetic, read_genetic
 from bayesmv.numerics.symmetric import packed_rows, vech
 from bayesmv.reml.delta import standard_error
@@ -42,7 +42,9 @@ def describe(draws: Array) -> dict[str, float]:
     } | draw_statistics(draws)
 
 
-def tabulate(source: RemlFit | xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> pd.DataFrame:
+def tabulate(
+    source: RemlFit | xr.DataTree, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]
+) -> pd.DataFrame:
     """Table of functions of the covariance matrices: estimates with standard errors, or summaries of draws.
 
     Parameters
@@ -99,15 +101,15 @@ def same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
     return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))
 
 
-def layouts(source: RemlFit | xr.DataTree) -> dict[str, Layout]:
+def layouts(source: RemlFit | xr.DataTree) -> dict[str, EffectLayout]:
     """How the effects of each random term, and of grouped residuals, make up a record."""
     if isinstance(source, RemlFit):
         return source.design.layouts
-    return {name: Layout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
+    return {name: EffectLayout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
 
 
 def _posterior_rows(
-    trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[Parameter]]
+    trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]
 ) -> list[dict[str, object]]:
     covariances = {name: draws_of(trace, dims.covariance_name(name)).to_numpy() for name in term_names(trace)}
     return [
@@ -116,7 +118,7 @@ def _posterior_rows(
     ]
 
 
-def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[Parameter]]) -> list[dict[str, object]]:
+def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]) -> list[dict[str, object]]:
     """Estimates with standard errors by the delta method, ``var g = g' V g``, g by central differences."""
     V = fit.component_covariance
     variances = np.diag(V)

@@ -19,9 +19,9 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.arrays import Array
-from bayesmv.design.effect_layout import Layout
+from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.errors import SpecError, listing
-from bayesmv.estimates.genetic import Parameter, phenotypic, variance_word
+from bayesmv.estimates.genetic import GeneticParameter, phenotypic, variance_word
 from bayesmv.estimates.source import chosen_genetic, layouts, same_subject, tabulate, trait_names
 from bayesmv.model.basis import Basis, Smooth
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
@@ -70,12 +70,14 @@ def covariance_function(source: RemlFit | xr.DataTree, term: str, at: Points = N
     names = [(label, point) for point in grid.points for label in grid.layout.labels(traits)]
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1)]
 
-    def compute(covariances: Mapping[str, Array]) -> list[Parameter]:
+    def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
         S = grid.covariance(covariances[term], len(traits))
         r = correlation(S)
         words = ("covariance", "variance")
-        out = [Parameter(words[i == j], names[j][0], names[i][0], S[..., i, j]) for i, j in pairs]
-        return out + [Parameter("correlation", names[j][0], names[i][0], r[..., i, j]) for i, j in pairs if i != j]
+        out = [GeneticParameter(words[i == j], names[j][0], names[i][0], S[..., i, j]) for i, j in pairs]
+        return out + [
+            GeneticParameter("correlation", names[j][0], names[i][0], r[..., i, j]) for i, j in pairs if i != j
+        ]
 
     table = tabulate(source, compute)
     order = [*pairs, *((i, j) for i, j in pairs if i != j)]
@@ -164,7 +166,7 @@ def correlation_matrix(source: RemlFit | xr.DataTree, term: str) -> pd.DataFrame
 class _Grid:
     """Points of the covariates of a term; `covariates` (n,) by column."""
 
-    layout: Layout
+    layout: EffectLayout
     basis: Basis
     points: list[Any]
     covariates: Mapping[str, npt.NDArray[Any]]
@@ -198,11 +200,11 @@ class _Along:
     grid: _Grid
     genetic: Genetic
     traits: Sequence[str]
-    layouts: Mapping[str, Layout]
+    layouts: Mapping[str, EffectLayout]
     phenotypic: Sequence[str] | None
     beside: Sequence[str]
 
-    def parameters(self, covariances: Mapping[str, Array], first: int) -> list[Parameter]:
+    def parameters(self, covariances: Mapping[str, Array], first: int) -> list[GeneticParameter]:
         """All parameters, point by point; correlations are with the point numbered `first`."""
         family = self.grid.covariance(covariances[self.genetic.term], len(self.traits))
         size = family.shape[-1] // len(self.grid.points)
@@ -215,7 +217,7 @@ class _Along:
             out += self._named("genetic correlation", np.ones_like(with_first) if x == first else with_first)
         return out
 
-    def _variances(self, covariances: Mapping[str, Array], family: Array, x: int) -> list[Parameter]:
+    def _variances(self, covariances: Mapping[str, Array], family: Array, x: int) -> list[GeneticParameter]:
         shares = self._shares(covariances, x)
         total = _diagonal(phenotypic(shares, self.phenotypic))
         additive = ADDITIVE_FACTOR[self.genetic.relationship] * family
@@ -239,9 +241,9 @@ class _Along:
             out[name] = layout.contribution(covariances[name], len(self.traits), functions)
         return out
 
-    def _named(self, name: str, values: Array) -> list[Parameter]:
+    def _named(self, name: str, values: Array) -> list[GeneticParameter]:
         labels = self.grid.layout.labels(self.traits) if values.shape[-1] > len(self.traits) else self.traits
-        return [Parameter(name, label, label, values[..., i]) for i, label in enumerate(labels)]
+        return [GeneticParameter(name, label, label, values[..., i]) for i, label in enumerate(labels)]
 
 
 def read_points(text: str | None) -> list[float] | list[str] | None:

@@ -44,8 +44,3 @@ def clipped_factor(sigma: Array) -> Array:
     """F (m, m) with FF' = Σ, eigenvalues below FLOOR raised to it so that F can be inverted."""
     values, vectors = np.linalg.eigh(sigma)
     return np.asarray(vectors * np.sqrt(np.maximum(values, FLOOR)))
-
-
-def symmetric(G: Array) -> Array:
-    """Return the symmetric part of a square matrix."""
-    return np.asarray(0.5 * (G + G.T))

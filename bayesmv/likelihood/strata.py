@@ -21,8 +21,7 @@ import numpy as np
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.likelihood.protocol import symmetric
-from bayesmv.numerics.symmetric import unit_components
+from bayesmv.numerics.symmetric import symmetric_part, unit_components
 
 #: Most effects per trait for which the (dense) joint diagonalisation is tried: it is cheap, or likely to succeed.
 LARGEST = 1500
@@ -182,7 +181,7 @@ class StrataLikelihood:
         """Restricted log-likelihood and its derivative by every matrix."""
         value, inverse = self._value(sigmas)
         G = self.strata.freedom[:, None, None] * inverse - inverse @ self.strata.products @ inverse
-        return value, [symmetric(-0.5 * np.einsum("s,sab->ab", c, G)) for c in self._c.T]
+        return value, [symmetric_part(-0.5 * np.einsum("s,sab->ab", c, G)) for c in self._c.T]
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
         """½ Σ_s c_is c_js tr(S_s V_s⁻¹ E_i V_s⁻¹ E_j V_s⁻¹) for all pairs of components."""

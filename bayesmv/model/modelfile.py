@@ -60,7 +60,7 @@ def check_values(values: Mapping[str, Any], path: Path) -> None:
         raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
 
 
-def read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def read_relationship_entries(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     out = {}
     for name, entry in values.items():
         table = as_table(entry, f"relationships.{name}")

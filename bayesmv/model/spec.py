@@ -25,7 +25,7 @@ from bayesmv.model.modelfile import (
     as_table,
     check_values,
     read_constraints,
-    read_relationships,
+    read_relationship_entries,
     toml_key,
     toml_value,
 )
@@ -197,7 +197,7 @@ class ModelSpec:
             priors=priors,
             matrices=values.get("matrices", {}),
             constraints=read_constraints(values.get("constraints", {})),
-            relationships=read_relationships(values.get("relationships", {})),
+            relationships=read_relationship_entries(values.get("relationships", {})),
             data=values.get("data"),
             name=values.get("name", path.stem),
             title=values.get("title", ""),

@@ -66,3 +66,8 @@ def unit_components(m: int) -> list[Array]:
 def vech(sigmas: Sequence[Array]) -> Array:
     """Stack the lower triangles (by rows) of symmetric matrices."""
     return np.concatenate([S[packed_rows(S.shape[0])] for S in sigmas])
+
+
+def symmetric_part(G: Array) -> Array:
+    """Symmetric part of a square matrix."""
+    return np.asarray(0.5 * (G + G.T))

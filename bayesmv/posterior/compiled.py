@@ -33,7 +33,7 @@ from bayesmv.priors.density import row_weights
 _evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
 
 
-class Layout(NamedTuple):
+class DensityLayout(NamedTuple):
     """How the unconstrained vector makes up the factors L_k, and the priors on them.
 
     Parameters
@@ -67,7 +67,7 @@ class Layout(NamedTuple):
     scale: Array
 
 
-def layout_of(posterior: LogPosterior) -> Layout:
+def density_layout(posterior: LogPosterior) -> DensityLayout:
     """Flatten the structures and priors of a posterior in planar coordinates."""
     if posterior.unit is None:
         raise ValueError("the compiled density is that of planar coordinates: give the posterior a unit")
@@ -83,7 +83,7 @@ def layout_of(posterior: LogPosterior) -> Layout:
         places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
         weights[:, k, : structure.size] = row_weights(structure, prior)
     block, row, col, parameter = np.concatenate(places, axis=1)
-    return Layout(
+    return DensityLayout(
         anchor=blocks.anchor,
         unit=posterior.unit,
         block=block,
@@ -116,7 +116,7 @@ class Density(DirectDensity):
     """
 
     def __init__(self, posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> None:
-        function, layout = _function_of(posterior.engine), layout_of(posterior)
+        function, layout = _function_of(posterior.engine), density_layout(posterior)
         free = np.zeros(threads, dtype=np.int64)
         given = free, np.ascontiguousarray(centre), np.ascontiguousarray(root), layout
         m = int(layout.size.max())

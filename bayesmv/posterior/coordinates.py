@@ -36,10 +36,10 @@ import numpy.typing as npt
 from bayesmv.arrays import Array
 from bayesmv.covariance import ANGLE, FREE, LOG
 
-__all__ = ["BEND", "FREE", "STRAIGHT", "UNIT", "Coordinates", "PlanarCoordinates"]
+__all__ = ["BEND", "FREE", "PLANAR_UNIT", "STRAIGHT", "Coordinates", "PlanarCoordinates"]
 
 #: Standard deviation, in phenotypic sd, below which planar coordinates bend.
-UNIT = 0.25
+PLANAR_UNIT = 0.25
 #: Sharpness k of the bend of b(x) at 0.
 BEND = 2.0
 #: Value c of q beyond which the standard deviation grows exponentially.
@@ -167,7 +167,7 @@ class PlanarCoordinates(Coordinates):
         Standard deviation below which the map bends.
     """
 
-    unit: float = UNIT
+    unit: float = PLANAR_UNIT
 
     @property
     def rows(self) -> list[tuple[int, npt.NDArray[np.intp]]]:

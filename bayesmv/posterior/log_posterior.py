@@ -13,7 +13,7 @@ from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.design import Design
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.numerics.newton import Local, Optimum, climb
-from bayesmv.posterior.coordinates import UNIT, Coordinates, PlanarCoordinates
+from bayesmv.posterior.coordinates import PLANAR_UNIT, Coordinates, PlanarCoordinates
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.priors.density import log_prior
 from bayesmv.reml.maximise import RestrictedObjective
@@ -60,7 +60,7 @@ class LogPosterior:
 
     def planar(self) -> LogPosterior:
         """Return the same posterior in the coordinates of the sampler."""
-        return replace(self, unit=UNIT)
+        return replace(self, unit=PLANAR_UNIT)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""

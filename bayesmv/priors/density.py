@@ -199,4 +199,4 @@ def _(structure: Constrained, prior: CovariancePrior, theta: Array) -> tuple[flo
     full = structure.full(theta)
     # A parameter held at 0 adds a constant, which must not be log 0.
     value, gradient = log_prior(structure.inner, prior, np.where(full == 0.0, _TINY, full))
-    return value, gradient @ structure.spread
+    return value, gradient @ structure.expansion

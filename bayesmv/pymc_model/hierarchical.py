@@ -40,7 +40,7 @@ def sampled_model(design: Design, priors: Mapping[str, CovariancePrior]) -> pm.M
         factors = {name: c.factor for name, c in add_covariances(design, priors).items()}
         mean = _fixed_part(design)
         for term in design.terms:
-            mean = mean + _spread(term, _effects(design, term, factors[term.name]), len(design.traits))
+            mean = mean + term.spread(_effects(design, term, factors[term.name]), _product)
         for traits, group, units in record_classes(design):
             _add_records(design, traits, group, units, mean, factors[dims.RESIDUAL])
     return model
@@ -89,17 +89,6 @@ def _effects(design: Design, term: TermDesign, L: Any) -> Any:
     U = related @ L.T
     pm.Deterministic(dims.effect_name(term.name), U * design.effect_scale(term.name), dims=where)
     return U
-
-
-def _spread(term: TermDesign, U: Any, n_traits: int) -> Any:
-    """ZU, (n, t)."""
-    parts = []
-    for c, incidence in enumerate(term.incidences):
-        mine = np.flatnonzero(term.load_of == c)
-        onto = np.zeros((len(term.effects), n_traits))
-        onto[mine, term.trait_of[mine]] = 1.0
-        parts.append(_product(incidence, U @ onto))
-    return sum(parts)
 
 
 def _product(left: sparse.csr_array | sparse.csc_array, right: Any) -> Any:

@@ -20,7 +20,7 @@ from bayesmv.relationship.markers import BLEND
 
 type Matrix = Array | sparse.csc_array
 ASYMMETRY = 1e-8  # of the largest entry
-SINGULAR = 1e-8  # smallest eigenvalue of a covariance, of the largest
+SINGULAR_KERNEL = 1e-8  # smallest eigenvalue of a covariance, of the largest
 IMPROPER = 1e-12  # the same of a precision, which no engine inverts
 ROUNDING = 1e-13  # entries of an inverse, of √(p_ii p_jj), that stand for zero
 CHUNK = 2**23  # numbers held at once while columns of K are looked through
@@ -38,7 +38,7 @@ def numbers(matrix: Any) -> Matrix:
         raise DataError(f"the matrix is not numeric ({error}); give numbers only, labels apart") from None
 
 
-def symmetric(K: Matrix, ids: Labels) -> Matrix:
+def symmetrised(K: Matrix, ids: Labels) -> Matrix:
     """(K + K')/2, if K (q, q) is finite and symmetric but for rounding."""
     entries = K.data if isinstance(K, sparse.csc_array) else K
     if not np.isfinite(entries).all():
@@ -82,7 +82,7 @@ def mix(K: Matrix, share: float, B: Array | None) -> tuple[Matrix, Notes]:
     return (1.0 - share) * dense(K) + share * (np.eye(K.shape[0]) if B is None else B), (note,)
 
 
-def invert(K: Array, ids: Labels, *, limit: float = SINGULAR, remedy: str = BLEND) -> tuple[Array, float]:
+def invert(K: Array, ids: Labels, *, limit: float = SINGULAR_KERNEL, remedy: str = BLEND) -> tuple[Array, float]:
     """K⁻¹ (q, q) and log|K| by Cholesky; DataError unless the smallest eigenvalue is above `limit` of the largest."""
     L, failed = lapack.dpotrf(K, lower=1, clean=1)
     norm = float(np.abs(K).sum(axis=0).max())
@@ -111,7 +111,7 @@ def _check_eigenvalues(K: Array, ids: Labels, limit: float, remedy: str) -> None
 def _identical(K: Array, ids: Labels) -> str:
     """Name the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
     d = K.diagonal()
-    alike = np.abs(d[:, None] + d - 2.0 * K) <= SINGULAR * np.maximum(d[:, None], d)
+    alike = np.abs(d[:, None] + d - 2.0 * K) <= SINGULAR_KERNEL * np.maximum(d[:, None], d)
     rows, columns = np.nonzero(np.tril(alike, -1))
     pairs = [f"{ids[j]} = {ids[i]}" for i, j in zip(rows.tolist(), columns.tolist(), strict=True)]
     return f"; identical levels: {listing(pairs)}" if pairs else ""

@@ -33,20 +33,20 @@ def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number
 DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
 
 
-def _find(labels: Labels, wanted: Labels) -> IntArray:
+def find_labels(labels: Labels, wanted: Labels) -> IntArray:
     """Positions of the wanted ids in `labels`, -1 if absent; 41, 41.0 and "41" are equal."""
     if pd.api.types.is_numeric_dtype(labels.dtype):
         return labels.get_indexer(pd.Index(pd.to_numeric(wanted.to_series(), errors="coerce")))
-    return labels.get_indexer(pd.Index([_text(value) for value in wanted]))
+    return labels.get_indexer(pd.Index([as_text(value) for value in wanted]))
 
 
-def _plain(labels: Iterable[object]) -> Labels:
+def plain_labels(labels: Iterable[object]) -> Labels:
     """Labels as pedigrees keep theirs, numbers if all are and else text; none missing, none twice."""
     given = labels if isinstance(labels, pd.Index) else pd.Index(list(labels))
     index: Labels = given.infer_objects()
@@ -57,7 +57,7 @@ def _plain(labels: Iterable[object]) -> Labels:
     if pd.api.types.is_numeric_dtype(index.dtype) and not pd.api.types.is_bool_dtype(index.dtype):
         plain: Labels = pd.Index(whole_numbers(index.to_numpy()), name=index.name)
     else:
-        plain = pd.Index([_text(label) for label in index], name=index.name)
+        plain = pd.Index([as_text(label) for label in index], name=index.name)
     if plain.has_duplicates:
         twice = plain[plain.duplicated()].unique()
         raise DataError(f"{len(twice)} labels stand more than once: {listing(twice)}; keep one row and column of each")

@@ -18,7 +18,7 @@ from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.errors import DataError, PedigreeError, listing
 from bayesmv.relationship import labels
 from bayesmv.relationship import pedigree_kernels as kernels
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, _find, _text
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels
 from bayesmv.relationship.pedigree_kernels import PedigreeSummary
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
@@ -97,7 +97,7 @@ class Pedigree:
             ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent.
         """
         named = list(groups or ())
-        codes, labels, notes = _encode(frame, [id, sire, dam], {_text(group) for group in named})
+        codes, labels, notes = _encode(frame, [id, sire, dam], {as_text(group) for group in named})
         parents, dropped = _one_row_each(codes, labels)
         group_labels, group_of = _find_groups(named, labels, parents)
         _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
@@ -267,7 +267,7 @@ class Pedigree:
                 "name the animals in ids, or use inverse() or times()"
             )
         wanted = self.ids if ids is None else pd.Index(list(ids))
-        positions = _find(self.ids, wanted)
+        positions = find_labels(self.ids, wanted)
         if (positions < 0).any():
             raise PedigreeError(
                 f"ids are not in the pedigree: {listing(wanted[positions < 0])}; it has {len(self)} animals, "
@@ -303,7 +303,7 @@ def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolA
         numbers = labels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
         return numbers != 0, pd.Index(numbers[numbers != 0]), ()
     given = values.to_numpy(dtype=object)
-    texts = np.array([_text(value) for value in given], dtype=object)
+    texts = np.array([as_text(value) for value in given], dtype=object)
     known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts], dtype=np.bool_)
     animals = known & ~np.isin(texts, list(groups))
     whole = pd.api.types.infer_dtype(own) in NUMBER_KINDS and all(map(WHOLE_NUMBER.fullmatch, texts[animals]))
@@ -336,7 +336,7 @@ def _one_row_each(codes: IntArray, labels: Labels) -> tuple[IntArray, Notes]:
 def _find_groups(groups: list[object], labels: Labels, parents: IntArray) -> tuple[Labels, IntArray]:
     """Labels of the groups, and the number of the group each label (and, last, no label) stands for."""
     wanted = pd.Index(groups, dtype=object).unique()
-    codes = _find(labels, wanted)
+    codes = find_labels(labels, wanted)
     wrong = wanted[codes < parents.shape[1]]
     if len(wrong):
         raise PedigreeError(

@@ -15,7 +15,7 @@ from bayesmv.arrays import Array
 from bayesmv.errors import DataError, PedigreeError, listing
 from bayesmv.relationship import kernel_algebra, single_step
 from bayesmv.relationship.kernel_algebra import Matrix
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, _find, _plain, _text
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels, plain_labels
 from bayesmv.relationship.markers import Frequencies, genomic_relationship
 from bayesmv.relationship.pedigree import Pedigree
 
@@ -56,7 +56,7 @@ class Relationship:
     notes: Notes = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", _plain(self.ids))
+        object.__setattr__(self, "ids", plain_labels(self.ids))
         q = len(self)
         if self.precision.shape != (q, q) or self.diagonal.shape != (q,):
             raise DataError(
@@ -230,7 +230,7 @@ class Relationship:
         animals = _as_pedigree(pedigree, {})
         G = genotypes if _is_square(genotypes) else genomic_relationship(genotypes)
         values, ids = _labelled(G, None)
-        place = _find(animals.ids, ids)
+        place = find_labels(animals.ids, ids)
         if (place < 0).any():
             raise PedigreeError(
                 f"{(place < 0).sum()} genotyped animals are not in the pedigree: {listing(ids[place < 0])}; "
@@ -238,7 +238,7 @@ class Relationship:
             )
         A22 = animals.relationship(ids).to_numpy()
         G_w, _ = kernel_algebra.mix(values, blend, A22)
-        precision, log_determinant, diagonal = single_step.join(
+        precision, log_determinant, diagonal = single_step.single_step_inverse(
             animals, place, A22, kernel_algebra.dense(G_w), (tau, omega)
         )
         return cls(
@@ -268,7 +268,7 @@ class Relationship:
         """
         animals = _as_pedigree(pedigree, {})
         D = animals.dominance(ids)
-        inbred = D.index[animals.inbreeding[_find(animals.ids, D.index)] > 0]
+        inbred = D.index[animals.inbreeding[find_labels(animals.ids, D.index)] > 0]
         note = f"{len(inbred)} animals are inbred, which dominance relationships do not allow for: {listing(inbred)}"
         return cls.from_covariance(D, notes=(*animals.notes, *((note,) if len(inbred) else ())))
 
@@ -282,7 +282,7 @@ class Relationship:
         DataError
             If no label is shared, or more than `pedigree.DENSE_LIMIT` are; as `from_covariance`.
         """
-        place = _find(other.ids, self.ids)
+        place = find_labels(other.ids, self.ids)
         ids = self.ids[place >= 0]
         if ids.empty:
             raise DataError(
@@ -302,13 +302,13 @@ class Relationship:
         DataError
             If ids are not among the levels, or more than `pedigree.DENSE_LIMIT` are asked for.
         """
-        wanted = self.ids if ids is None else _plain(ids)
+        wanted = self.ids if ids is None else plain_labels(ids)
         if len(wanted) > DENSE_LIMIT:
             raise DataError(
                 f"a dense matrix of {len(wanted)} levels is not made above {DENSE_LIMIT}; name those needed in ids, "
                 "or prune the pedigree: from_pedigree(..., keep=...)"
             )
-        place = _find(self.ids, wanted)
+        place = find_labels(self.ids, wanted)
         if (place < 0).any():
             raise DataError(
                 f"{(place < 0).sum()} ids are not levels of the relationship: {listing(wanted[place < 0])}; "
@@ -327,7 +327,7 @@ class Relationship:
             If the data have levels that the relationship lacks, or missing ones.
         """
         codes, levels = pd.factorize(pd.Series(column).astype(object), use_na_sentinel=False)
-        place = np.where(pd.isna(levels), -1, _find(self.ids, pd.Index(levels)))
+        place = np.where(pd.isna(levels), -1, find_labels(self.ids, pd.Index(levels)))
         absent = levels[place < 0]
         if len(absent):
             raise DataError(
@@ -353,7 +353,7 @@ def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> 
 
 def _is_square(frame: pd.DataFrame) -> bool:
     """Whether rows and columns have the same labels."""
-    return frame.shape[0] == frame.shape[1] and set(map(_text, frame.index)) == set(map(_text, frame.columns))
+    return frame.shape[0] == frame.shape[1] and set(map(as_text, frame.index)) == set(map(as_text, frame.columns))
 
 
 def _labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, Labels]:
@@ -365,17 +365,17 @@ def _labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, L
     elif labels is None:
         raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
     else:
-        ids = _plain(labels)
+        ids = plain_labels(labels)
         values = kernel_algebra.numbers(matrix)
     if values.shape != (len(ids), len(ids)):
         raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
-    return kernel_algebra.symmetric(values, ids), ids
+    return kernel_algebra.symmetrised(values, ids), ids
 
 
 def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
     """Columns in the order of the rows."""
-    rows, columns = _plain(frame.index), _plain(frame.columns)
-    place = _find(columns, rows)
+    rows, columns = plain_labels(frame.index), plain_labels(frame.columns)
+    place = find_labels(columns, rows)
     only = rows[place < 0], columns[np.isin(np.arange(len(columns)), place, invert=True)]
     if any(map(len, only)):
         raise DataError(

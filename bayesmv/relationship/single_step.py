@@ -10,7 +10,7 @@ from bayesmv.relationship.kernel_algebra import CHUNK, IMPROPER, invert
 from bayesmv.relationship.pedigree import Pedigree
 
 
-def join(
+def single_step_inverse(
     animals: Pedigree, place: IntArray, A22: Array, G_w: Array, weights: tuple[float, float]
 ) -> tuple[sparse.csc_array, float, Array]:
     """H⁻¹ (n, n), log|H| and H_ii (n,) of a pedigree joined with G_w (m, m) at `place`; see `single_step`."""

@@ -11,7 +11,7 @@ from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.reml.result import RemlFit
-from bayesmv.reml.start import _scaled_start
+from bayesmv.reml.start import working_covariance
 
 
 def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
@@ -44,7 +44,7 @@ def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
         raise SpecError(
             f"give the covariances of {listing(design.names)}, no more and no fewer; got {listing(covariances)}"
         )
-    sigmas = [_scaled_start(design, name, np.asarray(covariances[name], dtype=float)) for name in design.names]
+    sigmas = [working_covariance(design, name, np.asarray(covariances[name], dtype=float)) for name in design.names]
     theta = design.blocks.from_matrices(sigmas)
     for name, sigma, kept in zip(design.names, sigmas, design.blocks.matrices(theta), strict=True):
         if not np.allclose(sigma, kept, atol=1e-10):

@@ -14,7 +14,7 @@ from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.numerics.newton import Optimum
 from bayesmv.reml.maximise import maximise_reml
 from bayesmv.reml.result import RemlFit
-from bayesmv.reml.start import _start
+from bayesmv.reml.start import start_values
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
@@ -60,7 +60,7 @@ def fit_reml(
     Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
     """
     density = likelihood(design, engine) if isinstance(engine, str) else engine
-    begin = _start(design, density, start)
+    begin = start_values(design, density, start)
     optimum: Optimum = maximise_reml(density, design.blocks, begin, max_iterations)
     if not optimum.converged:
         warnings.warn(

@@ -23,7 +23,7 @@ _OFF_ZERO = 0.05
 _WIDEST_START = 1.2
 
 
-def _start(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mapping[str, Array] | None) -> Array:
+def start_values(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mapping[str, Array] | None) -> Array:
     """θ at the start values given, or at an even split of the phenotypic variances."""
     share = 0.5 / max(len(design.terms), 1)
     default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
@@ -32,7 +32,7 @@ def _start(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mappin
     strangers = [name for name in given if name not in default]
     if strangers and not isinstance(start, RemlFit):
         raise SpecError(f"start values for {listing(strangers)}; terms: {listing(default)}")
-    sigmas = [_scaled_start(design, name, given.get(name, default[name])) for name in default]
+    sigmas = [working_covariance(design, name, given.get(name, default[name])) for name in default]
     blind = [s.needs_pilot and n not in given for n, s in zip(design.names, design.blocks.structures, strict=True)]
     if any(blind):
         theta = _piloted(engine, design.blocks, _lift(sigmas), blind)
@@ -55,12 +55,13 @@ def _piloted(
     return theta
 
 
-def _scaled_start(design: Design, name: str, matrix: Array) -> Array:
+def working_covariance(design: Design, name: str, matrix: Array) -> Array:
+    """Covariance (m, m) that a user gave for a term, checked, in working units."""
     scale = design.effect_scale(name)
     matrix = np.asarray(matrix, dtype=float)
     if matrix.shape != (len(scale), len(scale)) or not np.allclose(matrix, matrix.T):
         raise SpecError(f"the covariance of {name} must be a symmetric {len(scale)} × {len(scale)} matrix")
-    scaled = matrix / np.outer(scale, scale)
+    scaled = design.to_working_units(name, matrix)
     if not np.isfinite(scaled).all() or np.linalg.eigvalsh(scaled)[0] < -1e-8 * max(
         float(np.max(np.abs(scaled))), 1e-300
     ):

@@ -131,7 +131,7 @@ def reml_report(fit: RemlFit) -> RenderableType:
 
 
 def _reml_label(fit: RemlFit, row: pd.Series) -> str:
-    structure = fit.design.blocks.structures[fit.design.names.index(row["term"])]
+    structure = fit.design.structure(row["term"])
     kind = "correlation" if structure.reports_correlations else "covariance"
     return component_label(pd.concat([row, pd.Series({"parameter": kind})]))
 

@@ -47,7 +47,7 @@ class Run(NamedTuple):
         return int(self.x.shape[1])
 
 
-class Frame(NamedTuple):
+class Metric(NamedTuple):
     """Coordinates z of the sampler, x = centre + root z, in which the posterior has about unit covariance."""
 
     centre: Array
@@ -61,31 +61,31 @@ class Resume(Protocol):
         """Return `draws` more of every chain of a run; `number` counts the batches."""
 
 
-def batch(posterior: LogPosterior, frame: Frame, start: Callable[[int], Array], settings: Mapping[str, Any]) -> Run:
+def batch(posterior: LogPosterior, metric: Metric, start: Callable[[int], Array], settings: Mapping[str, Any]) -> Run:
     """Run NUTS; `start` gives z (d,) from the seed of a chain, `settings` are those of ``nutpie.sample``."""
     threads = min(settings["cores"], settings["chains"])
 
     def make_density() -> LogDensity:
-        return sampler_density(posterior, frame.centre, frame.root, threads)
+        return sampler_density(posterior, metric.centre, metric.root, threads)
 
-    model = nuts_model(make_density, len(frame.centre), start)
+    model = nuts_model(make_density, len(metric.centre), start)
     raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, **settings)
     z, stats = read_trace(raw, settings)
-    return Run(frame.centre + z @ frame.root.T, stats)
+    return Run(metric.centre + z @ metric.root.T, stats)
 
 
 def resume(
-    posterior: LogPosterior, frame: Frame, settings: Mapping[str, Any], run: Run, draws: int, number: int
+    posterior: LogPosterior, metric: Metric, settings: Mapping[str, Any], run: Run, draws: int, number: int
 ) -> Run:
-    """Go on with every chain of a run where it stands; `frame` and `settings` are those of its first batch."""
+    """Go on with every chain of a run where it stands; `metric` and `settings` are those of its first batch."""
     seed = int(np.random.SeedSequence([settings["seed"], 2, number]).generate_state(1)[0])
-    frame = Frame(run.x.mean(axis=(0, 1)), _metric_root(run.x, frame.root))
-    last = np.ascontiguousarray(np.linalg.solve(frame.root, (run.x[:, -1] - frame.centre).T).T)
+    metric = Metric(run.x.mean(axis=(0, 1)), _root_of_draws(run.x, metric.root))
+    last = np.ascontiguousarray(np.linalg.solve(metric.root, (run.x[:, -1] - metric.centre).T).T)
     begin = dict(zip(_chain_seeds(seed, len(last)), last, strict=True))
-    return batch(posterior, frame, begin.__getitem__, {**settings, "draws": draws, "tune": _RETUNE, "seed": seed})
+    return batch(posterior, metric, begin.__getitem__, {**settings, "draws": draws, "tune": _RETUNE, "seed": seed})
 
 
-def _metric_root(x: Array, root: Array) -> Array:
+def _root_of_draws(x: Array, root: Array) -> Array:
     """Factor of the covariance of draws (chains, draws, d), drawn towards the metric so far where draws are few."""
     n, weight = x.shape[0] * x.shape[1], _WEIGHT * x.shape[2]
     centred = (x - x.mean(axis=(0, 1))).reshape(n, -1)
@@ -134,7 +134,7 @@ def extend(run: Run, more: Resume, judge: Callable[[Run], Convergence], *, targe
         number += 1
         wanted = min(draws_wanted(verdict, run.draws), limit - drawn)
         new = more(run, wanted, number)
-        run = join(run, new) if suffices else new
+        run = concatenate(run, new) if suffices else new
         drawn += wanted
     return run
 
@@ -153,7 +153,7 @@ def draws_wanted(verdict: Convergence, draws: int) -> int:
     return max(round((factor - 1.0) * draws), _FEWEST)
 
 
-def join(run: Run, new: Run) -> Run:
+def concatenate(run: Run, new: Run) -> Run:
     """Put the draws of each chain one after the other."""
     stats = xr.concat([run.stats, new.stats], dims.DRAW).assign_coords({dims.DRAW: np.arange(run.draws + new.draws)})
     return Run(np.concatenate([run.x, new.x], axis=1), stats)

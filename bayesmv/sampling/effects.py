@@ -76,7 +76,7 @@ def effect_dataset(
         solution = equations.draw(design.blocks.matrices(theta[index]), rng)
         fixed[index] = (design.fixed.ols + solution.fixed * design.scale)[design.fixed.present]
         for t, at in wanted.items():
-            random[t][index] = solution.random[design.names.index(t)][at] * design.effect_scale(t)
+            random[t][index] = solution.random[design.position(t)][at] * design.effect_scale(t)
     labels = [f"{trait}:{variable}" for trait, variable in design.fixed.coefficients(design.traits)]
     variables: dict[str, Any] = {dims.FIXED: ((dims.CHAIN, dims.DRAW, dims.COEFFICIENT), fixed)}
     coords: dict[str, Any] = {dims.COEFFICIENT: labels}
@@ -107,7 +107,7 @@ def effect_moments(design: Design, covariances: Sequence[Sequence[Array]], term:
     mean, variance, prior variance
         (levels, effects) each, in the units of the data.
     """
-    equations, k, part = MixedModelLikelihood.whole(design), design.names.index(term), design.term(term)
+    equations, k, part = MixedModelLikelihood.whole(design), design.position(term), design.term(term)
     shape = (len(part.levels), len(part.effects))
     mean, spread, within, prior = (np.zeros(shape) for _ in range(4))
     for n, sigmas in enumerate(covariances, start=1):

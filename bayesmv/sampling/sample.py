@@ -21,7 +21,7 @@ from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.batches import LIMIT, Frame, Run, batch, extend, resume
+from bayesmv.sampling.batches import LIMIT, Metric, Run, batch, extend, resume
 from bayesmv.sampling.convergence import Convergence, convergence, judge
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.trace import _attributes, _data_tree, covariance_dataset
@@ -161,8 +161,8 @@ def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any], m
     """Draws of x and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
     at = posterior.blocks.from_matrices(reml.sigmas)
     mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
-    transform = _metric_root(posterior.expand(mode.theta).hessian)
-    frame = Frame(mode.theta, transform)
+    transform = _root_of_curvature(posterior.expand(mode.theta).hessian)
+    frame = Metric(mode.theta, transform)
 
     def start(seed: int) -> Array:
         return np.random.default_rng(seed).normal(0.0, 0.5, len(mode.theta))
@@ -190,7 +190,7 @@ def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
     return replace(design, terms=terms, residual=replace(design.residual, structure=structures[-1]))
 
 
-def _metric_root(hessian: Array) -> Array:
+def _root_of_curvature(hessian: Array) -> Array:
     """C with CC' = inverse of the negative Hessian; directions without curvature get unit variance."""
     values, vectors = np.linalg.eigh(hessian)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1.0)))

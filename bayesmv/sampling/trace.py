@@ -46,9 +46,9 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
     for name, sigma in zip(design.names, design.blocks.matrices(theta), strict=True):
-        scale, effects = design.effect_scale(name), design.effects_of(name)
+        effects = design.effects_of(name)
         i, j = dims.effect_dims(name, effects, design.traits)
-        matrix = sigma * np.outer(scale, scale)
+        matrix = design.to_data_units(name, sigma)
         variables[dims.covariance_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), matrix)
         variables[dims.correlation_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), correlation(matrix))
         sd = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
@@ -61,8 +61,7 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
 
 def _loadings(design: Design, name: str, theta: Array) -> dict[str, Any]:
     """Loadings and specific variances of a factor structure, before rotation, in the units of the data."""
-    k = design.names.index(name)
-    found = design.blocks.structures[k].loadings(theta[..., design.blocks.slices[k]])
+    found = design.structure(name).loadings(theta[..., design.parameters_of(name)])
     if found is None:
         return {}
     scale, (i, _) = design.effect_scale(name), dims.effect_dims(name, design.effects_of(name), design.traits)
@@ -147,8 +146,7 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
     scaled = []
     for name in design.names:
         draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
-        unit = design.effect_scale(name)
-        scaled.append(draws.reshape(-1, *draws.shape[2:]) / np.outer(unit, unit))
+        scaled.append(design.to_working_units(name, draws.reshape(-1, *draws.shape[2:])))
     picked = np.unique(np.linspace(0, len(scaled[0]) - 1, most).astype(int))
     return [[S[d] for S in scaled] for d in picked]
 

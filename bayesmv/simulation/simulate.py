@@ -17,7 +17,7 @@ from scipy.sparse.linalg import splu, spsolve_triangular
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design, build_design
-from bayesmv.design.random import TermDesign, spread
+from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.spec import ModelSpec
@@ -145,14 +145,14 @@ def simulate_model(
     for term in design.terms:
         unit = term.load_unit[term.load_of]
         sigma = np.asarray(covariances[term.name], dtype=float)
-        values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], len(spec.traits), rng)
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], rng)
     values += _residual_values(design, np.asarray(covariances[RESIDUAL], dtype=float), rng)
     return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
 
 
-def _term_values(term: TermDesign, root: Array, n_traits: int, rng: np.random.Generator) -> Array:
+def _term_values(term: TermDesign, root: Array, rng: np.random.Generator) -> Array:
     """ZU of a term with Σ = root root', (n, t)."""
-    return spread(term, _related(term.relationship, len(term.levels), len(term.effects), rng) @ root.T, n_traits)
+    return np.asarray(term.spread(_related(term.relationship, len(term.levels), len(term.effects), rng) @ root.T))
 
 
 def _residual_values(design: Design, sigma: Array, rng: np.random.Generator) -> Array:
@@ -178,11 +178,10 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
         Records (n, t) in the units of the data, NaN where the fitted data lack them.
     """
     design = fit.design
-    t = len(design.traits)
     solution = fit.equations.solve(fit.sigmas)
     values = design.fixed.fitted / design.scale + design.fixed.X @ solution.fixed
     for term, sigma in zip(design.terms, fit.sigmas, strict=False):
-        values += _term_values(term, _root(term.name, sigma, len(term.effects)), t, rng)
+        values += _term_values(term, _root(term.name, sigma, len(term.effects)), rng)
     values += _residual_values(design, fit.sigmas[-1], rng)
     return np.asarray(np.where(design.observed, values * design.scale, np.nan))
 

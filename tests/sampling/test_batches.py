@@ -128,9 +128,9 @@ def test_metric_root__covariance_of_many_draws_and_the_old_metric_for_few():
     rng = np.random.default_rng(1)
     S = np.array([[4.0, 1.0], [1.0, 0.5]])
     x = 7.0 + rng.normal(size=(4, 5000, 2)) @ np.linalg.cholesky(S).T
-    C = runs._metric_root(x, np.eye(2))
+    C = runs._root_of_draws(x, np.eye(2))
     np.testing.assert_allclose(C @ C.T, S, rtol=0.05)
-    C = runs._metric_root(np.full((2, 1, 2), 3.0), np.linalg.cholesky(S))
+    C = runs._root_of_draws(np.full((2, 1, 2), 3.0), np.linalg.cholesky(S))
     np.testing.assert_allclose(C @ C.T, S * 20 / 22, rtol=1e-12)
 
 
@@ -194,10 +194,10 @@ def test_resume__every_chain_goes_on_where_it_stood(monkeypatch):
     monkeypatch.setattr(runs, "sampler_density", islands)
     islets = 1000.0 * np.array([3.0, 0.0, 2.0, 1.0])
     x = islets[:, None, None] + np.random.default_rng(1).normal(size=(4, 20, 2))
-    frame = runs.Frame(np.zeros(2), np.eye(2))
+    frame = runs.Metric(np.zeros(2), np.eye(2))
     settings = {"seed": 1, "chains": 4, "cores": 2, "target_accept": 0.9, "progress_bar": False}
     # The covariance of draws so far apart would let the chains jump.
-    monkeypatch.setattr(runs, "_metric_root", lambda x, root: root)
+    monkeypatch.setattr(runs, "_root_of_draws", lambda x, root: root)
     got = runs.resume(None, frame, settings, Run(x, xr.Dataset()), 60, 1)
     assert got.x.shape == (4, 60, 2)
     np.testing.assert_allclose(got.x, islets[:, None, None] + np.zeros(got.x.shape), atol=10.0)

@@ -25,7 +25,7 @@ from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
 from bayesmv.sampling.convergence import convergence, draw_statistics
 from bayesmv.sampling.effects import effect_dataset, wanted_effects
-from bayesmv.sampling.sample import _metric_root, sample
+from bayesmv.sampling.sample import _root_of_curvature, sample
 from bayesmv.sampling.trace import covariance_dataset, load_posterior
 from bayesmv.simulation.datasets import load_dataset
 
@@ -254,7 +254,7 @@ def test_metric_root__whitens_and_leaves_flat_directions_alone():
     rng = np.random.default_rng(4)
     Q, _ = np.linalg.qr(rng.normal(size=(4, 4)))
     H = Q @ np.diag([100.0, 4.0, 0.2, -3.0]) @ Q.T
-    C = _metric_root(H)
+    C = _root_of_curvature(H)
     np.testing.assert_allclose(C @ C.T, Q @ np.diag([0.01, 0.25, 1.0, 1.0]) @ Q.T, atol=1e-12)
 
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.design.random import TermDesign, spread
-from bayesmv.likelihood.protocol import clipped_factor, symmetric
+from bayesmv.design.random import TermDesign
+from bayesmv.likelihood.protocol import clipped_factor
 from bayesmv.likelihood.sparse.absorption import expand, passed_on
 from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, solve_augmented
 from bayesmv.numerics.cholesky import solve_lower, solve_upper, workspace
 from bayesmv.numerics.supernodes import locate
-from bayesmv.numerics.symmetric import packed_rows, unit_components
+from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_components
 
 #: Eigenvalues of R, in phenotypic variances, are raised to this: the equations need its inverse.
 RESIDUAL_FLOOR = 1e-8
@@ -47,8 +47,8 @@ class Loading(NamedTuple):
     effect: IntArray
 
 
-class Small(NamedTuple):
-    """Small matrices of one evaluation: loads, residual precisions, slots, and the derivatives by them."""
+class Evaluation(NamedTuple):
+    """Matrices of one evaluation, in working units: loads, residual precisions, slots, and the derivatives by them."""
 
     loads: Array
     precisions: Array
@@ -263,7 +263,7 @@ class MixedModelLikelihood:
         """√w (y - Xb - Zu) of the scaled records, 0 where not recorded, (n, t)."""
         left = self._roots[:, None] * (self.design.working_response - self.design.fixed.X @ solution.fixed)
         for term, U in zip(self._terms, solution.random, strict=True):
-            left -= spread(term, U, len(self.design.traits))  # their incidences are weighted
+            left -= term.spread(U)  # their incidences are weighted
         return np.asarray(np.where(self.design.observed, left, 0.0))
 
     def _weight(self, F: Array) -> Array:
@@ -281,7 +281,7 @@ class MixedModelLikelihood:
         for k, (term, U) in enumerate(zip(self.design.terms, solution.random, strict=True)):
             F = clipped_factor(sigmas[k])
             KZPy = expand(gone[k], np.linalg.solve(F @ F.T, U.T).T, self._passed_on(k, Py))
-            parts += [self._roots[:, None] * spread(term, KZPy @ E, Py.shape[1]) for E in unit_components(len(F))]
+            parts += [self._roots[:, None] * term.spread(KZPy @ E) for E in unit_components(len(F))]
         parts += self.design.residual.derivatives(Py)
         return np.stack(parts, axis=-1) * self.design.observed[:, :, None]
 
@@ -334,13 +334,13 @@ class MixedModelLikelihood:
         for load, d_load in zip(self.equations.loads, self._small.d_loads, strict=True):
             if load.term == k:
                 d_factor[load.effects] += d_load[load.traits, : F.shape[1]]
-        return symmetric(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
+        return symmetric_part(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
 
     def _class_gradients(self) -> Iterator[tuple[int, Array, Array]]:
         """Block, A and dl/dV = -½ (n Q - Q D Q) of every part of a class, D the derivative by Q = V⁻¹."""
         classes, small = self.equations.reduced.classes, self._small
         for p, (Q, D) in enumerate(zip(small.precisions, small.d_precisions, strict=True)):
-            G = symmetric(-0.5 * (classes.units[p] * Q - Q @ D @ Q))
+            G = symmetric_part(-0.5 * (classes.units[p] * Q - Q @ D @ Q))
             for e in range(classes.begin[p], classes.begin[p + 1]):
                 yield int(classes.block[e]), classes.matrix[e], G
 
@@ -359,7 +359,7 @@ def _unpack_lower(values: Array, q: int, m: int) -> Array:
     return out
 
 
-def _allocate(design: Design, equations: Equations) -> Small:
+def _allocate(design: Design, equations: Equations) -> Evaluation:
     t = len(design.traits)
     m = max([t, *(len(term.effects) for term in design.terms)])
     n_loads, n_slots = len(equations.loads), len(equations.slots.klass)
@@ -368,7 +368,7 @@ def _allocate(design: Design, equations: Equations) -> Small:
         if load.term < 0:
             out[:, : load.constant.shape[1]] = load.constant
     precisions = np.zeros((len(equations.reduced.classes.units), t, t))
-    return Small(
+    return Evaluation(
         loads=loads,
         precisions=precisions,
         matrices=np.zeros((n_slots, m, m)),

@@ -28,14 +28,13 @@ from threadpoolctl import threadpool_limits
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
-from bayesmv.likelihood.protocol import symmetric
 from bayesmv.likelihood.spectral import series
 from bayesmv.likelihood.spectral.eigen import is_dense, spectrum
 from bayesmv.likelihood.spectral.series import Series, moments, restricted
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics import chebyshev
 from bayesmv.numerics.chebyshev import Scale
-from bayesmv.numerics.symmetric import packed_rows, unit_components
+from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_components
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
 TOLERANCE, REFUSED = 1e-11, 1e-9
@@ -65,7 +64,7 @@ def structural_obstacle(design: Design) -> str | None:
     return None
 
 
-class Equations(Protocol):
+class SpectralSource(Protocol):
     """What d and S are computed from, for one λ: equations of one trait, or eigenvalues."""
 
     @property
@@ -112,7 +111,7 @@ class SpectralTable:
     series: Series
     error: float
     factorisations: int
-    equations: Equations
+    equations: SpectralSource
 
     def series_for(self, design: Design) -> Series:
         """Return the functions for the traits, the units and the constant of another design.
@@ -193,11 +192,11 @@ def build_table(
     return SpectralTable(design=design, series=series, error=error, factorisations=nodes.count, equations=equations)
 
 
-def _analysed(design: Design) -> Equations:
+def _analysed(design: Design) -> SpectralSource:
     return spectrum(design) if is_dense(design) else univariate(design)
 
 
-def _blank(equations: Equations, design: Design) -> Series:
+def _blank(equations: SpectralSource, design: Design) -> Series:
     """Zeros in place of the functions, at as many nodes as the slowest of them is expected to need."""
     n, p = equations.X.shape
     scale, rank = equations.scale(equations.workspace()), equations.rank()
@@ -221,7 +220,7 @@ def _sizes(Y: Array) -> Array:
 class _Nodes:
     """What is tabulated, at many z, several at once; `series` says how d and S are made finite at λ = ∞."""
 
-    def __init__(self, equations: Equations, series: Series, Y: Array, cores: int, bar: bool) -> None:
+    def __init__(self, equations: SpectralSource, series: Series, Y: Array, cores: int, bar: bool) -> None:
         self.equations, self.series, self.prepared, self.bar = equations, series, equations.prepare(Y), bar
         self.spare = deque(equations.workspace() for _ in range(cores))
         self.count = 0
@@ -279,7 +278,7 @@ class SpectralLikelihood:
         """Restricted log-likelihood and its derivative by both matrices."""
         gradients = np.empty((2, *sigmas[0].shape))
         value = restricted(*map(np.ascontiguousarray, sigmas), self.arrays, *gradients)
-        return float(value), [symmetric(G) for G in gradients]
+        return float(value), [symmetric_part(G) for G in gradients]
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
         """½ Σ_ijk E_ij F_ik y_j'P_j G P_i H P_k y_k of all pairs of components E, F in canonical space."""
