@@ -280,7 +280,7 @@ class Relationship:
         Raises
         ------
         DataError
-            If no label is shared, or more than `pedigree.DENSE_LIMIT` are; as `from_covariance`.
+            If no label is shared, or more than `labels.DENSE_LIMIT` are; as `from_covariance`.
         """
         place = find_labels(other.ids, self.ids)
         ids = self.ids[place >= 0]
@@ -300,7 +300,7 @@ class Relationship:
         Raises
         ------
         DataError
-            If ids are not among the levels, or more than `pedigree.DENSE_LIMIT` are asked for.
+            If ids are not among the levels, or more than `labels.DENSE_LIMIT` are asked for.
         """
         wanted = self.ids if ids is None else plain_labels(ids)
         if len(wanted) > DENSE_LIMIT:

@@ -12,7 +12,7 @@ from scipy import sparse
 from bayesmv.design.design import build_design
 from bayesmv.errors import DataError, PedigreeError
 from bayesmv.model.spec import ModelSpec
-from bayesmv.relationship import kernel_algebra, labels
+from bayesmv.relationship import kernel_algebra
 from bayesmv.relationship import relationship as module
 from bayesmv.relationship.markers import genomic_relationship
 from bayesmv.relationship.pedigree import Pedigree
@@ -290,7 +290,7 @@ def test_relationship__precisions_are_symmetric_in_pattern(seed):
 
 @pytest.fixture
 def small_limit(monkeypatch):
-    monkeypatch.setattr(labels, "DENSE_LIMIT", 4)
+    monkeypatch.setattr(kernel_algebra, "DENSE_LIMIT", 4)
     monkeypatch.setattr(kernel_algebra, "CHUNK", 64)
     monkeypatch.setattr(module, "DENSE_LIMIT", 4)
 
