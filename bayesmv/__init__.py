@@ -10,10 +10,10 @@ from bayesmv.design.design import Design, build_design
 from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
 from bayesmv.estimates.breeding_values import breeding_values
-from bayesmv.estimates.components import variance_components
+from bayesmv.estimates.components import correlation_matrix, variance_components
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
-from bayesmv.estimates.trajectory import correlation_matrix, covariance_function, trajectory
+from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.io.files import load_design
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
@@ -23,10 +23,11 @@ from bayesmv.pymc_model import build_model
 from bayesmv.relationship.genetic_groups import group_shares, without_groups
 from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.relationship.relationship import Relationship
-from bayesmv.reml import RemlFit, blup, fit_reml
+from bayesmv.reml import RemlFit, blup, fit_reml, load_fit
 from bayesmv.report.plots import plot_comparison, plot_correlations, plot_trajectory
 from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.sample import sample
+from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.trace import load_posterior
 from bayesmv.simulation.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
@@ -45,6 +46,7 @@ __all__ = [
     "PredictiveDensity",
     "Relationship",
     "RemlFit",
+    "SamplerSettings",
     "SpecError",
     "__version__",
     "blup",
@@ -64,6 +66,7 @@ __all__ = [
     "likelihood_ratio",
     "load_dataset",
     "load_design",
+    "load_fit",
     "load_pedigree",
     "load_posterior",
     "log_posterior",

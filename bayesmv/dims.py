@@ -33,6 +33,11 @@ def sd_name(term: str) -> str:
     return f"{term}_sd"
 
 
+def error_name(variable: str) -> str:
+    """Variable that holds the standard errors of another."""
+    return f"{variable}_se"
+
+
 def loading_name(term: str) -> str:
     """Variable that holds the loadings of a term with factors, before rotation."""
     return f"{term}_loading"

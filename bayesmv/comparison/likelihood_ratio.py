@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from bayesmv.comparison.boundary import Cone, added, changed, grown, parted, together, vanishes
 from bayesmv.covariance import Separate, contains
-from bayesmv.design.design import Design
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing
 from bayesmv.reml.result import RemlFit
@@ -73,7 +71,7 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
 
 def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
     """What every term of the larger model adds to the null."""
-    a, b = null.design, full.design
+    a, b = null.record, full.record
     for name, large in zip(b.names, b.blocks.structures, strict=True):
         if name not in a.names:
             yield added(large)
@@ -84,7 +82,7 @@ def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
         elif a.effects_of(name) != b.effects_of(name):
             yield grown(large, small)
         elif large.n_parameters > small.n_parameters:
-            yield changed(large, small, a.effect_scale(name) / b.effect_scale(name))
+            yield changed(large, small, a.unit(name) / b.unit(name))
 
 
 def _reference(cone: Cone, null: RemlFit, full: RemlFit) -> str:
@@ -103,30 +101,30 @@ def _reference(cone: Cone, null: RemlFit, full: RemlFit) -> str:
     return f"{cone}: {reasons[0]}"
 
 
-def _contains(full: Design, null: Design, name: str) -> bool:
+def _contains(full: ModelRecord, null: ModelRecord, name: str) -> bool:
     """Whether the larger model's structure of a term can take any value of the smaller one's."""
     if full.effects_of(name) != null.effects_of(name):
         return _contains_some(full, null, name)
     large, small = (d.structure(name) for d in (full, null))
-    return contains(large, small, null.effect_scale(name) / full.effect_scale(name))
+    return contains(large, small, null.unit(name) / full.unit(name))
 
 
-def _contains_some(full: Design, null: Design, name: str) -> bool:
+def _contains_some(full: ModelRecord, null: ModelRecord, name: str) -> bool:
     """Whether a term of the smaller model is one of the larger with some effects missing, such as maternal ones."""
     if name == RESIDUAL:
         return _contains_groups(full, null)
-    here, there = full.term(name).identities, null.term(name).identities
+    here, there = full.identities[name], null.identities[name]
     if not set(there) <= set(here):
         return False
     large, small = (d.structure(name) for d in (full, null))
     at = [here.index(effect) for effect in there]
-    return contains(large, small, null.effect_scale(name) / full.effect_scale(name)[at], at)
+    return contains(large, small, null.unit(name) / full.unit(name)[at], at)
 
 
-def _contains_groups(full: Design, null: Design) -> bool:
+def _contains_groups(full: ModelRecord, null: ModelRecord) -> bool:
     """Whether residuals with groups contain those that are alike in all groups."""
-    large, small = full.residual.structure, null.residual.structure
-    return not null.residual.groups and isinstance(large, Separate) and all(contains(s, small) for s in large.parts)
+    large, small = full.structure(RESIDUAL), null.structure(RESIDUAL)
+    return not null.residual_groups and isinstance(large, Separate) and all(contains(s, small) for s in large.parts)
 
 
 def check_comparable(a: RemlFit, b: RemlFit) -> None:
@@ -137,11 +135,10 @@ def check_comparable(a: RemlFit, b: RemlFit) -> None:
     SpecError
         If records or fixed effects differ, or covariances were given, not estimated.
     """
-    one, other = a.design, b.design
-    same = one.response.shape == other.response.shape and np.array_equal(one.response, other.response, equal_nan=True)
-    if not same or one.traits != other.traits:
+    changed = a.record.differences(b.record, model=False)
+    if "records" in changed:
         raise SpecError("the two fits have different data; a likelihood ratio needs the same records")
-    if one.fixed.variables != other.fixed.variables or not np.array_equal(one.fixed.present, other.fixed.present):
+    if "fixed effects" in changed:
         raise SpecError("the two fits have different fixed effects; restricted likelihoods are then not comparable")
     if a.given or b.given:
         raise SpecError("the covariances of a fit were given, not estimated; compare fits from fit_reml")
@@ -149,7 +146,7 @@ def check_comparable(a: RemlFit, b: RemlFit) -> None:
 
 def obstacle(null: RemlFit, full: RemlFit) -> str | None:
     """Why a fit is not a special case of another with the same records and fixed effects; None if it is."""
-    a, b = null.design, full.design
+    a, b = null.record, full.record
     strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]
     if strangers:
         return f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first"

@@ -12,6 +12,8 @@ from bayesmv.comparison.likelihood_ratio import check_comparable, likelihood_rat
 from bayesmv.comparison.predictive import Grouping, PredictiveDensity, block_labels, error_of_sum, predictive_density
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
+from bayesmv.estimates.source import estimates_of
+from bayesmv.model.spec import ModelSpec
 from bayesmv.reml.result import RemlFit
 
 #: A posterior with its design.
@@ -54,7 +56,7 @@ def compare_models(
     named = _named(models)
     if len(named) < 2:
         raise SpecError(f"give at least two models to compare, not {len(named)}")
-    fits = {name: model for name, model in named.items() if isinstance(model, RemlFit)}
+    fits = {name: fit for name, model in named.items() if (fit := _reml(model)) is not None}
     if len(fits) == len(named):
         return _likelihoods(fits)
     if fits:
@@ -71,14 +73,22 @@ def _named(models: Mapping[str, Model] | Sequence[Model]) -> dict[str, Model]:
     """Models by name; of a list, by the names of their specifications, or numbers where these are not distinct."""
     if isinstance(models, Mapping):
         return dict(models)
-    names = [_design(model).spec.name for model in models]
+    names = [_spec(model).name for model in models]
     if len(set(names)) < len(names):
         names = [str(i) for i in range(1, len(names) + 1)]
     return dict(zip(names, models, strict=True))
 
 
-def _design(model: Model) -> Design:
-    return model.design if isinstance(model, RemlFit | PredictiveDensity) else _sampled("", model)[1]
+def _reml(model: Model) -> RemlFit | None:
+    """The REML fit that a model is; None for a posterior, which comes with its design."""
+    return None if isinstance(model, tuple | PredictiveDensity) else estimates_of(model).fit
+
+
+def _spec(model: Model) -> ModelSpec:
+    fit = _reml(model)
+    if fit is not None:
+        return fit.record.spec
+    return model.design.spec if isinstance(model, PredictiveDensity) else _sampled("", model)[1].spec
 
 
 def _sampled(name: str, model: object) -> Sampled:

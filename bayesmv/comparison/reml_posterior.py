@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from bayesmv import dims
 from bayesmv.arrays import Array
-from bayesmv.covariance import SINGULAR
-from bayesmv.errors import SpecError
-from bayesmv.estimates.source import describe
-from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.estimates.source import Estimates, describe, estimates_of
+from bayesmv.numerics.symmetric import correlation
 from bayesmv.priors.draws import prior_spread
-from bayesmv.reml.delta import component_gradient, standard_error
 from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.trace import draws_of, term_names
 
 #: A posterior whose squared interquartile range is more than this share of the prior's says mostly what the prior said.
 PRIOR_SHARE = 0.5
@@ -25,7 +21,7 @@ PRIOR_SHARE = 0.5
 AGREE = 0.5
 
 
-def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
+def compare_reml(trace: Any, reml: RemlFit) -> pd.DataFrame:
     """Put the posterior of every (co)variance and correlation beside its REML estimate.
 
     Parameters
@@ -45,39 +41,68 @@ def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
     Raises
     ------
     SpecError
-        If trace and fit are of different models.
+        If trace and fit are of different models or data: naming what differs.
     """
-    names = term_names(trace)
-    if names != reml.design.names or trace.attrs["model"] != reml.design.spec.to_toml():
-        raise SpecError(
-            f"the posterior is of the model '{_title(trace)}' and REML of '{reml.design.spec}'; fit the same model"
-        )
-    priors = {n: CovariancePrior.from_mapping(p, n) for n, p in json.loads(trace.attrs["priors"]).items()}
-    rows = []
-    for name in names:
-        rows += _term_rows(trace, reml, name, priors[name])
+    posterior = estimates_of(trace)
+    posterior.record.require_same(reml.record, "the posterior", "the REML fit")
+    rows: list[dict[str, object]] = []
+    for name, covariances in posterior.covariances().items():
+        rows += _Term(posterior=posterior, reml=reml, name=name, covariances=covariances).rows()
     return pd.DataFrame(rows)
 
 
-def _title(trace: xr.DataTree) -> str:
-    return str(trace.attrs["model"]).replace("\n", "; ")
+@dataclass(frozen=True, kw_only=True)
+class _Term:
+    """Posterior and REML of one covariance matrix; `covariances` are draws (chains, draws, m, m), units of the data."""
 
+    posterior: Estimates
+    reml: RemlFit
+    name: str
+    covariances: Array
 
-def _term_rows(trace: xr.DataTree, reml: RemlFit, name: str, prior: CovariancePrior) -> list[dict[str, object]]:
-    draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
-    structure = reml.design.structure(name)
-    rows = [
-        _row(trace, reml, name, "variance" if i == j else "covariance", i, j, prior, draws[..., i, j])
-        for i, j in structure.support
-        if _varies(draws[..., i, j])
-    ]
-    correlations = draws_of(trace, dims.correlation_name(name)).to_numpy()
-    rows += [
-        _row(trace, reml, name, "correlation", i, j, prior, correlations[..., i, j])
-        for i, j in structure.support
-        if i != j and _varies(correlations[..., i, j])
-    ]
-    return rows
+    @cached_property
+    def correlations(self) -> Array:
+        """Draws of the correlations, (chains, draws, m, m)."""
+        return correlation(self.covariances)
+
+    def rows(self) -> list[dict[str, object]]:
+        """Covariances, then correlations, of which any were estimated."""
+        support = self.reml.record.structure(self.name).support
+        rows = [
+            self._row("variance" if i == j else "covariance", i, j, self.covariances[..., i, j])
+            for i, j in support
+            if _varies(self.covariances[..., i, j])
+        ]
+        return rows + [
+            self._row("correlation", i, j, self.correlations[..., i, j])
+            for i, j in support
+            if i != j and _varies(self.correlations[..., i, j])
+        ]
+
+    def _row(self, parameter: str, i: int, j: int, draws: Array) -> dict[str, object]:
+        effects = self.reml.record.effects_of(self.name)
+        estimate, error, constraint = self.reml.component(self.name, i, j, parameter == "correlation")
+        summary = describe(draws)
+        contraction = 1.0 - self._spread_ratio(i, j) ** 2
+        difference = (summary["median"] - estimate) / summary["sd"]
+        labels = {"term": self.name, "parameter": parameter, "trait_i": effects[j], "trait_j": effects[i]}
+        if constraint == "not identified":
+            estimate = difference = np.nan
+        beside = {"reml": estimate, "std_error": error, "constraint": constraint}
+        judged = {"contraction": contraction, "difference": difference}
+        return labels | beside | summary | judged | {"verdict": _verdict(constraint, contraction, difference)}
+
+    def _spread_ratio(self, i: int, j: int) -> float:
+        """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
+        record = self.posterior.record
+        if self.name not in record.priors:  # a user's own class of prior, which a saved posterior cannot hold
+            return float("nan")
+        before = prior_spread(record.structure(self.name), record.priors[self.name], i, j)
+        if i == j:
+            draws = np.sqrt(self.covariances[..., i, i]) / record.unit(self.name)[i]
+        else:
+            draws = self.correlations[..., i, j]
+        return float(np.ptp(np.nanquantile(draws, [0.25, 0.75])) / before)
 
 
 def _varies(draws: Array) -> bool:
@@ -86,52 +111,11 @@ def _varies(draws: Array) -> bool:
     return finite.size < 2 or bool(np.ptp(finite) > 1e-12 * np.max(np.abs(finite)))
 
 
-def _row(
-    trace: xr.DataTree,
-    reml: RemlFit,
-    name: str,
-    parameter: str,
-    i: int,
-    j: int,
-    prior: CovariancePrior,
-    draws: Array,
-) -> dict[str, object]:
-    effects, held = reml.design.effects_of(name), reml.held_effects[name]
-    estimate, error = reml_component(reml, name, i, j, parameter == "correlation")
-    constraint = "boundary" if held[i] or held[j] else "positive" if i == j else "unconstrained"
-    summary = describe(draws)
-    contraction = 1.0 - _spread_ratio(trace, reml, name, i, j, prior) ** 2
-    difference = (summary["median"] - estimate) / summary["sd"]
-    labels = {"term": name, "parameter": parameter, "trait_i": effects[j], "trait_j": effects[i]}
-    beside = {"reml": estimate, "std_error": error, "constraint": constraint}
-    judged = {"contraction": contraction, "difference": difference}
-    return labels | beside | summary | judged | {"verdict": _verdict(constraint, contraction, difference)}
-
-
-def reml_component(reml: RemlFit, name: str, i: int, j: int, as_correlation: bool) -> tuple[float, float]:
-    """REML estimate and standard error of one covariance or correlation."""
-    V = reml.term_covariance(name)
-    value, gradient = component_gradient(reml.covariances[name], i, j, as_correlation)
-    error = standard_error(V, gradient)
-    # A correlation at ±1 is held there; its delta-method error would be a rounding error.
-    on_edge = as_correlation and 1.0 - abs(value) < SINGULAR
-    return value, float("nan") if on_edge else error
-
-
-def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, prior: CovariancePrior) -> float:
-    """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
-    quartiles = np.array([0.25, 0.75])
-    before = prior_spread(reml.design.structure(name), prior, i, j)
-    if i == j:
-        sd = draws_of(trace, dims.sd_name(name)).to_numpy()[..., i] / reml.design.effect_scale(name)[i]
-        return float(np.ptp(np.quantile(sd, quartiles)) / before)
-    correlations = draws_of(trace, dims.correlation_name(name)).to_numpy()
-    return float(np.ptp(np.nanquantile(correlations[..., i, j], quartiles)) / before)
-
-
 def _verdict(constraint: str, contraction: float, difference: float) -> str:
     """Put in words how the posterior stands to REML."""
     parts = []
+    if constraint == "not identified":
+        return "not identified by the data: prior only"
     if constraint == "boundary":
         parts.append("REML on boundary")
     if contraction < 1.0 - PRIOR_SHARE:

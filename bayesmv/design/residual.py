@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,7 +117,7 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
     t = len(spec.traits)
     if spec.residual_by is None:
         return ResidualDesign(
-            structure=spec.covariance(RESIDUAL, spec.residual, spec.traits),
+            structure=residual_structure(spec),
             effects=spec.traits,
             trait_of=np.arange(t),
             group_of=np.zeros(t, dtype=np.intp),
@@ -127,8 +128,9 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
     groups = tuple(str(level) for level in levels)
     trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
     effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
+    _check_groups(spec, groups, group, response)
     return ResidualDesign(
-        structure=_separate(spec, groups, group, response),
+        structure=residual_structure(spec, groups),
         effects=tuple(effects) if t > 1 else groups,
         trait_of=trait_of,
         group_of=group_of,
@@ -139,9 +141,16 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
     )
 
 
-def _separate(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.intp], response: Array) -> Separate:
-    """One structure for each group."""
-    parts, places = [], []
+def residual_structure(spec: ModelSpec, groups: Sequence[str] = ()) -> CovarianceStructure:
+    """Structure of the residuals: one among the traits, or one for each group, effects trait by trait."""
+    own, t, g = spec.covariance(RESIDUAL, spec.residual, spec.traits), len(spec.traits), len(groups)
+    if not groups:
+        return own
+    return Separate(t * g, (own,) * g, tuple(tuple(a * g + k for a in range(t)) for k in range(g)))
+
+
+def _check_groups(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.intp], response: Array) -> None:
+    """Refuse groups without two records of every trait."""
     for g, label in enumerate(groups):
         counts = (~np.isnan(response[group == g])).sum(axis=0)
         few = [trait for trait, n in zip(spec.traits, counts, strict=True) if n < 2]
@@ -150,9 +159,6 @@ def _separate(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.in
                 f"'{spec.residual_by}' {label} has fewer than two records of {listing(few)}: no residual variance can "
                 f"be estimated there; join the group to another, or leave it out of the data"
             )
-        parts.append(spec.covariance(RESIDUAL, spec.residual, spec.traits))
-        places.append(tuple(a * len(groups) + g for a in range(len(spec.traits))))
-    return Separate(len(spec.traits) * len(groups), tuple(parts), tuple(places))
 
 
 def _complete(column: pd.Series, name: str) -> pd.Series:

@@ -113,19 +113,7 @@ def parameters(
     family = layout.individuals(covariances[genetic.term], len(traits))
     labels = layout.labels(traits)
     phenotype = phenotypic(shares, terms)
-    beside = np.concatenate([_diagonal(phenotype)] * len(layout.members), axis=-1)
-    out = _variances(genetic, labels, traits, family, phenotype)
-    if genetic.relationship == "family-mean":
-        if records is None:
-            raise SpecError("the heritability of family means needs the number of records per family")
-        ratio = family_mean_heritability(shares[genetic.term], shares[RESIDUAL], records)
-        out += _per_trait("heritability", traits, ratio)
-    else:
-        out += _per_trait("heritability", labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family) / beside)
-    if same_subject:
-        direct = family[..., : len(traits), : len(traits)]
-        subject = ADDITIVE_FACTOR[genetic.relationship] * direct + np.asarray(sum(shares[n] for n in same_subject))
-        out += _per_trait("repeatability", traits, heritability(subject, phenotype))
+    out = ratios(genetic, layout, traits, family, shares, phenotype, same_subject=same_subject, records=records)
     out += _totals(layout, traits, family, phenotype)
     between = (layout.effects, covariances[genetic.term]) if layout.environments else (labels, family)
     out += _per_pair("genetic correlation", between[0], correlation(between[1]))
@@ -139,11 +127,52 @@ def variance_word(genetic: Genetic) -> str:
     return words.get(genetic.relationship, "additive genetic variance")
 
 
-def _variances(
-    genetic: Genetic, labels: Sequence[str], traits: Sequence[str], family: Array, phenotype: Array
+def ratios(
+    genetic: Genetic,
+    layout: EffectLayout,
+    traits: Sequence[str],
+    family: Array,
+    shares: Mapping[str, Array],
+    phenotype: Array,
+    *,
+    same_subject: Sequence[str] = (),
+    records: Array | None = None,
 ) -> list[GeneticParameter]:
-    out = _per_trait(variance_word(genetic), labels, ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family))
-    return out + _per_trait("phenotypic variance", traits, _diagonal(phenotype))
+    """Genetic and phenotypic variances, heritability and repeatability: of the average record, or of one point.
+
+    Parameters
+    ----------
+    genetic
+        The genetic term and the relationship of its levels.
+    layout
+        How its effects make up a record.
+    traits
+        Names of the traits.
+    family
+        Covariance among members × traits of the term, (…, g t, g t).
+    shares
+        What every term adds to the phenotypic covariance of the traits, (…, t, t).
+    phenotype
+        Phenotypic covariance of the traits, (…, t, t).
+    same_subject, records
+        As in :func:`parameters`.
+    """
+    labels, factor = layout.labels(traits), ADDITIVE_FACTOR[genetic.relationship]
+    out = _per_trait(variance_word(genetic), labels, factor * _diagonal(family))
+    out += _per_trait("phenotypic variance", traits, _diagonal(phenotype))
+    if genetic.relationship == "family-mean":
+        if records is None:
+            raise SpecError("the heritability of family means needs the number of records per family")
+        ratio = family_mean_heritability(shares[genetic.term], shares[RESIDUAL], records)
+        out += _per_trait("heritability", traits, ratio)
+    else:
+        beside = np.concatenate([_diagonal(phenotype)] * len(layout.members), axis=-1)
+        out += _per_trait("heritability", labels, factor * _diagonal(family) / beside)
+    if same_subject:
+        direct = family[..., : len(traits), : len(traits)]
+        subject = factor * direct + np.asarray(sum(shares[name] for name in same_subject))
+        out += _per_trait("repeatability", traits, heritability(subject, phenotype))
+    return out
 
 
 def _totals(layout: EffectLayout, traits: Sequence[str], family: Array, phenotype: Array) -> list[GeneticParameter]:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
-from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.errors import SpecError
-from bayesmv.estimates.source import describe
-from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.trace import axis_labels, draws_of, term_names
+from bayesmv.estimates.source import estimates_of
 
 Rotation = Literal["principal", "varimax"]
 
 
-def factor_loadings(source: RemlFit | xr.DataTree, term: str, *, rotation: Rotation = "principal") -> pd.DataFrame:
+def factor_loadings(source: Any, term: str, *, rotation: Rotation = "principal") -> pd.DataFrame:
     r"""Rotated loadings, specific variances and shares of variance of a term with factors, Σ = ΛΛ' + Ψ.
 
     The rotation is found for loadings in units of the term's standard deviations (correlations of the effects with the
@@ -54,51 +49,19 @@ def factor_loadings(source: RemlFit | xr.DataTree, term: str, *, rotation: Rotat
     """
     if rotation not in get_args(Rotation):
         raise SpecError(f"unknown rotation {rotation!r}; allowed: {', '.join(get_args(Rotation))}")
-    loadings, specific, traits = _parts(source, term)
+    estimates = estimates_of(source)
+    structure, found = estimates.record.structure(term), estimates.loadings(term)
+    if found is None:
+        raise SpecError(f"the term '{term}' has no factors ({structure.name}); loadings are those of fa(k) and rr(k)")
+    loadings, specific = found
+    traits = list(estimates.record.effects_of(term))
     variance = np.sum(loadings**2, axis=-1) + specific
     sd = np.sqrt(np.where(variance > 0.0, variance, 1.0))
     standard = loadings / sd[..., None]
     reference = _reference(standard, rotation)
     turned = standard @ procrustes(standard, reference)
-    summary = describe if isinstance(source, xr.DataTree) else _estimate
     rows = _rows(turned, sd, specific, traits)
-    return pd.DataFrame([{"quantity": q, "trait": t, "factor": f} | summary(v) for q, t, f, v in rows])
-
-
-def _estimate(values: Array) -> dict[str, float]:
-    return {"estimate": float(values.squeeze())}
-
-
-@singledispatch
-def _parts(source: Any, term: str) -> tuple[Array, Array, list[str]]:
-    """Loadings (chains, draws, m, k) and specific variances (chains, draws, m) in the units of the data; traits."""
-    raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
-
-
-@_parts.register
-def _(source: RemlFit, term: str) -> tuple[Array, Array, list[str]]:
-    design = source.design
-    if term not in design.names:
-        raise SpecError(f"no term '{term}'; terms: {', '.join(design.names)}")
-    found = design.structure(term).loadings(source.theta[design.parameters_of(term)])
-    if found is None:
-        raise _no_factors(term, design.structure(term).name)
-    scale = design.effect_scale(term)
-    return (found[0] * scale[:, None])[None, None], (found[1] * scale**2)[None, None], list(design.effects_of(term))
-
-
-@_parts.register
-def _(source: xr.DataTree, term: str) -> tuple[Array, Array, list[str]]:
-    if term not in term_names(source):
-        raise SpecError(f"no term '{term}'; terms: {', '.join(term_names(source))}")
-    if dims.loading_name(term) not in source["posterior"].to_dataset():
-        raise _no_factors(term, "another structure")
-    loadings = draws_of(source, dims.loading_name(term))
-    return loadings.to_numpy(), draws_of(source, dims.specific_name(term)).to_numpy(), axis_labels(loadings, 2)
-
-
-def _no_factors(term: str, structure: str) -> SpecError:
-    return SpecError(f"the term '{term}' has no factors ({structure}); loadings are those of fa(k) and rr(k)")
+    return pd.DataFrame([{"quantity": q, "trait": t, "factor": f} | estimates.summarise(v) for q, t, f, v in rows])
 
 
 def _reference(standard: Array, rotation: Rotation) -> Array:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
-import xarray as xr
 
 from bayesmv.arrays import Array
 from bayesmv.estimates.genetic import GeneticParameter, parameters
-from bayesmv.estimates.source import _records, chosen_genetic, layouts, same_subject, tabulate, trait_names
+from bayesmv.estimates.source import estimates_of
 from bayesmv.model.genetic import Genetic
-from bayesmv.reml.result import RemlFit
 
 
 def genetic_parameters(
-    source: RemlFit | xr.DataTree,
+    source: Any,
     genetic: str | Genetic | None = None,
     *,
     relationship: str | None = None,
@@ -39,26 +38,27 @@ def genetic_parameters(
     -------
     DataFrame
         parameter, trait_i, trait_j and estimate, std_error (delta method) for REML; mean, median, sd, … for a
-        posterior.
+        posterior; and constraint: ``unconstrained``, ``boundary`` (it rests on a direction that is held on the
+        boundary, and so has no standard error) or ``not identified`` (and so has no estimate) for REML, empty or
+        ``prior only`` for a posterior.
 
     Raises
     ------
     SpecError
         If no genetic term is known.
     """
-    if not isinstance(source, RemlFit | xr.DataTree):
-        raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
-    spec_genetic = chosen_genetic(source, genetic, relationship)
+    estimates = estimates_of(source)
+    chosen = estimates.genetic(genetic, relationship)
 
     def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
         return parameters(
             covariances,
-            trait_names(source),
-            spec_genetic,
-            terms=phenotypic or spec_genetic.phenotypic,
-            same_subject=same_subject(source, spec_genetic.term),
-            records=_records(source, spec_genetic.term),
-            layouts=layouts(source),
+            estimates.traits,
+            chosen,
+            terms=phenotypic or chosen.phenotypic,
+            same_subject=estimates.record.same_subject(chosen.term),
+            records=estimates.records_per_level(chosen.term),
+            layouts=estimates.layouts,
         )
 
-    return tabulate(source, compute)
+    return estimates.evaluate(compute)

@@ -1,9 +1,12 @@
-"""One way to read results: a REML fit or a posterior."""
+"""One way to read results: a REML fit, a posterior, or (to come) an import, as `Estimates`."""
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, singledispatch
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,20 +14,146 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.arrays import Array
-from bayesmv.design.design import records_per_level
+from bayesmv.design.design import Design
 from bayesmv.design.effect_layout import EffectLayout
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
-from bayesmv.model.genetic import Genetic, read_genetic
+from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import packed_rows, vech
-from bayesmv.reml.delta import standard_error
+from bayesmv.reml.delta import LOST
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import draw_statistics
+from bayesmv.sampling.effects import effect_moments
 from bayesmv.sampling.ess import shortest_interval
-from bayesmv.sampling.trace import axis_labels, draws_of, term_names
+from bayesmv.sampling.trace import axis_labels, draws_of, scaled_draws, unidentified_of
 
 #: Probability of the highest-density intervals.
 HDI = 0.95
+
+#: Functions of the covariance matrices, (…, m, m) by name of the term.
+type Compute = Callable[[Mapping[str, Array]], list[GeneticParameter]]
+
+
+class Estimates(ABC):
+    """Estimates of the covariance matrices of a model, however they were made.
+
+    A source of estimates says of what model and data it is (`record`, of which names, traits, effects, structures,
+    layouts, priors and the genetic term are asked), and gives
+
+    - `components`, its table of variances and covariances;
+    - `covariances`, the matrices in the units of the data, with whatever leading dimensions it has: none for a point
+      estimate, (chains, draws) for a posterior;
+    - `evaluate`, the table of any functions of them, with its kind of uncertainty, what rests on directions that the data
+      do not identify marked so;
+    - `summarise`, the same of an array of values (chains, draws) that were computed from it;
+    - `correlations`, `loadings` and `effects` of one term.
+
+    To add one, subclass this and register the class of what is read with :func:`estimates_of`; tables, comparisons,
+    curves and reports then read it.
+    """
+
+    record: ModelRecord
+
+    #: The REML fit that the estimates are of, which has a likelihood; None for others.
+    fit: RemlFit | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the covariance matrices, the residual last."""
+        return self.record.names
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """Names of the traits."""
+        return self.record.traits
+
+    @property
+    def layouts(self) -> Mapping[str, EffectLayout]:
+        """How the effects of each random term, and of grouped residuals, make up a record."""
+        return self.record.layouts
+
+    def records_per_level(self, term: str) -> Array | None:
+        """Harmonic mean number of records of each trait per level of a random term, (t,); None for others."""
+        known = self.record.records_per_level
+        return np.asarray(known[term]) if term in known else None
+
+    def genetic(self, genetic: str | Genetic | None = None, relationship: str | None = None) -> Genetic:
+        """Genetic term that is asked for, or the one that the model states.
+
+        Raises
+        ------
+        SpecError
+            If none is asked for and the model states none.
+        """
+        stated = self.record.genetic
+        if isinstance(genetic, Genetic):
+            return genetic
+        if genetic is None and stated is None:
+            raise SpecError(
+                "which term is genetic? give genetic='Family', relationship='half-sib', or a [genetic] table"
+            )
+        term = genetic if genetic is not None else stated.term if stated is not None else ""
+        if relationship is None and stated is not None and stated.term == term:
+            return stated
+        return Genetic(term=term, relationship=relationship or "animal")
+
+    @abstractmethod
+    def components(self) -> pd.DataFrame:
+        """Table of variances and covariances of all terms, in the units of the data."""
+
+    @abstractmethod
+    def covariances(self) -> Mapping[str, Array]:
+        """Covariance matrices (…, m, m) in the units of the data, by name of the term."""
+
+    @abstractmethod
+    def evaluate(self, compute: Compute) -> pd.DataFrame:
+        """Table of functions of the covariance matrices: parameter, trait_i, trait_j, their estimates, constraint."""
+
+    @abstractmethod
+    def summarise(self, values: Array) -> dict[str, float]:
+        """Columns of a table from values (chains, draws) of one quantity."""
+
+    @abstractmethod
+    def correlations(self, term: str) -> Array:
+        """Correlations among the effects of a term, (m, m): the estimate, or the posterior medians."""
+
+    @abstractmethod
+    def loadings(self, term: str) -> tuple[Array, Array] | None:
+        """Loadings (chains, draws, m, k) and specific variances (chains, draws, m), units of the data; None if none."""
+
+    @abstractmethod
+    def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
+        """Predicted effects of the levels of a term; `design` and `max_draws` are for sources that hold none."""
+
+
+@singledispatch
+def estimates_of(source: Any) -> Estimates:
+    """Estimates that a REML fit or a posterior holds.
+
+    Raises
+    ------
+    TypeError
+        If the source is neither.
+    SpecError
+        If it was saved without a record of its model.
+    """
+    raise TypeError(f"expected a RemlFit or a posterior DataTree, not {type(source).__name__}")
+
+
+@estimates_of.register
+def _(source: Estimates) -> Estimates:
+    return source
+
+
+@estimates_of.register
+def _(source: RemlFit) -> Estimates:
+    return RemlEstimates(source)
+
+
+@estimates_of.register
+def _(source: xr.DataTree) -> Estimates:
+    return PosteriorEstimates(source)
 
 
 def describe(draws: Array) -> dict[str, float]:
@@ -42,107 +171,182 @@ def describe(draws: Array) -> dict[str, float]:
     } | draw_statistics(draws)
 
 
-def tabulate(
-    source: RemlFit | xr.DataTree, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]
-) -> pd.DataFrame:
-    """Table of functions of the covariance matrices: estimates with standard errors, or summaries of draws.
+def _labels(parameter: GeneticParameter) -> dict[str, object]:
+    return {"parameter": parameter.name, "trait_i": parameter.trait_i, "trait_j": parameter.trait_j}
 
-    Parameters
-    ----------
-    source
-        A REML fit, or a posterior.
-    compute
-        The functions, of matrices (…, m, m) by name of the term.
+
+@dataclass(frozen=True)
+class RemlEstimates(Estimates):
+    """Estimates of a REML fit: one value each, with standard errors by the delta method."""
+
+    fit: RemlFit
+
+    @property
+    def record(self) -> ModelRecord:  # type: ignore[override]
+        """What was fitted."""
+        return self.fit.record
+
+    def components(self) -> pd.DataFrame:
+        """The fit's own table."""
+        return self.fit.varcomp
+
+    def covariances(self) -> Mapping[str, Array]:
+        """The estimates, (m, m)."""
+        return self.fit.covariances
+
+    def evaluate(self, compute: Compute) -> pd.DataFrame:
+        """Estimates with standard errors, ``var g = g' V g``, g by central differences.
+
+        A function that is not identified has no estimate, one that rests on a direction held on the boundary no error.
+        """
+        rows = []
+        for parameter, value, gradient in slopes(self.fit.covariances, self.record.component_unit, compute):
+            error, standing = self.fit.uncertainty.judge(gradient)
+            estimate = np.nan if standing == "not identified" else value
+            constraint = "unconstrained" if standing == "free" else standing
+            rows.append({**_labels(parameter), "estimate": estimate, "std_error": error, "constraint": constraint})
+        return pd.DataFrame(rows)
+
+    def summarise(self, values: Array) -> dict[str, float]:
+        """The one value."""
+        return {"estimate": float(values.squeeze())}
+
+    def correlations(self, term: str) -> Array:
+        """The estimates."""
+        self.record.position(term)
+        return self.fit.correlations[term]
+
+    def loadings(self, term: str) -> tuple[Array, Array] | None:
+        """The estimates, as one draw."""
+        found = self.record.structure(term).loadings(self.fit.theta[self.record.parameters_of(term)])
+        if found is None:
+            return None
+        unit = self.record.unit(term)
+        return (found[0] * unit[:, None])[None, None], (found[1] * unit**2)[None, None]
+
+    def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
+        """BLUPs."""
+        return self.fit.effects(term)
+
+
+@dataclass(frozen=True)
+class PosteriorEstimates(Estimates):
+    """Estimates of a posterior: draws."""
+
+    trace: xr.DataTree
+
+    @cached_property
+    def record(self) -> ModelRecord:  # type: ignore[override]
+        """What was sampled."""
+        return ModelRecord.read(self.trace)
+
+    def components(self) -> pd.DataFrame:
+        """Summaries of the draws of all variances and covariances that are not identically zero."""
+        rows = []
+        for name, draws in self.covariances().items():
+            effects = self.record.effects_of(name)
+            for i, j in zip(*packed_rows(len(effects)), strict=True):
+                values = draws[..., i, j]
+                if i == j or np.any(values):
+                    rows.append({"term": name, "trait_i": effects[j], "trait_j": effects[i]} | describe(values))
+        return pd.DataFrame(rows)
+
+    def covariances(self) -> Mapping[str, Array]:
+        """The draws, (chains, draws, m, m)."""
+        return {name: draws_of(self.trace, dims.covariance_name(name)).to_numpy() for name in self.names}
+
+    def evaluate(self, compute: Compute) -> pd.DataFrame:
+        """Summaries of the draws; what the data do not identify is ``prior only``."""
+        draws, unidentified = self.covariances(), unidentified_of(self.trace)
+        values = compute(draws)
+        silent = self._prior_only(draws, compute, unidentified) if unidentified.size else [False] * len(values)
+        return pd.DataFrame(
+            [
+                {**_labels(p), **describe(p.draws), "constraint": "prior only" if no_data else ""}
+                for p, no_data in zip(values, silent, strict=True)
+            ]
+        )
+
+    def _prior_only(self, draws: Mapping[str, Array], compute: Compute, unidentified: Array) -> list[bool]:
+        """Which functions move along directions that the data say nothing of, at the posterior means."""
+        means = {name: values.mean(axis=(0, 1)) for name, values in draws.items()}
+        unit = self.record.component_unit
+        basis, _ = np.linalg.qr(unidentified)
+        out = []
+        for _, _, gradient in slopes(means, unit, compute):
+            working = np.nan_to_num(gradient) * unit
+            out.append(bool(np.linalg.norm(working @ basis) > LOST * np.linalg.norm(working)))
+        return out
+
+    def summarise(self, values: Array) -> dict[str, float]:
+        """Summary of the draws."""
+        return describe(values)
+
+    def correlations(self, term: str) -> Array:
+        """Posterior medians."""
+        self.record.position(term)
+        return np.asarray(np.nanmedian(draws_of(self.trace, dims.correlation_name(term)).to_numpy(), axis=(0, 1)))
+
+    def loadings(self, term: str) -> tuple[Array, Array] | None:
+        """The draws."""
+        self.record.position(term)
+        if dims.loading_name(term) not in self.trace["posterior"].to_dataset():
+            return None
+        names = dims.loading_name(term), dims.specific_name(term)
+        loadings, specific = (draws_of(self.trace, name).to_numpy() for name in names)
+        return loadings, specific
+
+    def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
+        """Summaries of the draws of effects; of their moments, accumulated over draws of Σ, where a design is given."""
+        if design is not None:
+            return self._accumulated(term, design, max_draws)
+        name = dims.effect_name(term)
+        if name not in self.trace["posterior"].to_dataset():
+            raise SpecError(
+                f"the posterior holds no effects of '{term}'; give design=…, or sample again with effects=['{term}']"
+            )
+        draws = draws_of(self.trace, name)
+        flat = draws.to_numpy().reshape(-1, *draws.shape[2:])
+        low, high = shortest_interval(flat, HDI)
+        columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "hdi_low": low, "hdi_high": high}
+        return _by_level(axis_labels(draws, 2), axis_labels(draws, 3), columns)
+
+    def _accumulated(self, term: str, design: Design, max_draws: int) -> pd.DataFrame:
+        part = design.term(term)
+        mean, variance, prior = effect_moments(design, scaled_draws(self.trace, design, max_draws), term)
+        reliability = 1.0 - variance / prior
+        columns = {"mean": mean, "sd": np.sqrt(variance), "reliability": reliability}
+        columns["accuracy"] = np.sqrt(np.maximum(reliability, 0.0))
+        return _by_level(part.levels, part.effects, columns)
+
+
+def _by_level(levels: Any, effects: Any, columns: Mapping[str, Array]) -> pd.DataFrame:
+    """Long table of (levels, effects) arrays."""
+    labels = {"level": np.repeat(np.asarray(levels), len(effects)), "trait": np.tile(np.asarray(effects), len(levels))}
+    return pd.DataFrame(labels | {name: values.reshape(-1) for name, values in columns.items()})
+
+
+def slopes(
+    covariances: Mapping[str, Array], unit: Array, compute: Compute
+) -> list[tuple[GeneticParameter, float, Array]]:
+    """Functions of covariance matrices (m, m), each with its value and its gradient by the stacked components, (c,).
+
+    Central differences, with steps relative to the unit of a component.
     """
-    return pd.DataFrame(_delta(source, compute) if isinstance(source, RemlFit) else _posterior_rows(source, compute))
+    steps = 1e-6 * np.maximum(np.abs(vech(list(covariances.values()))), unit)
+    shifts = np.concatenate([np.zeros((1, len(steps))), np.diag(steps), -np.diag(steps)])
+    out = []
+    for p in compute(_shifted(covariances, shifts)):
+        up, down = p.draws[1 : 1 + len(steps)], p.draws[1 + len(steps) :]
+        out.append((p, float(p.draws[0]), np.asarray((up - down) / (2 * steps))))
+    return out
 
 
-def chosen_genetic(source: RemlFit | xr.DataTree, genetic: str | Genetic | None, relationship: str | None) -> Genetic:
-    """Return the genetic term that is asked for, or the one that the model names."""
-    stated = _stated_genetic(source)
-    if isinstance(genetic, Genetic):
-        return genetic
-    if genetic is None and stated is None:
-        raise SpecError("which term is genetic? give genetic='Family', relationship='half-sib', or a [genetic] table")
-    term = genetic if genetic is not None else stated.term if stated is not None else ""
-    if relationship is None and stated is not None and stated.term == term:
-        return stated
-    return Genetic(term=term, relationship=relationship or "animal")
-
-
-def _stated_genetic(source: RemlFit | xr.DataTree) -> Genetic | None:
-    if isinstance(source, RemlFit):
-        return source.design.spec.genetic
-    entry = json.loads(source.attrs.get("genetic", "null"))
-    return None if entry is None else read_genetic(entry)
-
-
-def trait_names(source: RemlFit | xr.DataTree) -> tuple[str, ...]:
-    """Names of the traits."""
-    if isinstance(source, RemlFit):
-        return source.design.traits
-    return tuple(axis_labels(source["observed_data"].to_dataset()["response"], 1))
-
-
-def _records(source: RemlFit | xr.DataTree, term: str) -> Array | None:
-    if isinstance(source, RemlFit):
-        return records_per_level(source.design, term) if term in source.design.names else None
-    constant = source["constant_data"].to_dataset()
-    name = f"{term}_records"
-    return np.asarray(constant[name].to_numpy()) if name in constant else None
-
-
-def same_subject(source: RemlFit | xr.DataTree, term: str) -> tuple[str, ...]:
-    """Terms on the same factor and traits as the genetic one: permanent environment."""
-    if isinstance(source, RemlFit):
-        factors = {t.name: [t.factor, t.traits] for t in source.design.spec.random}
-    else:
-        factors = json.loads(source.attrs["factors"])
-    return tuple(name for name, factor in factors.items() if name != term and factor == factors.get(term))
-
-
-def layouts(source: RemlFit | xr.DataTree) -> dict[str, EffectLayout]:
-    """How the effects of each random term, and of grouped residuals, make up a record."""
-    if isinstance(source, RemlFit):
-        return source.design.layouts
-    return {name: EffectLayout.from_mapping(entry) for name, entry in json.loads(source.attrs["layouts"]).items()}
-
-
-def _posterior_rows(
-    trace: xr.DataTree, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]
-) -> list[dict[str, object]]:
-    covariances = {name: draws_of(trace, dims.covariance_name(name)).to_numpy() for name in term_names(trace)}
-    return [
-        {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, **describe(p.draws)}
-        for p in compute(covariances)
-    ]
-
-
-def _delta(fit: RemlFit, compute: Callable[[Mapping[str, Array]], list[GeneticParameter]]) -> list[dict[str, object]]:
-    """Estimates with standard errors by the delta method, ``var g = g' V g``, g by central differences."""
-    V = fit.component_covariance
-    variances = np.diag(V)
-    steps = np.where(
-        np.isnan(variances), 1e-6 * np.abs(vech(list(fit.covariances.values()))), np.sqrt(variances) * 1e-4
-    )
-    steps = np.maximum(steps, 1e-150)
-    shifts = np.concatenate([np.zeros((1, len(V))), np.diag(steps), -np.diag(steps)])
-    values = compute(_shifted(fit, shifts))
-    rows: list[dict[str, object]] = []
-    for p in values:
-        estimate, up, down = p.draws[0], p.draws[1 : 1 + len(V)], p.draws[1 + len(V) :]
-        g = (up - down) / (2 * steps)
-        error = standard_error(V, g) if np.isfinite(g).all() else np.nan
-        row = {"parameter": p.name, "trait_i": p.trait_i, "trait_j": p.trait_j, "estimate": float(estimate)}
-        rows.append(row | {"std_error": error})
-    return rows
-
-
-def _shifted(fit: RemlFit, shifts: Array) -> dict[str, Array]:
+def _shifted(covariances: Mapping[str, Array], shifts: Array) -> dict[str, Array]:
     """Covariance matrices (shifts, m, m) with the stacked components moved by each row of `shifts`."""
     out = {}
     start = 0
-    for name, sigma in fit.covariances.items():
+    for name, sigma in covariances.items():
         rows, cols = packed_rows(len(sigma))
         moved = np.repeat(sigma[None], len(shifts), axis=0)
         delta = shifts[:, start : start + len(rows)]

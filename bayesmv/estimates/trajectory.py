@@ -15,19 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 
-from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.errors import SpecError, listing
-from bayesmv.estimates.genetic import GeneticParameter, phenotypic, variance_word
-from bayesmv.estimates.source import chosen_genetic, layouts, same_subject, tabulate, trait_names
+from bayesmv.estimates.genetic import GeneticParameter, phenotypic, ratios
+from bayesmv.estimates.source import Estimates, estimates_of
 from bayesmv.model.basis import Basis, Smooth
-from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
+from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import correlation
-from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.trace import axis_labels, draws_of
 
 #: Points of a grid that is not given.
 _POINTS = 11
@@ -35,7 +31,7 @@ _POINTS = 11
 type Points = npt.ArrayLike | Mapping[str, npt.ArrayLike] | None
 
 
-def covariance_function(source: RemlFit | xr.DataTree, term: str, at: Points = None) -> pd.DataFrame:
+def covariance_function(source: Any, term: str, at: Points = None) -> pd.DataFrame:
     """Covariances and correlations of a term between all points of a grid.
 
     Parameters
@@ -65,8 +61,8 @@ def covariance_function(source: RemlFit | xr.DataTree, term: str, at: Points = N
     ----------
     Kirkpatrick, Lofsvold & Bulmer (1990), Genetics 124:979-993.
     """
-    grid = _grid(source, term, at)
-    traits = trait_names(source)
+    estimates = estimates_of(source)
+    grid, traits = _grid(estimates, term, at), estimates.traits
     names = [(label, point) for point in grid.points for label in grid.layout.labels(traits)]
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1)]
 
@@ -79,7 +75,7 @@ def covariance_function(source: RemlFit | xr.DataTree, term: str, at: Points = N
             GeneticParameter("correlation", names[j][0], names[i][0], r[..., i, j]) for i, j in pairs if i != j
         ]
 
-    table = tabulate(source, compute)
+    table = estimates.evaluate(compute)
     order = [*pairs, *((i, j) for i, j in pairs if i != j)]
     table.insert(3, "at_i", [names[j][1] for _, j in order])
     table.insert(4, "at_j", [names[i][1] for i, _ in order])
@@ -87,7 +83,7 @@ def covariance_function(source: RemlFit | xr.DataTree, term: str, at: Points = N
 
 
 def trajectory(
-    source: RemlFit | xr.DataTree,
+    source: Any,
     genetic: str | None = None,
     at: Points = None,
     *,
@@ -121,45 +117,16 @@ def trajectory(
     SpecError, DataError
         As :func:`covariance_function`; if the reference is not a point.
     """
-    stated = chosen_genetic(source, genetic, relationship)
+    estimates = estimates_of(source)
+    stated = estimates.genetic(genetic, relationship)
     along = _Along(
-        grid=_grid(source, stated.term, at),
-        genetic=stated,
-        traits=trait_names(source),
-        layouts=layouts(source),
-        phenotypic=terms or stated.phenotypic,
-        beside=same_subject(source, stated.term),
+        grid=_grid(estimates, stated.term, at), genetic=stated, estimates=estimates, terms=terms or stated.phenotypic
     )
     first = along.grid.position(reference)
-    table = tabulate(source, lambda covariances: along.parameters(covariances, first))
+    table = estimates.evaluate(lambda covariances: along.parameters(covariances, first))
     table.insert(3, "at", np.repeat(np.asarray(along.grid.points), len(table) // len(along.grid.points)))
     order = list(dict.fromkeys(table["parameter"]))
     return table.sort_values("parameter", key=lambda c: c.map(order.index), kind="stable", ignore_index=True)
-
-
-def correlation_matrix(source: RemlFit | xr.DataTree, term: str) -> pd.DataFrame:
-    """Correlations among the effects of a term, such as environments: REML estimates or posterior medians.
-
-    Parameters
-    ----------
-    source
-        A REML fit, or a posterior from :func:`bayesmv.sample`.
-    term
-        Name of a term, or ``"Residual"``.
-
-    Returns
-    -------
-    DataFrame
-        Effects × effects, 1 on the diagonal.
-    """
-    if isinstance(source, RemlFit):
-        labels = list(source.design.effects_of(term))
-        matrix = correlation(source.covariances[term])
-    else:
-        draws = draws_of(source, dims.correlation_name(term))
-        labels = axis_labels(draws, 2)
-        matrix = np.nanmedian(draws.to_numpy(), axis=(0, 1))
-    return pd.DataFrame(matrix, index=pd.Index(labels), columns=pd.Index(labels))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,51 +166,48 @@ class _Along:
 
     grid: _Grid
     genetic: Genetic
-    traits: Sequence[str]
-    layouts: Mapping[str, EffectLayout]
-    phenotypic: Sequence[str] | None
-    beside: Sequence[str]
+    estimates: Estimates
+    terms: Sequence[str] | None
 
     def parameters(self, covariances: Mapping[str, Array], first: int) -> list[GeneticParameter]:
         """All parameters, point by point; correlations are with the point numbered `first`."""
-        family = self.grid.covariance(covariances[self.genetic.term], len(self.traits))
+        traits = self.estimates.traits
+        family = self.grid.covariance(covariances[self.genetic.term], len(traits))
         size = family.shape[-1] // len(self.grid.points)
         r = correlation(family)[..., first * size : (first + 1) * size]
+        labels = self.grid.layout.labels(traits)
         out = []
         for x in range(len(self.grid.points)):
             mine = slice(x * size, (x + 1) * size)
-            out += self._variances(covariances, _diagonal(family[..., mine, mine]), x)
-            with_first = _diagonal(r[..., mine, :])
-            out += self._named("genetic correlation", np.ones_like(with_first) if x == first else with_first)
-        return out
-
-    def _variances(self, covariances: Mapping[str, Array], family: Array, x: int) -> list[GeneticParameter]:
-        shares = self._shares(covariances, x)
-        total = _diagonal(phenotypic(shares, self.phenotypic))
-        additive = ADDITIVE_FACTOR[self.genetic.relationship] * family
-        everyone = np.concatenate([total] * len(self.grid.layout.members), axis=-1)
-        out = self._named(variance_word(self.genetic), additive) + self._named("phenotypic variance", total)
-        out += self._named("heritability", additive / everyone)
-        if self.beside:
-            subject = additive[..., : len(self.traits)] + sum(_diagonal(shares[name]) for name in self.beside)
-            out += self._named("repeatability", subject / total)
+            shares = self._shares(covariances, x)
+            out += ratios(
+                self.genetic,
+                self.grid.layout,
+                traits,
+                family[..., mine, mine],
+                shares,
+                phenotypic(shares, self.terms),
+                same_subject=self.estimates.record.same_subject(self.genetic.term),
+                records=self.estimates.records_per_level(self.genetic.term),
+            )
+            with_first = np.diagonal(r[..., mine, :], axis1=-2, axis2=-1)
+            values = np.ones_like(with_first) if x == first else with_first
+            out += [
+                GeneticParameter("genetic correlation", label, label, values[..., i]) for i, label in enumerate(labels)
+            ]
         return out
 
     def _shares(self, covariances: Mapping[str, Array], x: int) -> dict[str, Array]:
         """What every term adds to the phenotypic covariance of the traits at a point."""
         values = {column: array[[x]] for column, array in self.grid.covariates.items()}
         out = dict(covariances)
-        for name, layout in self.layouts.items():
+        for name, layout in self.estimates.layouts.items():
             basis, functions = layout.resolved, None
             if basis is not None and set(basis.columns) <= set(values):
                 f = basis.evaluate(values)[0]
                 functions = np.outer(f, f)
-            out[name] = layout.contribution(covariances[name], len(self.traits), functions)
+            out[name] = layout.contribution(covariances[name], len(self.estimates.traits), functions)
         return out
-
-    def _named(self, name: str, values: Array) -> list[GeneticParameter]:
-        labels = self.grid.layout.labels(self.traits) if values.shape[-1] > len(self.traits) else self.traits
-        return [GeneticParameter(name, label, label, values[..., i]) for i, label in enumerate(labels)]
 
 
 def read_points(text: str | None) -> list[float] | list[str] | None:
@@ -261,8 +225,8 @@ def read_points(text: str | None) -> list[float] | list[str] | None:
         return words
 
 
-def _grid(source: RemlFit | xr.DataTree, term: str, at: Points) -> _Grid:
-    known = layouts(source)
+def _grid(estimates: Estimates, term: str, at: Points) -> _Grid:
+    known = estimates.layouts
     if term not in known:
         raise SpecError(f"no random term '{term}'; random terms: {listing(known)}")
     basis = known[term].resolved
@@ -289,7 +253,3 @@ def _values(basis: Basis, term: str, at: Points) -> dict[str, npt.ArrayLike]:
     if at is None:
         at = np.array(basis.levels) if smooth is None else np.linspace(*smooth.limits, _POINTS)
     return {basis.columns[0]: at}
-
-
-def _diagonal(matrix: Array) -> Array:
-    return np.asarray(np.diagonal(matrix, axis1=-2, axis2=-1))

@@ -176,6 +176,20 @@ class ModelSpec:
         return cls._from_values(values, path)
 
     @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """Read the text of a model file, as :meth:`to_toml` writes it.
+
+        Raises
+        ------
+        SpecError
+            If it is not TOML, or has unknown or ill-typed entries.
+        """
+        try:
+            return cls._from_values(tomllib.loads(text), Path("model"))
+        except tomllib.TOMLDecodeError as error:
+            raise SpecError(f"the model is not valid TOML: {error}") from None
+
+    @classmethod
     def _from_values(cls, values: Mapping[str, Any], path: Path) -> Self:
         check_values(values, path)
         n_traits = len(values["traits"])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
-from bayesmv.reml.result import RemlFit
+from bayesmv.reml.result import RemlFit, fitted
 from bayesmv.reml.start import working_covariance
 
 
@@ -51,10 +51,10 @@ def blup(design: Design, covariances: Mapping[str, npt.ArrayLike]) -> RemlFit:
             raise SpecError(f"the covariance of {name} is not of the structure that the model states for it")
     engine = MixedModelLikelihood(design)
     value, gradients = engine.value_and_gradient(sigmas)
-    return RemlFit(
-        design=design,
-        engine=engine,
-        theta=theta,
+    return fitted(
+        design,
+        engine,
+        theta,
         loglik=value,
         gradient=design.blocks.pullback(theta, gradients),
         iterations=0,

@@ -13,7 +13,7 @@ from bayesmv.errors import ConvergenceWarning
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.numerics.newton import Optimum
 from bayesmv.reml.maximise import maximise_reml
-from bayesmv.reml.result import RemlFit
+from bayesmv.reml.result import RemlFit, fitted
 from bayesmv.reml.start import start_values
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
@@ -60,7 +60,7 @@ def fit_reml(
     Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
     """
     density = likelihood(design, engine) if isinstance(engine, str) else engine
-    begin = start_values(design, density, start)
+    begin = start_values(design, density, _given(design, start))
     optimum: Optimum = maximise_reml(density, design.blocks, begin, max_iterations)
     if not optimum.converged:
         warnings.warn(
@@ -69,15 +69,22 @@ def fit_reml(
             ConvergenceWarning,
             stacklevel=2,
         )
-    return RemlFit(
-        design=design,
-        engine=density,
-        theta=_settled(design, optimum.theta),
+    return fitted(
+        design,
+        density,
+        _settled(design, optimum.theta),
         loglik=optimum.loglik,
         gradient=optimum.gradient,
         iterations=optimum.iterations,
         converged=optimum.converged,
     )
+
+
+def _given(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Mapping[str, Array]:
+    """Start values by name of the term; of a fit, those of the terms that the design has."""
+    if start is None or isinstance(start, Mapping):
+        return start or {}
+    return {name: sigma for name, sigma in start.covariances.items() if name in design.names}
 
 
 def _settled(design: Design, theta: Array) -> Array:

@@ -1,33 +1,33 @@
-"""REML estimates of a design."""
+"""REML estimates of a design: components with their standard errors, fixed effects, BLUPs; saved and loaded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array
-from bayesmv.covariance.base import SINGULAR, CovarianceStructure
+from bayesmv.arrays import Array, BoolArray
+from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
-from bayesmv.numerics.symmetric import vech
-from bayesmv.reml.delta import component_gradient, propagate, standard_error
+from bayesmv.numerics.symmetric import correlation
+from bayesmv.reml.delta import Uncertainty, component_gradient
+from bayesmv.reml.solution import EngineSolution, Solution
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RemlFit:
     """REML estimates of a design.
 
     Parameters
     ----------
-    design
-        What was fitted.
-    engine
-        The engine that was used.
+    record
+        What was fitted: model, names, units, and the fingerprint of the data.
     theta
         Estimated parameters of the covariance structures, scaled traits.
     loglik
@@ -40,41 +40,58 @@ class RemlFit:
         Whether the criterion was met.
     given
         The covariances were given by the user, not estimated.
+    engine_name
+        The engine that was used.
+    solution
+        Source of what follows from the estimates: the engine of a fit, or the file of a loaded one.
     """
 
-    design: Design
-    engine: RestrictedLikelihood
+    record: ModelRecord
     theta: Array
     loglik: float
     gradient: Array
     iterations: int
     converged: bool
     given: bool = False
+    engine_name: str
+    solution: Solution = field(repr=False)
+
+    @property
+    def design(self) -> Design:
+        """What was fitted; a loaded fit has none."""
+        return self.solution.design
+
+    @property
+    def engine(self) -> RestrictedLikelihood:
+        """The engine that was used; a loaded fit has none."""
+        return self.solution.engine
+
+    @property
+    def equations(self) -> MixedModelLikelihood:
+        """The mixed-model equations, for effects; a loaded fit has none."""
+        return self.solution.equations
 
     @cached_property
     def sigmas(self) -> list[Array]:
-        """Covariance matrices of the scaled traits, in the order of ``design.names``."""
-        return self.design.blocks.matrices(self.theta)
+        """Covariance matrices of the scaled traits, in the order of ``record.names``."""
+        return self.record.blocks.matrices(self.theta)
 
     @cached_property
     def covariances(self) -> dict[str, Array]:
         """Covariance matrices in the units of the data, by name of the term."""
-        return {
-            name: sigma * np.outer(scale, scale)
-            for name, sigma, scale in zip(self.design.names, self.sigmas, self._scales, strict=True)
-        }
+        pairs = zip(self.record.names, self.sigmas, strict=True)
+        return {name: self.record.to_data_units(name, sigma) for name, sigma in pairs}
 
-    @property
-    def _scales(self) -> list[Array]:
-        return [self.design.effect_scale(name) for name in self.design.names]
+    @cached_property
+    def correlations(self) -> dict[str, Array]:
+        """Correlation matrices by name of the term; NaN where a variance is 0."""
+        return {name: correlation(sigma) for name, sigma in self.covariances.items()}
 
     @cached_property
     def ranks(self) -> dict[str, int]:
         """Rank of every covariance matrix; below its size the estimate lies on the boundary."""
-        return {
-            name: int((np.linalg.eigvalsh(S) > SINGULAR).sum())
-            for name, S in zip(self.design.names, self.sigmas, strict=True)
-        }
+        pairs = zip(self.record.names, self.sigmas, strict=True)
+        return {name: int((np.linalg.eigvalsh(S) > SINGULAR).sum()) for name, S in pairs}
 
     @property
     def at_boundary(self) -> tuple[str, ...]:
@@ -83,9 +100,14 @@ class RemlFit:
         Their covariance matrix has a lower rank than the structure allows, a specific variance is 0, or a correlation
         is at the end of its interval.
         """
-        blocks = self.design.blocks
-        parts = zip(self.design.names, blocks.structures, blocks.slices, strict=True)
+        blocks = self.record.blocks
+        parts = zip(self.record.names, blocks.structures, blocks.slices, strict=True)
         return tuple(n for n, s, at in parts if self.ranks[n] < s.max_rank or s.edges(self.theta[at]).any())
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """What the data say of the components and of functions of them: standard errors, and why there is none."""
+        return self.solution.uncertainty(self)
 
     @cached_property
     def component_covariance(self) -> Array:
@@ -94,64 +116,70 @@ class RemlFit:
         ``J (J'AI J)⁺ J'``: the average information of the parameters that are free, those on the boundary being held.
         NaN for components that the data do not identify.
         """
-        J = self.design.blocks.jacobian(self.theta)
-        if self.given:
-            return np.zeros((len(J), len(J)))
-        unit = vech([np.outer(s, s) for s in self._scales])
-        information = J.T @ self.engine.average_information(self.sigmas) @ J
-        return np.asarray(np.outer(unit, unit) * propagate(J, information))
+        return self.uncertainty.covariance
+
+    def components_of(self, name: str) -> slice:
+        """Where the packed lower triangle of a term stands among the stacked components."""
+        sizes = [len(S) * (len(S) + 1) // 2 for S in self.sigmas]
+        k = self.record.position(name)
+        return slice(sum(sizes[:k]), sum(sizes[: k + 1]))
 
     def term_covariance(self, name: str) -> Array:
         """Covariance matrix of the estimated components of one term (its packed lower triangle)."""
-        sizes = [len(S) * (len(S) + 1) // 2 for S in self.sigmas]
-        k = self.design.names.index(name)
-        at = slice(sum(sizes[:k]), sum(sizes[: k + 1]))
+        at = self.components_of(name)
         return self.component_covariance[at, at]
 
     @cached_property
-    def held_effects(self) -> dict[str, npt.NDArray[np.bool_]]:
+    def held_effects(self) -> dict[str, BoolArray]:
         """Which effects of every term take part in a null direction of its covariance matrix, (m,)."""
         out = {}
-        for name, sigma, structure in zip(self.design.names, self.sigmas, self.design.blocks.structures, strict=True):
+        for name, sigma, structure in zip(self.record.names, self.sigmas, self.record.blocks.structures, strict=True):
             values, vectors = np.linalg.eigh(sigma)
             null = (values <= SINGULAR) & (self.ranks[name] < structure.max_rank)
             out[name] = np.asarray((np.abs(vectors[:, null]) > 1e-3).any(axis=1))
         return out
 
+    def component(self, name: str, i: int, j: int, as_correlation: bool = False) -> tuple[float, float, str]:
+        """Estimate, standard error and constraint of a covariance or correlation (i, j) of a term.
+
+        Returns
+        -------
+        tuple
+            The standard error is NaN where there is none to give. The constraint is ``positive`` for variances and
+            ``unconstrained`` for covariances and correlations inside the parameter space, ``boundary`` where the matrix
+            is singular in that direction, ``fixed`` where it was given, ``not identified`` where the data cannot tell
+            it from another component.
+        """
+        value, own = component_gradient(self.covariances[name], i, j, as_correlation)
+        gradient = np.zeros(len(self.record.component_unit))
+        gradient[self.components_of(name)] = own
+        error, standing = self.uncertainty.judge(gradient)
+        held = self.held_effects[name]
+        if self.given or not self.record.structure(name).n_parameters:
+            return value, 0.0, "fixed"
+        if standing == "not identified":
+            return value, error, standing
+        if standing == "boundary" or held[i] or held[j]:
+            return value, error, "boundary"
+        return value, error, "positive" if i == j else "unconstrained"
+
     @cached_property
     def varcomp(self) -> pd.DataFrame:
-        """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint.
-
-        ``constraint`` is ``positive`` for variances and ``unconstrained`` for covariances and correlations inside the
-        parameter space, ``boundary`` where the matrix is singular in that direction, ``fixed`` where it was given,
-        ``not identified`` where the data cannot tell it from another component.
-        """
+        """Variance components: term, trait_i, trait_j, component, std_error, z_ratio, constraint (see `component`)."""
         rows = []
-        for name, structure in zip(self.design.names, self.design.blocks.structures, strict=True):
-            rows += self._term_rows(name, structure)
+        for name, structure in zip(self.record.names, self.record.blocks.structures, strict=True):
+            effects = self.record.effects_of(name)
+            for i, j in structure.support:
+                as_correlation = structure.reports_correlations and i != j
+                rows.append((name, effects[j], effects[i], *self.component(name, i, j, as_correlation)))
         table = pd.DataFrame(rows, columns=["term", "trait_i", "trait_j", "component", "std_error", "constraint"])
         table.insert(5, "z_ratio", (table["component"] / table["std_error"]).where(table["std_error"] > 0))
         return table
 
-    def _term_rows(self, name: str, structure: CovarianceStructure) -> list[tuple[object, ...]]:
-        effects, held, V = self.design.effects_of(name), self.held_effects[name], self.term_covariance(name)
-        rows: list[tuple[object, ...]] = []
-        for i, j in structure.support:
-            as_correlation = structure.reports_correlations and i != j
-            value, gradient = component_gradient(self.covariances[name], i, j, as_correlation)
-            error = standard_error(V, gradient)
-            constraint = "boundary" if held[i] or held[j] else ("positive" if i == j else "unconstrained")
-            fixed = self.given or not structure.n_parameters
-            if fixed or (np.isnan(error) and constraint != "boundary"):
-                constraint = "fixed" if fixed else "not identified"
-            error = error if fixed or value != 0 or constraint != "boundary" else float("nan")
-            rows.append((name, effects[j], effects[i], value, error, constraint))
-        return rows
-
     @property
     def n_parameters(self) -> int:
         """Number of covariance parameters."""
-        return self.design.blocks.n_parameters
+        return self.record.blocks.n_parameters
 
     @property
     def aic(self) -> float:
@@ -161,25 +189,13 @@ class RemlFit:
     @property
     def bic(self) -> float:
         """``-2l + q log(N-p)``."""
-        n_free = self.design.n_records - int(self.design.fixed.present.sum())
+        n_free = self.record.n_records - self.record.n_coefficients
         return float(-2.0 * self.loglik + self.n_parameters * np.log(n_free))
-
-    @cached_property
-    def equations(self) -> MixedModelLikelihood:
-        """The mixed-model equations, for effects."""
-        return self.engine if isinstance(self.engine, MixedModelLikelihood) else MixedModelLikelihood(self.design)
 
     @cached_property
     def fixed(self) -> pd.DataFrame:
         """Generalised-least-squares fixed effects (trait, effect, estimate, std_error, z_ratio), units of the data."""
-        design, solution = self.design, self.equations.solve(self.sigmas)
-        labels = pd.DataFrame(design.fixed.coefficients(design.traits), columns=["trait", "effect"])
-        present = design.fixed.present
-        estimate = (design.fixed.ols + solution.fixed * design.scale)[present]
-        unit = np.broadcast_to(design.scale, present.shape)[present]
-        error = unit * np.sqrt(np.diag(self.equations.fixed_covariance(self.sigmas)))
-        table = labels.assign(estimate=estimate, std_error=error, z_ratio=estimate / error)
-        return table.sort_values("trait", key=lambda c: c.map(design.traits.index), kind="stable", ignore_index=True)
+        return self.solution.fixed(self)
 
     def effects(self, term: str) -> pd.DataFrame:
         """BLUPs of a random term.
@@ -200,21 +216,45 @@ class RemlFit:
         SpecError
             If there is no such term.
         """
-        part = self.design.term(term)
-        k = self.design.names.index(term)
-        solution = self.equations.solve(self.sigmas).random[k]
-        pev = np.diagonal(self.equations.prediction_error(self.sigmas)[k], axis1=1, axis2=2)
-        scale = self.design.effect_scale(term)
-        prior = np.diag(self.sigmas[k])[None, :] * part.level_variance[:, None]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            reliability = np.where(prior > 0, 1.0 - pev / prior, np.nan)
-        return pd.DataFrame(
-            {
-                "level": np.repeat(np.asarray(part.levels), len(part.effects)),
-                "trait": np.tile(np.asarray(part.effects), len(part.levels)),
-                "blup": (solution * scale).reshape(-1),
-                "std_error": (np.sqrt(np.maximum(pev, 0.0)) * scale).reshape(-1),
-                "reliability": reliability.reshape(-1),
-                "accuracy": np.sqrt(np.maximum(reliability, 0.0)).reshape(-1),
-            }
-        )
+        return self.solution.effects(self, term)
+
+    def to_netcdf(self, path: str | Path) -> None:
+        """Write the fit, with fixed effects and BLUPs, to a netCDF file that :func:`bayesmv.load_fit` reads.
+
+        The variables have the names and dimensions of a posterior's, without chains and draws: ``<term>_cov``,
+        ``<term>_corr``, ``<term>_sd``, ``fixed``, ``<term>_effect``, each with its standard errors beside it
+        (``<term>_cov_se``, …).
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; one that stood there stays as it was.
+        """
+        from bayesmv.reml.storage import save_fit
+
+        save_fit(self, path)
+
+
+def fitted(
+    design: Design,
+    engine: RestrictedLikelihood,
+    theta: Array,
+    *,
+    loglik: float,
+    gradient: Array,
+    iterations: int,
+    converged: bool,
+    given: bool = False,
+) -> RemlFit:
+    """REML fit of a design, with its engine."""
+    return RemlFit(
+        record=ModelRecord.of(design),
+        theta=theta,
+        loglik=loglik,
+        gradient=gradient,
+        iterations=iterations,
+        converged=converged,
+        given=given,
+        engine_name=engine.name,
+        solution=EngineSolution(design=design, engine=engine),
+    )

@@ -14,7 +14,6 @@ from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.numerics.newton import climb
 from bayesmv.reml.maximise import RestrictedObjective
-from bayesmv.reml.result import RemlFit
 
 #: Steps of the pilot fit with unstructured matrices, and what loadings and specific sd then start from at least.
 _PILOT_STEPS = 8
@@ -23,14 +22,13 @@ _OFF_ZERO = 0.05
 _WIDEST_START = 1.2
 
 
-def start_values(design: Design, engine: RestrictedLikelihood, start: RemlFit | Mapping[str, Array] | None) -> Array:
+def start_values(design: Design, engine: RestrictedLikelihood, given: Mapping[str, Array]) -> Array:
     """θ at the start values given, or at an even split of the phenotypic variances."""
     share = 0.5 / max(len(design.terms), 1)
     default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
     default[design.names[-1]] = np.diag((0.5 if design.terms else 1.0) * design.effect_scale(design.names[-1]) ** 2)
-    given = start.covariances if isinstance(start, RemlFit) else dict(start or {})
     strangers = [name for name in given if name not in default]
-    if strangers and not isinstance(start, RemlFit):
+    if strangers:
         raise SpecError(f"start values for {listing(strangers)}; terms: {listing(default)}")
     sigmas = [working_covariance(design, name, given.get(name, default[name])) for name in default]
     blind = [s.needs_pilot and n not in given for n, s in zip(design.names, design.blocks.structures, strict=True)]

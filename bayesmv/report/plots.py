@@ -12,7 +12,8 @@ import xarray as xr
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.comparison.reml_posterior import compare_reml
-from bayesmv.estimates.trajectory import Points, correlation_matrix, trajectory
+from bayesmv.estimates.components import correlation_matrix
+from bayesmv.estimates.trajectory import Points, trajectory
 from bayesmv.reml.result import RemlFit
 from bayesmv.report.tables import component_label
 from bayesmv.sampling.trace import draws_of
@@ -60,7 +61,7 @@ def plot_comparison(trace: xr.DataTree, reml: RemlFit, path: str | Path | None =
 
 
 def plot_trajectory(
-    source: RemlFit | xr.DataTree,
+    source: Any,
     genetic: str | None = None,
     at: Points = None,
     path: str | Path | None = None,
@@ -111,7 +112,7 @@ def _curve(ax: Any, rows: pd.DataFrame, label: str) -> None:
         ax.errorbar(rows["at"], middle, [middle - low, high - middle], fmt="o", markersize=4, label=label)
 
 
-def plot_correlations(source: RemlFit | xr.DataTree, term: str, path: str | Path | None = None) -> Figure:
+def plot_correlations(source: Any, term: str, path: str | Path | None = None) -> Figure:
     """Draw the correlations among the effects of a term, such as environments, as a heat map.
 
     Parameters

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,7 +14,7 @@ from rich.text import Text
 from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.design.design import Design
-from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.estimates.source import estimates_of
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import Convergence
 
@@ -219,9 +218,8 @@ def models_report(frame: pd.DataFrame) -> RenderableType:
 def priors_in_words(trace: xr.DataTree) -> dict[str, str]:
     """Say each prior once, with the terms that share it."""
     words: dict[str, list[str]] = {}
-    structures = json.loads(trace.attrs["structures"])
-    for name, entry in json.loads(trace.attrs["priors"]).items():
-        words.setdefault(CovariancePrior.from_mapping(entry, name).describe(structures[name]), []).append(name)
+    for name, prior in estimates_of(trace).record.prior_words.items():
+        words.setdefault(prior, []).append(name)
     return {", ".join(names): prior for prior, names in words.items()}
 
 

@@ -8,8 +8,9 @@ draws are asked for depends on the draws alone, never on the clock: the same see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import xarray as xr
@@ -20,9 +21,8 @@ from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.sampler_density import sampler_density
 from bayesmv.sampling.convergence import Convergence
 from bayesmv.sampling.nutpie import LogDensity, import_nutpie, nuts_model, read_trace
+from bayesmv.sampling.settings import SamplerSettings
 
-#: A run that extends itself stops at this multiple of the draws first asked for.
-LIMIT = 20
 #: Tuning draws of a chain that goes on: its metric is known, only the step size is to be found.
 _RETUNE = 100
 #: Tuning sufficed if acceptance is at most this far under its target in every chain, and step sizes within this factor.
@@ -61,28 +61,28 @@ class Resume(Protocol):
         """Return `draws` more of every chain of a run; `number` counts the batches."""
 
 
-def batch(posterior: LogPosterior, metric: Metric, start: Callable[[int], Array], settings: Mapping[str, Any]) -> Run:
-    """Run NUTS; `start` gives z (d,) from the seed of a chain, `settings` are those of ``nutpie.sample``."""
-    threads = min(settings["cores"], settings["chains"])
+def batch(posterior: LogPosterior, metric: Metric, start: Callable[[int], Array], settings: SamplerSettings) -> Run:
+    """Run NUTS; `start` gives z (d,) from the seed of a chain, `settings` are settled."""
+    threads = min(settings.cores, settings.chains)
 
     def make_density() -> LogDensity:
         return sampler_density(posterior, metric.centre, metric.root, threads)
 
     model = nuts_model(make_density, len(metric.centre), start)
-    raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, **settings)
-    z, stats = read_trace(raw, settings)
+    raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, **settings.words)
+    z, stats = read_trace(raw, settings.words)
     return Run(metric.centre + z @ metric.root.T, stats)
 
 
 def resume(
-    posterior: LogPosterior, metric: Metric, settings: Mapping[str, Any], run: Run, draws: int, number: int
+    posterior: LogPosterior, metric: Metric, settings: SamplerSettings, run: Run, draws: int, number: int
 ) -> Run:
     """Go on with every chain of a run where it stands; `metric` and `settings` are those of its first batch."""
-    seed = int(np.random.SeedSequence([settings["seed"], 2, number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([settings.seed or 0, 2, number]).generate_state(1)[0])
     metric = Metric(run.x.mean(axis=(0, 1)), _root_of_draws(run.x, metric.root))
     last = np.ascontiguousarray(np.linalg.solve(metric.root, (run.x[:, -1] - metric.centre).T).T)
     begin = dict(zip(_chain_seeds(seed, len(last)), last, strict=True))
-    return batch(posterior, metric, begin.__getitem__, {**settings, "draws": draws, "tune": _RETUNE, "seed": seed})
+    return batch(posterior, metric, begin.__getitem__, replace(settings, draws=draws, tune=_RETUNE, seed=seed))
 
 
 def _root_of_draws(x: Array, root: Array) -> Array:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import xarray as xr
@@ -15,19 +14,19 @@ from threadpoolctl import threadpool_limits
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.errors import ConvergenceWarning, SpecError, listing
+from bayesmv.design.model_record import ModelRecord
+from bayesmv.errors import ConvergenceWarning, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.batches import LIMIT, Metric, Run, batch, extend, resume
+from bayesmv.sampling.batches import Metric, Run, batch, extend, resume
 from bayesmv.sampling.convergence import Convergence, convergence, judge
 from bayesmv.sampling.effects import Wanted, wanted_effects
-from bayesmv.sampling.trace import _attributes, _data_tree, covariance_dataset
+from bayesmv.sampling.settings import SamplerSettings, SettingsWords
+from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
 
-#: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
-_DRAWS, _MIN_ESS = 1000, 1000.0
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
 _SMALLEST_START = 0.05
 
@@ -35,18 +34,12 @@ _SMALLEST_START = 0.05
 def sample(
     design: Design,
     *,
-    draws: int | None = None,
-    tune: int = 200,
-    chains: int = 4,
-    cores: int = 2,
-    seed: int | None = None,
+    settings: SamplerSettings | None = None,
     priors: Mapping[str, CovariancePrior] | None = None,
     engine: Engine | RestrictedLikelihood = "auto",
     reml: RemlFit | None = None,
     effects: Wanted = False,
-    target_accept: float | None = None,
-    min_ess: float | None = None,
-    progress: bool | None = None,
+    **words: Unpack[SettingsWords],
 ) -> xr.DataTree:
     """Sample the posterior of the covariance matrices with NUTS.
 
@@ -58,13 +51,8 @@ def sample(
     ----------
     design
         From :func:`bayesmv.build_design`.
-    draws
-        Draws kept per chain: so many, unless `min_ess` asks for more. By default 1000, and more until `min_ess`, by
-        default 1000, is reached.
-    tune, chains, cores
-        Tuning draws per chain, number of chains, and how many run at once.
-    seed
-        Seed; the same seed repeats the run (but for rounding, which a fresh compilation may change).
+    settings
+        Settings of the sampler, all in one.
     priors
         Priors by name of the term, in place of those of the specification.
     engine
@@ -75,16 +63,9 @@ def sample(
         Also draw fixed effects and the effects of these random terms, exactly, given each draw of the covariances:
         names of terms, ``{term: levels}`` for chosen levels only, True for all. For many levels prefer
         ``breeding_values(trace, term, design=design)``, which accumulates means and standard deviations.
-    target_accept
-        Target acceptance probability of NUTS; by default 0.9, and 0.95 where REML lies on the boundary, because there
-        the curvature of the posterior varies most.
-    min_ess
-        Go on until the bulk and tail effective sample sizes of every covariance and correlation reach this and R-hat is
-        at most 1.01: chains continue where they ended, up to 20 × `draws` draws each. Draws whose tuning did not
-        suffice (acceptance 0.1 under its target, or steps of different chains a factor of 2 apart) are dropped and
-        count as tuning. With `draws` and without `min_ess`, the run ends after `draws`.
-    progress
-        Show a progress bar; by default on a terminal only.
+    **words
+        Single settings, in place of those of `settings`: ``draws``, ``tune``, ``chains``, ``cores``, ``seed``,
+        ``target_accept``, ``min_ess``, ``progress``. See :class:`bayesmv.SamplerSettings`.
 
     Returns
     -------
@@ -97,7 +78,7 @@ def sample(
     Raises
     ------
     SpecError
-        If a number is out of range or a term does not exist.
+        If a number is out of range, a term does not exist, or the REML fit is of another model or other data.
 
     Warns
     -----
@@ -108,44 +89,33 @@ def sample(
     ----------
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
-    if draws is None:
-        draws, min_ess = _DRAWS, _MIN_ESS if min_ess is None else min_ess
-    _require_positive(draws=draws, tune=tune, chains=chains, cores=cores, min_ess=1 if min_ess is None else min_ess)
+    chosen = replace(settings or SamplerSettings(), **words)
     wanted = wanted_effects(design, effects)
-    seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
     posterior = log_posterior(design, priors, engine)
-    reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
+    if reml is None:
+        reml = fit_reml(design, engine=posterior.engine)
+    else:
+        ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
+    chosen = chosen.settled(at_boundary=bool(reml.at_boundary))
     posterior = replace(posterior, design=pivoted(design, reml.sigmas)).planar()
-    settings = {
-        "draws": draws,
-        "tune": tune,
-        "chains": chains,
-        "cores": cores,
-        "seed": seed,
-        "target_accept": target_accept or (0.95 if reml.at_boundary else 0.9),
-        "progress_bar": sys.stderr.isatty() if progress is None else progress,
-    }
     with threadpool_limits(1, user_api="blas"):
-        run = _nuts(posterior, reml, settings, min_ess)
-    out = _data_tree(posterior, run, wanted, seed)
-    out.attrs.update(_attributes(design, posterior, seed, tune))
-    return out if min_ess is None else _accounted(out, min_ess, LIMIT * draws, reml)
-
-
-def _require_positive(**numbers: float) -> None:
-    for name, value in numbers.items():
-        if not value >= 1:
-            raise SpecError(f"{name} must be at least 1, not {value}")
-
-
-def _accounted(trace: xr.DataTree, min_ess: float, limit: int, reml: RemlFit) -> xr.DataTree:
-    """Record in a trace what was asked for, and warn if it ended short of it."""
-    trace.attrs["min_ess"] = float(min_ess)
-    verdict = convergence(trace)
-    if not verdict.mixed:
-        reason = f"the run stopped at its limit of {limit} draws per chain: {'; '.join(verdict.shortages)}"
-        warnings.warn(f"{reason}; {_remedy(verdict, reml)}", ConvergenceWarning, stacklevel=3)
+        run = draw(posterior, reml, chosen)
+    record = RunRecord(seed=chosen.seed or 0, tune=chosen.tune, min_ess=chosen.min_ess)
+    trace = assemble(posterior, run, record, effects=wanted, unidentified=reml.uncertainty.unidentified)
+    if chosen.min_ess is not None:
+        reason = shortage(trace, chosen.limit, reml)
+        if reason:
+            warnings.warn(reason, ConvergenceWarning, stacklevel=2)
     return trace
+
+
+def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
+    """What a run that ended at its limit fell short of, and what would help; empty if of nothing."""
+    verdict = convergence(trace)
+    if verdict.mixed:
+        return ""
+    reason = f"the run stopped at its limit of {limit} draws per chain: {'; '.join(verdict.shortages)}"
+    return f"{reason}; {_remedy(verdict, reml)}"
 
 
 def _remedy(verdict: Convergence, reml: RemlFit) -> str:
@@ -157,26 +127,36 @@ def _remedy(verdict: Convergence, reml: RemlFit) -> str:
     return "the limit is a multiple of `draws`: give more"
 
 
-def _nuts(posterior: LogPosterior, reml: RemlFit, settings: Mapping[str, Any], min_ess: float | None) -> Run:
-    """Draws of x and the sampler's statistics; `settings` are those of ``nutpie.sample``."""
+def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> Run:
+    """Draws of x by NUTS, from the posterior mode on.
+
+    Parameters
+    ----------
+    posterior
+        In planar coordinates.
+    reml
+        REML fit of its design, to start from.
+    settings
+        Settled settings.
+    """
     at = posterior.blocks.from_matrices(reml.sigmas)
     mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
-    transform = _root_of_curvature(posterior.expand(mode.theta).hessian)
-    frame = Metric(mode.theta, transform)
+    metric = Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
 
     def start(seed: int) -> Array:
         return np.random.default_rng(seed).normal(0.0, 0.5, len(mode.theta))
 
-    first = batch(posterior, frame, start, settings)
-    if min_ess is None:
+    first = batch(posterior, metric, start, settings)
+    if settings.min_ess is None or settings.target_accept is None:
         return first
+    min_ess = settings.min_ess
 
     def judged(run: Run) -> Convergence:
         theta = posterior.coordinates.constrain(run.x)
         return judge(covariance_dataset(posterior.design, theta), run.stats, min_ess)
 
-    more, limit = partial(resume, posterior, frame, settings), LIMIT * settings["draws"]
-    return extend(first, more, judged, target_accept=settings["target_accept"], limit=limit)
+    more = partial(resume, posterior, metric, settings)
+    return extend(first, more, judged, target_accept=settings.target_accept, limit=settings.limit)
 
 
 def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:

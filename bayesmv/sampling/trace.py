@@ -1,9 +1,9 @@
-"""Posterior as a DataTree: assembled, saved, loaded, read."""
+"""Posterior as a DataTree: assembled of draws, loaded, read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,24 +13,91 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv.arrays import Array
-from bayesmv.design.design import Design, records_per_level
+from bayesmv.design.design import Design
+from bayesmv.design.model_record import ModelRecord
+from bayesmv.design.saved import read_tree
 from bayesmv.errors import SpecError, listing
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.sampling.batches import Run
 from bayesmv.sampling.effects import effect_dataset
 
+#: Movements of the components that the data do not identify, in working units.
+_UNIDENTIFIED = "unidentified"
 
-def _data_tree(
-    posterior: LogPosterior, run: Run, wanted: Mapping[str, npt.NDArray[np.intp]] | None, seed: int
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a trace says of the run that made it.
+
+    Parameters
+    ----------
+    seed, tune
+        Seed and tuning draws per chain.
+    min_ess
+        Effective sample size that was asked for; None for none.
+    """
+
+    seed: int
+    tune: int
+    min_ess: float | None = None
+
+
+def assemble(
+    posterior: LogPosterior,
+    run: Run,
+    record: RunRecord,
+    *,
+    effects: dict[str, npt.NDArray[np.intp]] | None = None,
+    unidentified: Array | None = None,
 ) -> xr.DataTree:
-    """Draws and data in the units of the data."""
+    """Posterior in the units of the data, from draws of the sampler's coordinates.
+
+    Parameters
+    ----------
+    posterior
+        What was sampled.
+    run
+        Draws of its coordinates x, (chains, draws, d), and the sampler's statistics.
+    record
+        What is to be said of the run.
+    effects
+        Positions of the levels whose effects are drawn too, by name of the term; None for no effects.
+    unidentified
+        Movements of the components that the data do not identify, in working units, (c, k).
+
+    Returns
+    -------
+    DataTree
+        As :func:`bayesmv.sample` returns it.
+    """
     design, theta = posterior.design, posterior.coordinates.constrain(run.x)
     variables = covariance_dataset(design, theta)
-    if wanted is not None:
-        variables = variables.merge(effect_dataset(design, theta, wanted, np.random.default_rng([seed, 1])))
-    groups = {"posterior": variables, "sample_stats": run.stats}
-    return xr.DataTree.from_dict(groups | {"observed_data": _observed(design), "constant_data": _constant(design)})
+    if effects is not None:
+        variables = variables.merge(effect_dataset(design, theta, effects, np.random.default_rng([record.seed, 1])))
+    model = ModelRecord.of(design, posterior.priors)
+    groups = {
+        "posterior": variables,
+        "sample_stats": run.stats,
+        "observed_data": _observed(design),
+        "constant_data": _constant(design, model, unidentified),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs.update(_attributes(model, posterior.engine.name, record))
+    return tree
+
+
+def _attributes(model: ModelRecord, engine: str, run: RunRecord) -> dict[str, Any]:
+    packages = ("bayesmv", "nutpie", "numpy", "xarray")
+    asked = {} if run.min_ess is None else {"min_ess": float(run.min_ess)}
+    return {
+        **model.to_attributes(),
+        "engine": engine,
+        "seed": run.seed,
+        "tune": run.tune,
+        "versions": json.dumps({name: version(name) for name in packages}),
+        **asked,
+    }
 
 
 def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
@@ -79,49 +146,20 @@ def _observed(design: Design) -> xr.Dataset:
     )
 
 
-def _constant(design: Design) -> xr.Dataset:
-    """Phenotypic scale of the traits, and the harmonic mean number of records per level of every term and trait."""
+def _constant(design: Design, model: ModelRecord, unidentified: Array | None) -> xr.Dataset:
+    """Phenotypic scale of the traits, records per level of every term and trait, and what is not identified."""
     variables: dict[str, Any] = {"scale": (dims.TRAIT, design.scale)}
-    for term in design.terms:
-        variables[f"{term.name}_records"] = (dims.TRAIT, records_per_level(design, term.name))
+    for term, values in model.records_per_level.items():
+        variables[f"{term}_records"] = (dims.TRAIT, np.array(values))
+    if unidentified is not None and unidentified.size:
+        variables[_UNIDENTIFIED] = (("component", "direction"), unidentified)
     return xr.Dataset(variables, {dims.TRAIT: list(design.traits)})
 
 
-def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -> dict[str, Any]:
-    genetic = design.spec.genetic
-    packages = ("bayesmv", "nutpie", "numpy", "xarray")
-    return {
-        "model": design.spec.to_toml(),
-        "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
-        "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
-        "layouts": json.dumps({name: layout.to_mapping() for name, layout in design.layouts.items()}),
-        "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
-        "genetic": json.dumps(None if genetic is None else genetic.to_mapping()),
-        "notes": json.dumps(list(design.notes)),
-        "engine": posterior.engine.name,
-        "seed": seed,
-        "tune": tune,
-        "versions": json.dumps({name: version(name) for name in packages}),
-    }
-
-
-def load_posterior(path: str) -> xr.DataTree:
-    """Read a posterior written by ``trace.to_netcdf(path)`` or ``trace.to_zarr(path)``.
-
-    Raises
-    ------
-    SpecError
-        If the file holds no posterior of this package.
-    """
-    tree = xr.open_datatree(path)
-    if "posterior" not in tree.children or "model" not in tree.attrs:
-        raise SpecError(f"'{path}' holds no bayesmv posterior; groups: {listing(tree.children)}")
-    return tree
-
-
-def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
-    """Return the draws of one posterior variable."""
-    return trace["posterior"].to_dataset()[name]
+def unidentified_of(trace: xr.DataTree) -> Array:
+    """Movements of the components that the data do not identify, in working units, (c, k); (0, 0) where all are."""
+    constant = trace["constant_data"].to_dataset() if "constant_data" in trace.children else xr.Dataset()
+    return np.asarray(constant[_UNIDENTIFIED].to_numpy()) if _UNIDENTIFIED in constant else np.zeros((0, 0))
 
 
 def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Array]]:
@@ -139,10 +177,9 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
     Raises
     ------
     SpecError
-        If the posterior is of another design.
+        If the posterior is of another design: naming what differs.
     """
-    if trace.attrs["model"] != design.spec.to_toml() or tuple(json.loads(trace.attrs["structures"])) != design.names:
-        raise SpecError("the posterior is not of this design; give the design that was sampled")
+    ModelRecord.read(trace).require_same(ModelRecord.of(design), "the posterior", "the design")
     scaled = []
     for name in design.names:
         draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
@@ -151,11 +188,26 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
     return [[S[d] for S in scaled] for d in picked]
 
 
+def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
+    """Draws of one posterior variable."""
+    return trace["posterior"].to_dataset()[name]
+
+
 def axis_labels(array: xr.DataArray, axis: int) -> list[str]:
     """Labels of one axis of an array."""
     return [str(label) for label in array.coords[array.dims[axis]].to_numpy()]
 
 
-def term_names(trace: xr.DataTree) -> tuple[str, ...]:
-    """Names of the covariance matrices of a posterior, residual last."""
-    return tuple(json.loads(trace.attrs["structures"]))
+def load_posterior(path: str) -> xr.DataTree:
+    """Read a posterior written by ``trace.to_netcdf(path)`` or ``trace.to_zarr(path)``, into memory.
+
+    Raises
+    ------
+    SpecError
+        If the file is absent, cannot be read, or holds no posterior of this version of the package.
+    """
+    tree = read_tree(path)
+    if "posterior" not in tree.children:
+        raise SpecError(f"'{path}' holds no bayesmv posterior; groups: {listing(tree.children) or 'none'}")
+    ModelRecord.read(tree)
+    return tree

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from traces import draws_around, incomplete, make_design, records, trace_of
 
-from bayesmv.comparison.reml_posterior import compare_reml, reml_component
+from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.errors import SpecError
 from bayesmv.estimates.source import describe
 from bayesmv.posterior.log_posterior import log_posterior
@@ -221,11 +221,12 @@ def test_verdict__reml_on_boundary_and_posterior_dominated_by_prior(singular):
     assert set(rows_of(got, "block")["verdict"]) == {"REML on boundary; posterior dominated by prior"}
 
 
-def test_reml_component__on_the_edge_has_no_error(singular):
-    value, error = reml_component(singular, "block", 1, 0, True)
+def test_component__on_the_edge_has_no_error(singular):
+    value, error, constraint = singular.component("block", 1, 0, as_correlation=True)
     assert abs(value) == pytest.approx(1.0, abs=1e-5)
     assert np.isnan(error)
-    assert np.isfinite(reml_component(singular, "block", 1, 0, False)).all()
+    assert constraint == "boundary"
+    assert np.isfinite(singular.component("block", 1, 0)[:2]).all()
 
 
 @pytest.mark.parametrize("factors", [(1000.0, 1e-3), (1e-4, 1.0)])
@@ -248,10 +249,17 @@ def test_compare_reml__units_change_no_verdict(fitted, factors, table):
 
 def test_compare_reml__raises_on_another_model(fitted):
     design = make_design("diag(trait):block + us(trait):family", incomplete(records(blocks=10, families=30)))
-    with pytest.raises(SpecError, match="fit the same model"):
+    with pytest.raises(SpecError, match="they differ in random terms "):
         compare_reml(trace_of(design), fitted)
 
 
 def test_compare_reml__raises_on_other_terms(fitted):
-    with pytest.raises(SpecError, match="fit the same model"):
+    with pytest.raises(SpecError, match="they differ in random terms, records, units"):
         compare_reml(trace_of(make_design("us(trait):block")), fitted)
+
+
+def test_compare_reml__raises_on_other_data(fitted):
+    data = incomplete(records(blocks=10, families=30))
+    data.loc[3, "y1"] += 1e-9
+    with pytest.raises(SpecError, match="they differ in records "):
+        compare_reml(trace_of(make_design(data=data)), fitted)

@@ -9,11 +9,10 @@ from bayesmv.errors import SpecError
 from bayesmv.estimates.breeding_values import breeding_values
 from bayesmv.estimates.components import variance_components
 from bayesmv.estimates.parameters import genetic_parameters
-from bayesmv.estimates.source import describe
+from bayesmv.estimates.source import describe, estimates_of
 from bayesmv.model.genetic import Genetic
 from bayesmv.reml import fit_reml
 from bayesmv.sampling.convergence import draw_statistics
-from bayesmv.sampling.trace import term_names
 
 STATISTICS = ["mean", "median", "sd", "hdi_low", "hdi_high", "ess_bulk", "ess_tail", "r_hat"]
 HALF_SIB = Genetic(term="family", relationship="half-sib", phenotypic=("family", "Residual"))
@@ -99,8 +98,8 @@ def test_summaries__raise_on_other_things(function):
         function([1])
 
 
-def test_term_names__in_order_residual_last(trace):
-    assert term_names(trace) == ("block", "family", "Residual")
+def test_estimates_of__names_in_order_residual_last(trace, fit):
+    assert estimates_of(trace).names == estimates_of(fit).names == ("block", "family", "Residual")
 
 
 # ---------------------------------------------------------------- genetic parameters
@@ -120,7 +119,7 @@ def cell(table, name, i="y1", j=None):
 
 def test_genetic_parameters__of_a_posterior(trace):
     table, S = genetic_parameters(trace), components_of(trace)
-    assert list(table.columns) == ["parameter", "trait_i", "trait_j", *STATISTICS]
+    assert list(table.columns) == ["parameter", "trait_i", "trait_j", *STATISTICS, "constraint"]
     assert len(table) == 3 * 2 + 3
     V_P = S["family"] + S["Residual"]
     h2 = 4 * S["family"][..., 1, 1] / V_P[..., 1, 1]

@@ -91,7 +91,7 @@ def test_sample__stores_loadings_of_the_covariances():
 def test_factor_loadings__raises(fit):
     with pytest.raises(bmv.SpecError, match=r"the term 'block' has no factors \(diag\)"):
         bmv.factor_loadings(fit, "block")
-    with pytest.raises(bmv.SpecError, match="no term 'nobody'; terms: block, family, Residual"):
+    with pytest.raises(bmv.SpecError, match="no term 'nobody'; terms: 'block', 'family', 'Residual'"):
         bmv.factor_loadings(fit, "nobody")
     with pytest.raises(bmv.SpecError, match="unknown rotation 'oblimin'; allowed: principal, varimax"):
         bmv.factor_loadings(fit, "family", rotation="oblimin")

@@ -1,7 +1,6 @@
-"""Posteriors without sampling: `sample` itself, with its draws given, and small designs to give them for."""
+"""Posteriors without sampling, assembled of given draws, and small designs to give them for."""
 
 from itertools import product
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,9 @@ from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.sampling.batches import Run
-from bayesmv.sampling.sample import sample
+from bayesmv.sampling.effects import wanted_effects
+from bayesmv.sampling.settings import SamplerSettings
+from bayesmv.sampling.trace import RunRecord, assemble
 
 
 def records(seed: int = 1, t: int = 2, blocks: int = 4, families: int = 8, plants: int = 2) -> pd.DataFrame:
@@ -67,22 +68,18 @@ def draws_around(posterior: LogPosterior, theta: np.ndarray, chains: int, draws:
     return centre + spread * np.random.default_rng(3).normal(size=(chains, draws, len(centre)))
 
 
-def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 0, **words) -> xr.DataTree:
+def trace_of(design: Design, x: np.ndarray | None = None, *, divergences: int = 0, priors=None, **words) -> xr.DataTree:
     """Return what `sample` would, had NUTS drawn `x` (chains, draws, d), coordinates in logarithms."""
     x = some_draws(log_posterior(design)) if x is None else x
-    theta = log_posterior(design).coordinates.constrain(x)
     diverging = np.zeros(x.shape[:2], dtype=bool)
     diverging.reshape(-1)[:divergences] = True
     coords = {"chain": np.arange(x.shape[0]), "draw": np.arange(x.shape[1])}
     stats = xr.Dataset({"diverging": (("chain", "draw"), diverging)}, coords)
 
-    def draws(posterior: LogPosterior, *_: object) -> Run:
-        """Give the same Σ in the coordinates, and for the order of the rows, that `sample` chose."""
-
-        def convert(at: np.ndarray) -> np.ndarray:
-            return posterior.coordinates.unconstrain(posterior.blocks.from_matrices(design.blocks.matrices(at)))
-
-        return Run(np.apply_along_axis(convert, -1, theta), stats)
-
-    with mock.patch("bayesmv.sampling.sample._nuts", draws):
-        return sample(design, **({"seed": 1, "draws": x.shape[1]} | words))
+    reml = words.pop("reml", None)
+    effects, settings = words.pop("effects", False), SamplerSettings(**({"seed": 1, "draws": x.shape[1]} | words))
+    posterior = log_posterior(design, priors)
+    record = RunRecord(seed=settings.settled(False).seed, tune=settings.tune, min_ess=settings.min_ess)
+    run = Run(x, stats)
+    unidentified = None if reml is None else reml.uncertainty.unidentified
+    return assemble(posterior, run, record, effects=wanted_effects(design, effects), unidentified=unidentified)

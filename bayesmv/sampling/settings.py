@@ -1,0 +1,116 @@
+"""Settings of the sampler: what a user may choose, checked once, and what follows where nothing is chosen."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
+
+import numpy as np
+
+from bayesmv.errors import SpecError
+
+#: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
+_DRAWS, _MIN_ESS = 1000, 1000.0
+#: A run that extends itself stops at this multiple of the draws first asked for.
+LIMIT = 20
+#: Target acceptance, and where REML lies on the boundary, because there the curvature of the posterior varies most.
+_ACCEPT, _ACCEPT_AT_BOUNDARY = 0.9, 0.95
+
+
+class SettingsWords(TypedDict, total=False):
+    """Settings as keywords of :func:`bayesmv.sample`."""
+
+    draws: int | None
+    tune: int
+    chains: int
+    cores: int
+    seed: int | None
+    target_accept: float | None
+    min_ess: float | None
+    progress: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerSettings:
+    """Settings of the sampler.
+
+    Parameters
+    ----------
+    draws
+        Draws kept per chain: so many, unless `min_ess` asks for more. By default 1000, and more until `min_ess`, by
+        default 1000, is reached.
+    tune, chains, cores
+        Tuning draws per chain, number of chains, and how many run at once.
+    seed
+        Seed; the same seed repeats the run (but for rounding, which a fresh compilation may change).
+    target_accept
+        Target acceptance probability of NUTS; by default 0.9, and 0.95 where REML lies on the boundary.
+    min_ess
+        Go on until the bulk and tail effective sample sizes of every covariance and correlation reach this and R-hat is
+        at most 1.01: chains continue where they ended, up to 20 × `draws` draws each. Draws whose tuning did not
+        suffice (acceptance 0.1 under its target, or steps of different chains a factor of 2 apart) are dropped and
+        count as tuning. With `draws` and without `min_ess`, the run ends after `draws`.
+    progress
+        Show a progress bar; by default on a terminal only.
+
+    Raises
+    ------
+    SpecError
+        If a number is out of range.
+    """
+
+    draws: int | None = None
+    tune: int = 200
+    chains: int = 4
+    cores: int = 2
+    seed: int | None = None
+    target_accept: float | None = None
+    min_ess: float | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "tune", "chains", "cores", "seed"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise SpecError(f"{name} must be a whole number, not {value!r}")
+            object.__setattr__(self, name, int(value))
+            if value < (0 if name == "seed" else 1):
+                raise SpecError(f"{name} must be at least {0 if name == 'seed' else 1}, not {value}")
+        if self.min_ess is not None and not 1 <= self.min_ess < math.inf:
+            raise SpecError(f"min_ess must be at least 1, not {self.min_ess}")
+        if self.target_accept is not None and not 0.0 < self.target_accept < 1.0:
+            raise SpecError(f"target_accept must lie between 0 and 1, not {self.target_accept}")
+
+    def settled(self, at_boundary: bool) -> SamplerSettings:
+        """Settings with everything chosen that the user left open.
+
+        Parameters
+        ----------
+        at_boundary
+            Whether REML lies on the boundary.
+        """
+        open_ended = self.draws is None and self.min_ess is None
+        return replace(
+            self,
+            draws=_DRAWS if self.draws is None else self.draws,
+            min_ess=_MIN_ESS if open_ended else self.min_ess,
+            seed=int(np.random.default_rng().integers(2**31)) if self.seed is None else self.seed,
+            target_accept=self.target_accept or (_ACCEPT_AT_BOUNDARY if at_boundary else _ACCEPT),
+            progress=sys.stderr.isatty() if self.progress is None else self.progress,
+        )
+
+    @property
+    def limit(self) -> int:
+        """Most draws per chain of a run that extends itself."""
+        return LIMIT * (self.draws or _DRAWS)
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """Keywords of ``nutpie.sample``."""
+        names = {"progress": "progress_bar"}
+        chosen = ("draws", "tune", "chains", "cores", "seed", "target_accept", "progress")
+        return {names.get(name, name): getattr(self, name) for name in chosen}
