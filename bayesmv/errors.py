@@ -21,6 +21,20 @@ class ConvergenceWarning(UserWarning):
     """REML or the sampler stopped before its criterion was met."""
 
 
+def require_known(names: Iterable[str], allowed: Iterable[str], what: str) -> None:
+    """Refuse names that are not among those allowed.
+
+    Raises
+    ------
+    SpecError
+        Naming them, and what is allowed.
+    """
+    known = list(allowed)
+    absent = [name for name in names if name not in known]
+    if absent:
+        raise SpecError(f"no {what} {listing(absent)}; {what}s: {listing(known, 12) or 'none'}")
+
+
 def listing(items: Iterable[object], shown: int = 5) -> str:
     """Name the first few of `items` and count the rest.
 

@@ -6,6 +6,7 @@ import dataclasses
 import sys
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -28,18 +29,20 @@ from bayesmv.cli.options import (
     Tune,
     app,
 )
-from bayesmv.cli.output import check_format, check_output, check_picture, echo_json, records, show
+from bayesmv.cli.output import NOT_CONVERGED, check_format, check_output, check_picture, give
 from bayesmv.errors import DataError, SpecError
-from bayesmv.report.documents import _comparison, _genetic_tables, _posterior_components
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayesmv.design.design import Design
     from bayesmv.reml.result import RemlFit
+    from bayesmv.sampling.settings import SamplerSettings
 
-#: Exit codes: bad input, and a run that did not converge.
-BAD_INPUT, NOT_CONVERGED = 2, 3
+__all__ = ["BAD_INPUT", "NOT_CONVERGED", "app", "main"]
+
+#: Exit code of bad input.
+BAD_INPUT = 2
 #: What typer raises for words that it does not understand, whichever click it is built on.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -68,19 +71,10 @@ def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
     from bayesmv.checks.cost import outlook
     from bayesmv.checks.identifiability import identifiability
     from bayesmv.io.files import load_design
-    from bayesmv.report.tables import design_report
+    from bayesmv.report.documents import check_document
 
     design = load_design(model, data)
-    information, cost = identifiability(design), outlook(design)
-    if as_json:
-        entries = [
-            {"term": i.term, "levels": i.levels, "freedom": i.freedom, "rank": i.rank, "warnings": list(i.warnings)}
-            for i in information
-        ]
-        answer = {"model": str(design.spec), "notes": list(design.notes), "terms": entries}
-        echo_json(answer | {"engine": dataclasses.asdict(cost)})
-    else:
-        show(design_report(design, information, cost))
+    give(check_document(design, identifiability(design), outlook(design)), as_json=as_json)
 
 
 @app.command()
@@ -90,20 +84,11 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
     Prints variance components with standard errors, fixed effects and, if the model names a genetic term,
     heritabilities and genetic correlations.
     """
-    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
-    from bayesmv.report.tables import parameter_report, reml_report
+    from bayesmv.report.documents import reml_document
 
     check_format(as_json, as_csv)
-    fit = _fit(load_design(model, data))
-    genetic = genetic_parameters(fit) if fit.design.spec.genetic else None
-    if as_json:
-        echo_json({"loglik": fit.loglik, "converged": fit.converged, **records({"varcomp": fit.varcomp}, genetic)})
-    elif as_csv:
-        typer.echo(fit.varcomp.to_csv(index=False), nl=False)
-    else:
-        show(reml_report(fit), *_genetic_tables("Genetic parameters, REML", genetic, parameter_report))
-    _exit_if(not fit.converged)
+    give(reml_document(_fit(load_design(model, data))), as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -126,27 +111,14 @@ def sample(
 
     Prints variance components with intervals and diagnostics, and genetic parameters if the model names a genetic term.
     """
-    from bayesmv.estimates.components import variance_components
-    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
-    from bayesmv.report.tables import convergence_report, parameter_report
-    from bayesmv.sampling.convergence import convergence
+    from bayesmv.report.documents import posterior_document
 
     check_format(as_json, as_csv)
     check_output(output)
-    design = load_design(model, data)
-    trace = _sample(_fit(design), draws, tune, chains, cores, seed, target_accept, min_ess, effects=effects)
-    _save(trace, output)
-    components, verdict = variance_components(trace), convergence(trace)
-    genetic = genetic_parameters(trace) if design.spec.genetic else None
-    if as_json:
-        echo_json({"converged": verdict.converged, **records({"varcomp": components}, genetic)})
-    elif as_csv:
-        typer.echo(components.to_csv(index=False), nl=False)
-    else:
-        parts = [_posterior_components(components), *_genetic_tables("Genetic parameters", genetic, parameter_report)]
-        show(*parts, convergence_report(verdict))
-    _exit_if(not verdict.converged)
+    settings = _settings(locals())
+    trace = _sample(_fit(load_design(model, data)), settings, effects=effects)
+    give(posterior_document(trace), as_json=as_json, as_csv=as_csv, trace=trace, output=output)
 
 
 @app.command()
@@ -169,30 +141,18 @@ def compare(
 
     Fits by REML, samples with NUTS from there, and prints both with a verdict per row.
     """
-    from bayesmv.comparison.reml_posterior import compare_reml
-    from bayesmv.estimates.parameters import genetic_parameters
     from bayesmv.io.files import load_design
-    from bayesmv.sampling.convergence import convergence
+    from bayesmv.report.documents import comparison_document
 
     began = time.perf_counter()
     check_format(as_json, as_csv)
     check_output(output)
     check_picture(plot)
-    design = load_design(model, data)
-    fit = _fit(design)
-    trace = _sample(fit, draws, tune, chains, cores, seed, target_accept, min_ess)
-    _save(trace, output)
-    frame, verdict = compare_reml(trace, fit), convergence(trace)
-    if plot is not None:
-        _plot(trace, fit, plot)
-    if as_json:
-        genetic = genetic_parameters(trace) if design.spec.genetic else None
-        echo_json({"loglik": fit.loglik, "converged": verdict.converged, **records({"comparison": frame}, genetic)})
-    elif as_csv:
-        typer.echo(frame.to_csv(index=False), nl=False)
-    else:
-        show(*_comparison(design, fit, trace, frame, time.perf_counter() - began))
-    _exit_if(not (verdict.converged and fit.converged))
+    settings = _settings(locals())
+    fit = _fit(load_design(model, data))
+    trace = _sample(fit, settings)
+    document = comparison_document(fit, trace, time.perf_counter() - began)
+    give(document, as_json=as_json, as_csv=as_csv, plot=plot, trace=trace, output=output)
 
 
 @app.command()
@@ -207,18 +167,11 @@ def rank(
     """Put several models of the same records side by side: likelihood, AIC, BIC, likelihood-ratio tests."""
     from bayesmv.comparison.models import compare_models
     from bayesmv.io.files import load_design
-    from bayesmv.report.tables import models_report
+    from bayesmv.report.documents import models_document
 
     check_format(as_json, as_csv)
     fits = [_fit(load_design(path, data)) for path in models]
-    frame = compare_models(fits)
-    if as_json:
-        echo_json(records({"models": frame}, None))
-    elif as_csv:
-        typer.echo(frame.to_csv(index=False), nl=False)
-    else:
-        show(models_report(frame))
-    _exit_if(not all(fit.converged for fit in fits))
+    give(models_document(compare_models(fits), fits), as_json=as_json, as_csv=as_csv)
 
 
 @app.command()
@@ -235,24 +188,15 @@ def curves(
 
     For models whose genetic term has covariates or environments: `us(leg(age, 2)):animal`, `us(site):family`.
     """
-    from bayesmv.estimates.trajectory import read_points, trajectory
+    from bayesmv.estimates.trajectory import read_points
     from bayesmv.io.files import load_design
-    from bayesmv.report.plots import plot_trajectory
-    from bayesmv.report.tables import trajectory_report
-    from bayesmv.sampling.trace import load_posterior
+    from bayesmv.report.documents import curves_document
 
     check_format(as_json, as_csv)
     check_picture(plot)
-    source = _fit(load_design(model, data)) if posterior is None else load_posterior(str(posterior))
-    table = trajectory(source, at=read_points(at))
-    if plot is not None:
-        plot_trajectory(source, at=read_points(at), path=plot)
-    if as_json:
-        echo_json(records({"curves": table}, None))
-    elif as_csv:
-        typer.echo(table.to_csv(index=False), nl=False)
-    else:
-        show(trajectory_report(table))
+    design = load_design(model, data)
+    source = _fit(design) if posterior is None else _posterior_of(design, posterior)
+    give(curves_document(source, read_points(at)), as_json=as_json, as_csv=as_csv, plot=plot)
 
 
 @app.command()
@@ -286,30 +230,28 @@ def _fit(design: Design) -> RemlFit:
     return fit_reml(design)
 
 
-def _sample(fit: RemlFit, *settings: float | None, effects: bool = False) -> xr.DataTree:
+def _settings(words: Mapping[str, Any]) -> SamplerSettings:
+    """Settings of the sampler among the options of a command."""
+    from bayesmv.sampling.settings import SamplerSettings
+
+    names = [field.name for field in dataclasses.fields(SamplerSettings)]
+    return SamplerSettings(**{name: words[name] for name in names if name in words})
+
+
+def _sample(fit: RemlFit, settings: SamplerSettings, *, effects: bool = False) -> xr.DataTree:
     from bayesmv.sampling.sample import sample as run
 
-    names = ("draws", "tune", "chains", "cores", "seed", "target_accept", "min_ess")
-    words: dict[str, Any] = dict(zip(names, settings, strict=True))
-    return run(fit.design, reml=fit, engine=fit.engine, effects=effects, **words)
+    return run(fit.design, settings=settings, reml=fit, engine=fit.engine, effects=effects)
 
 
-def _save(trace: xr.DataTree, output: Path | None) -> None:
-    if output is not None:
-        trace.to_netcdf(output)
-        typer.echo(f"wrote the draws to {output}", err=True)
+def _posterior_of(design: Design, path: Path) -> xr.DataTree:
+    """Posterior in a file, refused if it is of another model or other data."""
+    from bayesmv.design.model_record import ModelRecord
+    from bayesmv.sampling.trace import load_posterior
 
-
-def _plot(trace: xr.DataTree, fit: RemlFit, path: Path) -> None:
-    from bayesmv.report.plots import plot_comparison
-
-    plot_comparison(trace, fit, path)
-    typer.echo(f"wrote the picture to {path}", err=True)
-
-
-def _exit_if(failed: bool) -> None:
-    if failed:
-        raise typer.Exit(NOT_CONVERGED)
+    trace = load_posterior(str(path))
+    ModelRecord.read(trace).require_same(ModelRecord.of(design), f"the posterior in '{path}'", "the model")
+    return trace
 
 
 def main() -> None:

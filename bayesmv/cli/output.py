@@ -1,20 +1,22 @@
-"""What commands write to the terminal, and checks of where they write."""
+"""Forms in which commands give their documents, and checks of where they write."""
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from bayesmv.errors import SpecError
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import RenderableType
+    import xarray as xr
 
+    from bayesmv.report.document import Document
+
+#: Exit code of a run that did not converge.
+NOT_CONVERGED = 3
 #: Endings of pictures.
 _PICTURES = (".png", ".pdf", ".svg")
 
@@ -44,24 +46,46 @@ def check_picture(path: Path | None) -> None:
         raise SpecError(f"cannot draw to '{path}': its name must end in {', '.join(_PICTURES)}")
 
 
-def records(frames: dict[str, pd.DataFrame], genetic: pd.DataFrame | None) -> dict[str, Any]:
-    """Rows of tables as JSON holds them."""
-    if genetic is not None:
-        frames = frames | {"genetic": genetic}
-    return {name: json.loads(frame.to_json(orient="records", double_precision=15)) for name, frame in frames.items()}
+def give(
+    document: Document,
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+    plot: Path | None = None,
+    trace: xr.DataTree | None = None,
+    output: Path | None = None,
+) -> None:
+    """Print a document in the form that was asked for, then write what goes with it.
 
+    Results are printed before anything is written, so that a full disk takes no result. Exits with 3 if the document
+    reports what did not converge.
 
-def echo_json(value: dict[str, Any]) -> None:
-    """Print JSON."""
-    typer.echo(json.dumps(value, indent=1))
+    Parameters
+    ----------
+    document
+        What there is to say.
+    as_json, as_csv
+        The form; tables for people by default.
+    plot
+        File for its picture.
+    trace, output
+        Draws, and the file for them.
+    """
+    if as_json or as_csv:
+        from bayesmv.report.export import to_csv, to_json
 
+        typer.echo(to_json(document) if as_json else to_csv(document), nl=as_json)
+    else:
+        from bayesmv.report.terminal import show
 
-def show(*parts: RenderableType) -> None:
-    """Print tables and text, an empty line between them."""
-    from bayesmv.report.tables import console
+        show(document)
+    if output is not None and trace is not None:
+        from bayesmv.design.saved import write_tree
 
-    out = console()
-    for i, part in enumerate(parts):
-        if i:
-            out.print()
-        out.print(part, highlight=False)
+        write_tree(trace, output)
+        typer.echo(f"wrote the draws to {output}", err=True)
+    if plot is not None and document.picture is not None:
+        document.picture.draw(plot)
+        typer.echo(f"wrote the picture to {plot}", err=True)
+    if not document.converged:
+        raise typer.Exit(NOT_CONVERGED)

@@ -44,8 +44,8 @@ class Estimates(ABC):
     - `components`, its table of variances and covariances;
     - `covariances`, the matrices in the units of the data, with whatever leading dimensions it has: none for a point
       estimate, (chains, draws) for a posterior;
-    - `evaluate`, the table of any functions of them, with its kind of uncertainty, what rests on directions that the data
-      do not identify marked so;
+    - `evaluate`, the table of any functions of them, with its kind of uncertainty, what rests on directions that the
+      data do not identify marked so;
     - `summarise`, the same of an array of values (chains, draws) that were computed from it;
     - `correlations`, `loadings` and `effects` of one term.
 

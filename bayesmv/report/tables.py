@@ -1,30 +1,19 @@
-"""Tables for people: Rich renderings of designs, fits and comparisons, at most 100 columns wide."""
+"""Tables for people: which columns of a result are shown, and how its numbers are written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
-from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.design.design import Design
-from bayesmv.estimates.source import estimates_of
 from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.convergence import Convergence
+from bayesmv.report.document import Column, Table
 
-WIDTH = 100
-
-
-def console() -> Console:
-    """Return a console of at most 100 columns."""
-    wide = Console()
-    return Console(width=min(wide.width, WIDTH)) if wide.is_terminal else Console(width=WIDTH)
+type Row = pd.Series[Any]
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -36,18 +25,7 @@ def number(value: float, digits: int = 4) -> str:
     return "–" if not np.isfinite(value) else f"{value:.{digits}g}"
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], words: Iterable[str] = ()) -> Table:
-    """Build a table; columns in `words` hold text and are left-aligned, the others numbers."""
-    out = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    words = set(words)
-    for name in columns:
-        out.add_column(name, justify="left" if name in words else "right", overflow="fold", no_wrap=name not in words)
-    for row in rows:
-        out.add_row(*row)
-    return out
-
-
-def component_label(row: pd.Series) -> str:
+def component_label(row: Row) -> str:
     """Name a variance, covariance or correlation.
 
     >>> component_label(pd.Series({"trait_i": "a", "trait_j": "b", "parameter": "correlation"}))
@@ -59,170 +37,149 @@ def component_label(row: pd.Series) -> str:
     return f"{kind} {row['trait_i']}, {row['trait_j']}"
 
 
-def design_report(design: Design, information: Iterable[TermInformation], cost: Outlook) -> RenderableType:
-    """Describe a design: records, terms, engine and its cost, what the data can say, what was left out."""
-    information = tuple(information)
-    records = [
-        (trait, str(int(seen)), number(float(np.nanmean(y))), number(scale))
-        for trait, seen, y, scale in zip(
-            design.traits, design.observed.sum(axis=0), design.response.T, design.scale, strict=True
-        )
-    ]
-    terms = [
-        (i.term, f"{i.size} × {i.size}", str(i.levels), ("" if i.exact else "≤ ") + str(i.freedom), _fewest_links(i))
-        for i in information
-    ]
-    lines: list[RenderableType] = [
-        Text(f"{design.spec}"),
-        Text(f"{len(design.units)} units, {design.n_records} records; likelihood engine: {cost.engine}"),
-        *(Text(line) for line in cost.lines),
-        table("Traits", ("trait", "records", "mean", "sd after fixed effects"), records, ("trait",)),
-        table(
-            "Covariance matrices",
-            ("term", "matrix", "levels", "degrees of freedom", "fewest links between two traits"),
-            terms,
-            ("term",),
-        ),
-    ]
-    notes = [Text(f"note: {note}", style="cyan") for note in design.notes]
-    warnings = [Text(f"beware: {w}", style="yellow") for i in information for w in i.warnings]
-    return Group(*lines, *notes, *warnings)
+def _words(header: str, column: str | None = None) -> Column:
+    """Column of words, as they stand in the frame."""
+    name = column or header
+    return Column(header=header, show=lambda row: str(row[name]), words=True)
 
 
-def _fewest_links(information: TermInformation) -> str:
-    if information.size == 1:
-        return "–"
-    return str(int(information.links[np.tril_indices(information.size, -1)].min()))
+def _number(header: str, column: str | None = None, digits: int = 4) -> Column:
+    """Column of numbers."""
+    name = column or header
+    return Column(header=header, show=lambda row: number(row[name], digits))
 
 
-def reml_report(fit: RemlFit) -> RenderableType:
-    """Show variance components, fixed effects and the likelihood of a REML fit."""
-    varcomp = [
-        (
-            row["term"],
-            _reml_label(fit, row),
-            number(row["component"], 7),
-            number(row["std_error"]),
-            number(row["z_ratio"], 3),
-            row["constraint"],
-        )
-        for _, row in fit.varcomp.iterrows()
-    ]
-    fixed = [
-        (row["trait"], row["effect"], number(row["estimate"], 6), number(row["std_error"]))
-        for _, row in fit.fixed.iterrows()
-    ]
-    state = "converged" if fit.converged else "NOT converged"
-    boundary = f"; on the boundary: {', '.join(f'{n} (rank {fit.ranks[n]})' for n in fit.at_boundary)}"
-    return Group(
-        table(
-            "REML variance components",
-            ("term", "component", "estimate", "s.e.", "z", "constraint"),
-            varcomp,
-            ("term", "component", "constraint"),
-        ),
-        table("Fixed effects", ("trait", "effect", "estimate", "s.e."), fixed, ("trait", "effect")),
-        Text(
-            f"logLik {fit.loglik:.3f}, {fit.n_parameters} covariance parameters, AIC {fit.aic:.1f}, BIC {fit.bic:.1f}; "
-            f"{state} in {fit.iterations} iterations, {fit.engine.name} engine" + (boundary if fit.at_boundary else "")
+def _traits(row: Row) -> str:
+    return str(row["trait_i"]) if row["trait_i"] == row["trait_j"] else f"{row['trait_i']}, {row['trait_j']}"
+
+
+def _unless_not_identified(show: Callable[[Row], str]) -> Callable[[Row], str]:
+    """A dash where the data do not identify the number."""
+    return lambda row: "–" if row["constraint"] == "not identified" else show(row)
+
+
+def traits_table(design: Design) -> Table:
+    """Records, mean and phenotypic sd of every trait."""
+    frame = pd.DataFrame(
+        {
+            "trait": design.traits,
+            "records": design.observed.sum(axis=0),
+            "mean": np.nanmean(design.response, axis=0),
+            "sd": design.scale,
+        }
+    )
+    records = Column(header="records", show=lambda row: str(int(row["records"])))
+    columns = (_words("trait"), records, _number("mean"), _number("sd after fixed effects", "sd"))
+    return Table(name="traits", title="Traits", frame=frame, columns=columns)
+
+
+def information_table(information: Iterable[TermInformation]) -> Table:
+    """What the data can tell about every covariance matrix."""
+    frame = pd.DataFrame(
+        [
+            {
+                "term": i.term,
+                "size": i.size,
+                "levels": i.levels,
+                "freedom": i.freedom,
+                "exact": i.exact,
+                "rank": i.rank,
+                "fewest_links": None if i.size == 1 else int(i.links[np.tril_indices(i.size, -1)].min()),
+                "warnings": list(i.warnings),
+            }
+            for i in information
+        ]
+    )
+    columns = (
+        _words("term"),
+        Column(header="matrix", show=lambda row: f"{row['size']} × {row['size']}"),
+        Column(header="levels", show=lambda row: str(row["levels"])),
+        Column(header="degrees of freedom", show=lambda row: ("" if row["exact"] else "≤ ") + str(row["freedom"])),
+        Column(
+            header="fewest links between two traits",
+            show=lambda row: "–" if row["size"] == 1 else str(int(row["fewest_links"])),
         ),
     )
+    return Table(name="terms", title="Covariance matrices", frame=frame, columns=columns)
 
 
-def _reml_label(fit: RemlFit, row: pd.Series) -> str:
-    structure = fit.design.structure(row["term"])
-    kind = "correlation" if structure.reports_correlations else "covariance"
-    return component_label(pd.concat([row, pd.Series({"parameter": kind})]))
+def varcomp_table(fit: RemlFit) -> Table:
+    """Variance components of REML with standard errors and constraints."""
+
+    def label(row: Row) -> str:
+        kind = "correlation" if fit.record.structure(row["term"]).reports_correlations else "covariance"
+        return component_label(pd.concat([row, pd.Series({"parameter": kind})]))
+
+    columns = (
+        _words("term"),
+        Column(header="component", show=label, words=True),
+        Column(header="estimate", show=_unless_not_identified(lambda row: number(row["component"], 7))),
+        _number("s.e.", "std_error"),
+        _number("z", "z_ratio", 3),
+        _words("constraint"),
+    )
+    return Table(name="varcomp", title="REML variance components", frame=fit.varcomp, columns=columns)
 
 
-def parameter_report(title: str, frame: pd.DataFrame) -> Table:
-    """Show genetic parameters or variance components, of REML or of a posterior."""
-    if "estimate" in frame:
-        columns: tuple[str, ...] = ("estimate", "std_error")
-    else:
-        columns = ("mean", "sd", "hdi_low", "hdi_high", "ess_bulk", "r_hat")
+def fixed_table(fit: RemlFit) -> Table:
+    """Fixed effects of REML."""
+    columns = (_words("trait"), _words("effect"), _number("estimate", digits=6), _number("s.e.", "std_error"))
+    return Table(name="fixed", title="Fixed effects", frame=fit.fixed, columns=columns)
+
+
+def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:
+    """Genetic parameters or variance components, of REML or of a posterior."""
+    posterior = ("mean", "sd", "hdi_low", "hdi_high", "ess_bulk", "r_hat")
+    numbers = ("estimate", "std_error") if "estimate" in frame else posterior
     what = "parameter" if "parameter" in frame else "term"
-    rows = [
-        (
-            str(row[what]),
-            row["trait_i"] if row["trait_i"] == row["trait_j"] else f"{row['trait_i']}, {row['trait_j']}",
-            *(number(row[c], 4) for c in columns),
-        )
-        for _, row in frame.iterrows()
-    ]
-    return table(title, (what, "trait", *columns), rows, (what, "trait"))
+    columns = (_words(what), Column(header="trait", show=_traits, words=True), *map(_number, numbers))
+    marks = {"boundary", "not identified", "prior only"}
+    if "constraint" in frame and marks & set(frame["constraint"]):
+        columns += (Column(header="", show=lambda row: row["constraint"] * (row["constraint"] in marks), words=True),)
+    return Table(name=name, title=title, frame=frame, columns=columns)
 
 
-def trajectory_report(frame: pd.DataFrame) -> Table:
+def trajectory_table(frame: pd.DataFrame) -> Table:
     """Genetic parameters at the points of a covariate, or of environments."""
-    columns = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")
-    rows = [
-        (
-            row["parameter"],
-            row["trait_i"],
-            number(row["at"], 6) if isinstance(row["at"], float) else str(row["at"]),
-            *(number(row[c], 4) for c in columns),
-        )
-        for _, row in frame.iterrows()
-    ]
-    words = ("parameter", "trait")
-    return table("Along the covariate", (*words, "at", *columns), rows, words)
+    numbers = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")
+    at = Column(header="at", show=lambda row: number(row["at"], 6) if isinstance(row["at"], float) else str(row["at"]))
+    columns = (_words("parameter"), _words("trait", "trait_i"), at, *map(_number, numbers))
+    return Table(name="curves", title="Along the covariate", frame=frame, columns=columns)
 
 
-def comparison_report(frame: pd.DataFrame) -> Table:
+def comparison_table(frame: pd.DataFrame) -> Table:
     """REML and posterior of every (co)variance and correlation, side by side."""
-    rows = [
-        (
-            row["term"],
-            component_label(row),
-            number(row["reml"]),
-            number(row["std_error"], 3),
-            number(row["median"]),
-            f"{number(row['hdi_low'], 3)} … {number(row['hdi_high'], 3)}",
-            number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
-            row["verdict"],
-        )
-        for _, row in frame.iterrows()
-    ]
-    columns = ("term", "component", "REML", "s.e.", "median", "95 % HDI", "ESS", "verdict")
-    return table("REML beside the posterior", columns, rows, ("term", "component", "verdict"))
+    columns = (
+        _words("term"),
+        Column(header="component", show=component_label, words=True),
+        _number("REML", "reml"),
+        _number("s.e.", "std_error", 3),
+        _number("median"),
+        Column(header="95 % HDI", show=lambda row: f"{number(row['hdi_low'], 3)} … {number(row['hdi_high'], 3)}"),
+        Column(
+            header="ESS",
+            show=lambda row: number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
+        ),
+        _words("verdict"),
+    )
+    return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 
 
-def models_report(frame: pd.DataFrame) -> RenderableType:
-    """REML fits side by side, with what their likelihood ratios were referred to."""
-    rows = [
-        (
-            row["model"],
-            f"{row['loglik']:.3f}",
-            str(row["parameters"]),
-            f"{row['aic']:.1f}",
-            f"{row['bic']:.1f}",
-            row["against"],
-            *(
-                (number(row["statistic"]), str(row["df"]), number(row["p_value"], 3))
-                if row["against"]
-                else ("", "", "")
-            ),
-        )
-        for _, row in frame.iterrows()
-    ]
-    columns = ("model", "logLik", "parameters", "AIC", "BIC", "against", "LR", "df", "p")
-    tested = frame[frame["against"] != ""]
-    notes = [
-        Text(f"{row['model']} against {row['against']}: {row['reference']}", style="cyan")
-        for _, row in tested.iterrows()
-    ]
-    return Group(table("Models, REML", columns, rows, ("model", "against")), *notes)
+def models_table(frame: pd.DataFrame) -> Table:
+    """REML fits side by side."""
 
+    def if_tested(show: Callable[[Row], str]) -> Callable[[Row], str]:
+        return lambda row: show(row) if row["against"] else ""
 
-def priors_in_words(trace: xr.DataTree) -> dict[str, str]:
-    """Say each prior once, with the terms that share it."""
-    words: dict[str, list[str]] = {}
-    for name, prior in estimates_of(trace).record.prior_words.items():
-        words.setdefault(prior, []).append(name)
-    return {", ".join(names): prior for prior, names in words.items()}
-
-
-def convergence_report(verdict: Convergence) -> Text:
-    """Say whether the sampler converged."""
-    return Text(str(verdict), style="green" if verdict.converged else "bold red")
+    columns = (
+        _words("model"),
+        Column(header="logLik", show=lambda row: f"{row['loglik']:.3f}"),
+        Column(header="parameters", show=lambda row: str(row["parameters"])),
+        Column(header="AIC", show=lambda row: f"{row['aic']:.1f}"),
+        Column(header="BIC", show=lambda row: f"{row['bic']:.1f}"),
+        _words("against"),
+        Column(header="LR", show=if_tested(lambda row: number(row["statistic"]))),
+        Column(header="df", show=if_tested(lambda row: str(row["df"]))),
+        Column(header="p", show=if_tested(lambda row: number(row["p_value"], 3))),
+    )
+    return Table(name="models", title="Models, REML", frame=frame, columns=columns)

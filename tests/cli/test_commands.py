@@ -210,7 +210,7 @@ def test_reml__json(folder):
     heritability = next(r for r in answer["genetic"] if r["parameter"] == "heritability")
     assert (heritability["trait_i"], set(heritability)) == (
         "bden",
-        {"parameter", "trait_i", "trait_j", "estimate", "std_error"},
+        {"parameter", "trait_i", "trait_j", "estimate", "std_error", "constraint"},
     )
 
 
@@ -642,7 +642,7 @@ def test_malformed__files(folder, name):
 def test_malformed__words(folder, name):
     command, words = WORDS[name]
     # Found before any draw is made.
-    folder.monkeypatch.setattr("bayesmv.sampling.sample._nuts", lambda *_: pytest.fail("sampled before it looked"))
+    folder.monkeypatch.setattr("bayesmv.sampling.sample.draw", lambda *_: pytest.fail("sampled before it looked"))
     code = folder.run(*(word.format(model=folder.model, folder=folder.path) for word in command.split()))
     assert_one_line(folder, code, words)
     assert sorted(p.name for p in folder.path.iterdir()) == ["model.toml", "trial.csv"]

@@ -98,7 +98,9 @@ def test_predictive_density__units_of_the_data_shift_it_by_the_jacobian():
 
 
 def test_predictive_density__raises(design, trace):
-    with pytest.raises(SpecError, match="the posterior and the design are not of the same model and data; they differ in random terms"):
+    with pytest.raises(
+        SpecError, match="the posterior and the design are not of the same model and data; they differ in random terms"
+    ):
         predictive_density(trace, make_design("us(trait):family"))
     with pytest.raises(SpecError, match="no random term 'herd'; random terms: 'block', 'family'"):
         predictive_density(trace, design, "herd")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from rich.text import Text
 from traces import draws_around, incomplete, make_design, records, trace_of
 
 from bayesmv.checks.cost import outlook
@@ -20,31 +19,33 @@ from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.reml import fit_reml
-from bayesmv.report.tables import (
-    comparison_report,
-    component_label,
-    console,
-    convergence_report,
-    design_report,
-    number,
-    parameter_report,
-    reml_report,
-    table,
-)
+from bayesmv.report.document import Column, Document, Table
+from bayesmv.report.documents import check_document, reml_document
+from bayesmv.report.tables import comparison_table, component_label, number, parameter_table
+from bayesmv.report.terminal import console, rendered
 from bayesmv.sampling.convergence import Convergence
 
 
-def rendered(*parts) -> str:
-    """Text of renderables, 100 columns wide."""
+def parts_of(said) -> list:
+    """Tables and lines of a document, or the one that is given."""
+    return [part for section in said.sections for part in section] if isinstance(said, Document) else [said]
+
+
+def text_of(said) -> str:
+    """Text of a document, table or line, 100 columns wide."""
     out = Console(width=100, record=True, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115
     with out.file:
-        for part in parts:
-            out.print(part, highlight=False)
+        for part in parts_of(said):
+            out.print(rendered(part), highlight=False)
     return out.export_text()
 
 
-def lines(*parts) -> list[list[str]]:
-    return [line.split() for line in rendered(*parts).splitlines()]
+def lines(said) -> list[list[str]]:
+    return [line.split() for line in text_of(said).splitlines()]
+
+
+def checked(design) -> Document:
+    return check_document(design, identifiability(design), outlook(design))
 
 
 @cache
@@ -74,19 +75,19 @@ models = pytest.mark.parametrize("model", MODELS)
 
 def reports(model):
     design, fit, trace = results(model)
-    yield "design", design_report(design, identifiability(design), outlook(design))
-    yield "reml", reml_report(fit)
-    yield "components", parameter_report("Posterior (co)variances", variance_components(trace))
-    yield "comparison", comparison_report(compare_reml(trace, fit))
+    yield "design", checked(design)
+    yield "reml", reml_document(fit)
+    yield "components", parameter_table("varcomp", "Posterior (co)variances", variance_components(trace))
+    yield "comparison", comparison_table(compare_reml(trace, fit))
     if design.spec.genetic is not None:
-        yield "genetic, REML", parameter_report("Genetic parameters", genetic_parameters(fit))
-        yield "genetic, posterior", parameter_report("Genetic parameters", genetic_parameters(trace))
+        yield "genetic, REML", parameter_table("genetic", "Genetic parameters", genetic_parameters(fit))
+        yield "genetic, posterior", parameter_table("genetic", "Genetic parameters", genetic_parameters(trace))
 
 
 @models
 def test_reports__at_most_100_columns_wide(model):
     for name, report in reports(model):
-        text = rendered(report)
+        text = text_of(report)
         assert max(len(line) for line in text.splitlines()) <= 100, name
         assert "…" not in text.replace(" … ", " "), name
 
@@ -96,7 +97,7 @@ def test_reports__nothing_cut_off(model):
     """Names may be folded over several lines; no letter of them is lost."""
     design, fit, trace = results(model)
     frame = compare_reml(trace, fit)
-    folded = "".join(rendered(comparison_report(frame)).split())
+    folded = "".join(text_of(comparison_table(frame)).split())
     for term in design.names:
         assert folded.count(f"{number(fit.covariances[term][0, 0])}") >= 1
     if model != "long names":
@@ -107,12 +108,12 @@ def test_reports__nothing_cut_off(model):
 def test_reports__long_names_are_whole():
     design, fit, trace = results("long names")
     for report in (
-        reml_report(fit),
-        comparison_report(compare_reml(trace, fit)),
-        parameter_report("", genetic_parameters(fit)),
-        design_report(design, identifiability(design), outlook(design)),
+        reml_document(fit),
+        comparison_table(compare_reml(trace, fit)),
+        parameter_table("genetic", "", genetic_parameters(fit)),
+        checked(design),
     ):
-        letters = "".join(rendered(report).split())
+        letters = "".join(text_of(report).split())
         # A folded cell continues in its column on the next line: look for its beginning and its end.
         for name in design.traits:
             assert name[:6] in letters
@@ -123,7 +124,7 @@ def test_reports__long_names_are_whole():
 def test_parameter_report__no_number_is_cropped(model):
     _, _, trace = results(model)
     frame = variance_components(trace)
-    text = rendered(parameter_report("Posterior (co)variances", frame)).split()
+    text = text_of(parameter_table("varcomp", "Posterior (co)variances", frame)).split()
     for column in ("mean", "sd", "hdi_low", "hdi_high"):
         assert column in text
         assert {number(value) for value in frame[column]} <= set(text)
@@ -150,7 +151,9 @@ def test_component_label(row, label):
 
 
 def test_table__words_left_numbers_right():
-    text = rendered(table("Title", ("term", "n"), [("A", "1"), ("Block", "100")], ("term",))).splitlines()
+    columns = tuple(Column(header=n, show=lambda row, n=n: str(row[n]), words=n == "term") for n in ("term", "n"))
+    frame = pd.DataFrame({"term": ["A", "Block"], "n": [1, 100]})
+    text = text_of(Table(name="t", title="Title", frame=frame, columns=columns)).splitlines()
     assert [line.rstrip() for line in text] == ["Title", "term     n", "A        1", "Block  100"]
 
 
@@ -162,7 +165,7 @@ def test_design_report__records_terms_notes_and_warnings():
     data = incomplete(records())
     data.loc[[2, 5], ["y1", "y2"]] = np.nan
     design = make_design(data=data)
-    text = lines(design_report(design, identifiability(design), outlook(design)))
+    text = lines(checked(design))
     seen = design.observed.sum(axis=0)
     assert ["62", "units,", str(seen.sum()), "records;", "likelihood", "engine:", "sparse"] in text
     assert ["y1", str(seen[0]), number(np.nanmean(data["y1"])), number(design.scale[0])] in text
@@ -188,32 +191,32 @@ def test_design_report__records_terms_notes_and_warnings():
 
 def test_reml_report__components_as_in_varcomp():
     _, fit, _ = results("canty_us")
-    text = lines(reml_report(fit))
+    text = lines(reml_document(fit))
     assert ["Block", "var", "bden", "162.8812", "78.55", "2.07", "positive"] in text
     assert ["Family", "cov", "bden,", "veloc", "0.1594152", "0.1093", "1.46", "unconstrained"] in text
     last = fit.varcomp.iloc[-1]
     figures = ["0.01710482", number(last["std_error"]), number(last["z_ratio"], 3)]
     assert ["Residual", "var", "veloc", *figures, "positive"] in text
-    state = rendered(reml_report(fit)).replace("\n", " ")
+    state = text_of(reml_document(fit)).replace("\n", " ")
     assert f"logLik {fit.loglik:.3f}, 9 covariance parameters, AIC {fit.aic:.1f}, BIC {fit.bic:.1f}; converged" in state
     assert "boundary" not in state
 
 
 def test_reml_report__corgh_shows_correlations():
     _, fit, _ = results("canty_corgh")
-    (family,) = [row for row in lines(reml_report(fit)) if row[:2] == ["Family", "cor"]]
+    (family,) = [row for row in lines(reml_document(fit)) if row[:2] == ["Family", "cor"]]
     assert float(family[4]) == pytest.approx(0.37, abs=0.005)
 
 
 def test_reml_report__says_what_is_on_the_boundary():
     _, fit, _ = results("ril_us")
-    assert "on the boundary: Block (rank 1)" in " ".join(rendered(reml_report(fit)).split())
+    assert "on the boundary: Block (rank 1)" in " ".join(text_of(reml_document(fit)).split())
 
 
 def test_comparison_report__a_row_for_every_parameter():
     _, fit, trace = results("canty_us")
     frame = compare_reml(trace, fit)
-    text = lines(comparison_report(frame))
+    text = lines(comparison_table(frame))
     assert len(text) == 2 + len(frame)
     row = frame[(frame["term"] == "Family") & (frame["parameter"] == "correlation")].iloc[0]
     assert text[2 + frame.index.get_loc(row.name)] == [
@@ -225,10 +228,10 @@ def test_comparison_report__a_row_for_every_parameter():
 def test_parameter_report__of_reml_and_of_a_posterior():
     _, fit, trace = results("canty_us")
     reml, posterior = genetic_parameters(fit), genetic_parameters(trace)
-    text = lines(parameter_report("Genetic parameters", reml))
+    text = lines(parameter_table("genetic", "Genetic parameters", reml))
     row = reml[reml["parameter"] == "heritability"].iloc[0]
     assert ["heritability", "bden", number(row["estimate"]), number(row["std_error"])] in text
-    text = lines(parameter_report("Genetic parameters", posterior))
+    text = lines(parameter_table("genetic", "Genetic parameters", posterior))
     row = posterior[posterior["parameter"] == "genetic correlation"].iloc[0]
     figures = [number(row[c], 4) for c in ("mean", "sd", "hdi_low", "hdi_high", "ess_bulk", "r_hat")]
     assert ["genetic", "correlation", "bden,", "veloc", *figures] in text
@@ -237,6 +240,14 @@ def test_parameter_report__of_reml_and_of_a_posterior():
 def test_convergence_report__green_or_red():
     good = Convergence(worst_rhat=1.0, smallest_bulk_ess=900, smallest_tail_ess=900, divergences=0, chains=4)
     bad = Convergence(worst_rhat=1.1, smallest_bulk_ess=900, smallest_tail_ess=900, divergences=0, chains=4)
-    assert isinstance(convergence_report(good), Text)
-    assert (convergence_report(good).plain, convergence_report(good).style) == (str(good), "green")
-    assert (convergence_report(bad).plain, convergence_report(bad).style) == (str(bad), "bold red")
+    assert convergence_line(good) == Line(str(good), "good")
+    assert convergence_line(bad) == Line(str(bad), "bad")
+    assert [rendered(convergence_line(v)).style for v in (good, bad)] == ["green", "bold red"]
+
+
+def test_rendered__names_are_text_not_markup():
+    frame = pd.DataFrame({"trait": ["sex[f]", "[/]", "[bold]x[/bold]"]})
+    columns = (Column(header="[red]trait", show=lambda row: row["trait"], words=True),)
+    text = text_of(Table(name="t", title="T[1]", frame=frame, columns=columns))
+    for name in ("sex[f]", "[/]", "[bold]x[/bold]", "[red]trait", "T[1]"):
+        assert name in text

@@ -1,5 +1,6 @@
 """Runs that extend themselves: how far they go (draws given, fast), and chains that go on (slow)."""
 
+import re
 from functools import partial
 
 import numpy as np
@@ -7,14 +8,14 @@ import pytest
 import xarray as xr
 from traces import make_design, trace_of
 
-from bayesmv.errors import ConvergenceWarning, SpecError
+from bayesmv.errors import SpecError
 from bayesmv.io.files import load_design
 from bayesmv.reml import fit_reml
 from bayesmv.sampling import batches as runs
-from bayesmv.sampling import sample as sampling
-from bayesmv.sampling.batches import LIMIT, Run, concatenate, draws_wanted, extend, tuned
+from bayesmv.sampling.batches import Run, concatenate, draws_wanted, extend, tuned
 from bayesmv.sampling.convergence import Convergence, convergence
-from bayesmv.sampling.sample import sample
+from bayesmv.sampling.sample import sample, shortage
+from bayesmv.sampling.settings import LIMIT, SamplerSettings
 
 
 def run_of(draws, *, chains=4, first=0.0, accept=0.9, steps=0.5):
@@ -146,24 +147,51 @@ def test_metric_root__covariance_of_many_draws_and_the_old_metric_for_few():
         ({"draws": 7, "min_ess": 50.0}, 7, 50.0),
     ],
 )
-def test_sample__goes_on_unless_only_draws_are_given(monkeypatch, words, draws, min_ess):
-    class Asked(Exception):
-        """What NUTS was asked for."""
-
-    def nuts(_posterior, _reml, settings, ess):
-        raise Asked(settings["draws"], ess)
-
-    monkeypatch.setattr(sampling, "_nuts", nuts)
-    with pytest.raises(Asked) as asked:
-        sample(make_design(), **words)
-    assert asked.value.args == (draws, min_ess)
+def test_settled__goes_on_unless_only_draws_are_given(words, draws, min_ess):
+    settled = SamplerSettings(**words).settled(at_boundary=False)
+    assert (settled.draws, settled.min_ess, settled.limit) == (draws, min_ess, LIMIT * draws)
 
 
-def test_sample__warns_where_the_limit_came_first():
-    with pytest.warns(
-        ConvergenceWarning, match=r"stopped at its limit of 20 draws per chain: .*_cov\[.*\] \(.* a draw"
-    ):
-        trace = trace_of(make_design(), min_ess=1e6, draws=1)
+def test_settled__acceptance_seed_and_progress():
+    settled = [SamplerSettings(seed=np.int64(3)).settled(at_boundary=edge) for edge in (False, True)]
+    assert [s.target_accept for s in settled] == [0.9, 0.95]
+    assert [s.seed for s in settled] == [3, 3]
+    assert type(settled[0].seed) is int
+    assert settled[0].progress is False  # no terminal here
+    assert SamplerSettings().settled(False).seed != SamplerSettings().settled(False).seed
+    assert SamplerSettings(target_accept=0.7).settled(at_boundary=True).target_accept == 0.7
+
+
+def test_words__are_those_of_nutpie():
+    words = SamplerSettings(draws=5, seed=1).settled(at_boundary=False).words
+    assert words == {
+        "draws": 5, "tune": 200, "chains": 4, "cores": 2, "seed": 1, "target_accept": 0.9, "progress_bar": False
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"draws": 0}, "draws must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"chains": 2.5}, "chains must be a whole number, not 2.5"),
+        ({"tune": True}, "tune must be a whole number, not True"),
+        ({"target_accept": 1.0}, "target_accept must lie between 0 and 1, not 1.0"),
+        ({"target_accept": -0.1}, "target_accept must lie between 0 and 1, not -0.1"),
+        ({"min_ess": 0.5}, "min_ess must be at least 1, not 0.5"),
+        ({"min_ess": float("nan")}, "min_ess must be at least 1, not nan"),
+    ],
+)
+def test_settings__raise(words, message):
+    with pytest.raises(SpecError, match=message):
+        SamplerSettings(**words)
+
+
+def test_shortage__where_the_limit_came_first():
+    fit = fit_reml(make_design())
+    trace = trace_of(fit.design, reml=fit, min_ess=1e6, draws=1)
+    reason = shortage(trace, 20, fit)
+    assert re.search(r"stopped at its limit of 20 draws per chain: .*_cov\[.*\] \(.* a draw", reason)
     assert trace.attrs["min_ess"] == 1e6
     verdict = convergence(trace)
     assert not verdict.converged
@@ -195,7 +223,7 @@ def test_resume__every_chain_goes_on_where_it_stood(monkeypatch):
     islets = 1000.0 * np.array([3.0, 0.0, 2.0, 1.0])
     x = islets[:, None, None] + np.random.default_rng(1).normal(size=(4, 20, 2))
     frame = runs.Metric(np.zeros(2), np.eye(2))
-    settings = {"seed": 1, "chains": 4, "cores": 2, "target_accept": 0.9, "progress_bar": False}
+    settings = SamplerSettings(seed=1, draws=60).settled(at_boundary=False)
     # The covariance of draws so far apart would let the chains jump.
     monkeypatch.setattr(runs, "_root_of_draws", lambda x, root: root)
     got = runs.resume(None, frame, settings, Run(x, xr.Dataset()), 60, 1)

@@ -15,6 +15,7 @@ from traces import incomplete, make_design, records, some_draws, trace_of
 from bayesmv import dims
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import build_design, records_per_level
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.io.files import load_design
@@ -176,21 +177,20 @@ def test_sample__observed_and_constant_data(trace):
     )
 
 
-def test_sample__attributes_say_what_was_done(trace, tmp_path):
+def test_assemble__attributes_say_what_was_done(trace, tmp_path):
     attrs = trace.attrs
     (tmp_path / "model.toml").write_text(attrs["model"])
     spec = ModelSpec.from_file(tmp_path / "model.toml")
     assert spec == make_design(data=incomplete(records()), genetic=spec.genetic).spec
-    assert spec.genetic == Genetic(term="family", relationship="half-sib", phenotypic=("family", "Residual"))
-    priors = {n: CovariancePrior.from_mapping(p, n) for n, p in json.loads(attrs["priors"]).items()}
-    assert priors == {
+    record = ModelRecord.read(trace)
+    assert record.genetic == Genetic(term="family", relationship="half-sib", phenotypic=("family", "Residual"))
+    assert record.priors == {
         "block": CovariancePrior(sd=HalfStudentT(nu=5.0, scale=0.5)),
         "family": CovariancePrior(),
         "Residual": CovariancePrior(),
     }
-    assert json.loads(attrs["structures"]) == {"block": "us", "family": "us", "Residual": "us"}
-    assert json.loads(attrs["factors"]) == {"block": ["block", None], "family": ["family", None]}
-    assert json.loads(attrs["notes"]) == []
+    assert [(n, record.structure(n).name) for n in record.names] == [(n, "us") for n in ("block", "family", "Residual")]
+    assert record.notes == ()
     assert json.loads(attrs["versions"]) == {n: version(n) for n in ("bayesmv", "nutpie", "numpy", "xarray")}
     assert (attrs["engine"], attrs["seed"], attrs["tune"]) == ("sparse", 1, 200)
 

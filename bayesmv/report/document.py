@@ -1,0 +1,130 @@
+"""Document: what a command has to say, as tables, lines and figures, before it takes any form.
+
+Documents are built once (:mod:`bayesmv.report.documents`) and rendered to a terminal
+(:mod:`bayesmv.report.terminal`), or to JSON and CSV (:mod:`bayesmv.report.export`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from bayesmv.errors import require_known
+
+#: What a line is: plain text, a note on the data, a warning, a good or a bad verdict.
+type Kind = Literal["plain", "note", "warning", "good", "bad"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """Column of a printed table.
+
+    Parameters
+    ----------
+    header
+        What stands above it.
+    show
+        Text of a row of the frame.
+    words
+        Whether it holds words, and stands left; numbers stand right.
+    """
+
+    header: str
+    show: Callable[[pd.Series[Any]], str]
+    words: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Table: all that is known in its frame, what is printed in its columns.
+
+    Parameters
+    ----------
+    name
+        Its word in JSON, and for ``--table``.
+    title
+        What stands above it.
+    frame
+        All rows and columns, for programs.
+    columns
+        Columns for people.
+    """
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Line of text."""
+
+    text: str
+    kind: Kind = "plain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Picture, drawn when a file is asked for.
+
+    Parameters
+    ----------
+    name
+        What it shows.
+    draw
+        Draws it to a file.
+    """
+
+    name: str
+    draw: Callable[[Path], object]
+
+
+#: What stands together, without an empty line between its parts.
+type Section = tuple[Table | Line, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a command has to say.
+
+    Parameters
+    ----------
+    sections
+        Tables and lines, in order.
+    facts
+        Single values, for programs.
+    main
+        Name of the table that ``--csv`` prints.
+    picture
+        The picture of it, if there is one.
+    converged
+        Whether what it reports converged.
+    """
+
+    sections: tuple[Section, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    main: str = ""
+    picture: Picture | None = None
+    converged: bool = True
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """Tables by name."""
+        return {part.name: part for section in self.sections for part in section if isinstance(part, Table)}
+
+    def table(self, name: str | None = None) -> Table:
+        """Table of a name, by default the main one.
+
+        Raises
+        ------
+        SpecError
+            If there is none.
+        """
+        chosen = name or self.main
+        require_known([chosen], self.tables, "table")
+        return self.tables[chosen]
