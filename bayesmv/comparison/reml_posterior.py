@@ -115,7 +115,7 @@ def _verdict(constraint: str, contraction: float, difference: float) -> str:
     """Put in words how the posterior stands to REML."""
     parts = []
     if constraint == "not identified":
-        return "not identified by the data: prior only"
+        return "not identified: prior only"
     if constraint == "boundary":
         parts.append("REML on boundary")
     if contraction < 1.0 - PRIOR_SHARE:

@@ -286,9 +286,8 @@ def fingerprint(design: Design) -> dict[str, str]:
         )
     for term in design.terms:
         out[f"levels of {term.name}"] = _digest(term.levels, *(_sums(Z.tocoo()) for Z in term.incidences))
-        if term.relationship is not None:
-            K = term.precision.tocoo()
-            out[f"relationship of {term.name}"] = _digest(_sums(K))
+        related = ["none"] if term.relationship is None else _sums(term.precision.tocoo())
+        out[f"relationship of {term.name}"] = _digest(related)
     return out
 
 

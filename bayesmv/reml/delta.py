@@ -96,12 +96,17 @@ class Uncertainty:
         return bool(np.linalg.norm(slopes[~self._known]) > LOST * np.linalg.norm(slopes))
 
     def judge(self, gradient: Array) -> Judgement:
-        """Standard error ``sqrt(g'V g)`` of a function with gradient g by the components, units of the data, (c,)."""
+        """Standard error ``sqrt(g'V g)`` of a function with gradient g by the components, units of the data, (c,).
+
+        A function that rests only on directions held on the boundary, such as a correlation of ±1, has none.
+        """
         if self.given:
             return Judgement(0.0, "fixed")
         working = np.asarray(gradient) * self.unit
         if not np.isfinite(working).all():  # such as a correlation where a variance is 0
             return Judgement(np.nan, "boundary")
+        if not working.any():
+            return Judgement(0.0, "fixed")
         slopes = working @ self.directions
         if self._rests_on_unidentified(slopes):
             return Judgement(np.nan, "not identified")

@@ -157,6 +157,8 @@ class RemlFit:
         held = self.held_effects[name]
         if self.given or not self.record.structure(name).n_parameters:
             return value, 0.0, "fixed"
+        if np.isnan(value):  # the correlation of a variance of 0
+            return value, value, "boundary"
         if standing == "not identified":
             return value, error, standing
         if standing == "boundary" or held[i] or held[j]:

@@ -61,8 +61,8 @@ def _estimates(fit: RemlFit) -> xr.Dataset:
     variables |= {
         dims.FIXED: (dims.COEFFICIENT, fit.fixed["estimate"]),
         dims.error_name(dims.FIXED): (dims.COEFFICIENT, fit.fixed["std_error"]),
-        "fixed_trait": (dims.COEFFICIENT, fit.fixed["trait"].astype(str)),
-        "fixed_variable": (dims.COEFFICIENT, fit.fixed["effect"].astype(str)),
+        "fixed_trait": (dims.COEFFICIENT, list(map(str, fit.fixed["trait"]))),
+        "fixed_variable": (dims.COEFFICIENT, list(map(str, fit.fixed["effect"]))),
     }
     coords[dims.COEFFICIENT] = [f"{t}:{v}" for t, v in zip(fit.fixed["trait"], fit.fixed["effect"], strict=True)]
     for name in fit.record.names[:-1]:

@@ -19,8 +19,8 @@ from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.reml import fit_reml
-from bayesmv.report.document import Column, Document, Table
-from bayesmv.report.documents import check_document, reml_document
+from bayesmv.report.document import Column, Document, Line, Table
+from bayesmv.report.documents import check_document, convergence_line, reml_document
 from bayesmv.report.tables import comparison_table, component_label, number, parameter_table
 from bayesmv.report.terminal import console, rendered
 from bayesmv.sampling.convergence import Convergence
