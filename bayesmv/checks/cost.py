@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import process_time
 
@@ -11,9 +11,10 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from bayesmv.design.design import Design
-from bayesmv.likelihood import RestrictedLikelihood, likelihood, obstacles
+from bayesmv.likelihood import RestrictedLikelihood
+from bayesmv.likelihood.choose import choose
 from bayesmv.likelihood.spectral.eigen import is_dense
-from bayesmv.likelihood.spectral.engine import SpectralLikelihood, SpectralTable, structural_obstacle
+from bayesmv.likelihood.spectral.engine import NODES, SpectralLikelihood, SpectralTable, structural_obstacle
 from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics.chebyshev import scale_for
@@ -22,8 +23,6 @@ from bayesmv.posterior.sampler_density import sampler_density
 
 #: Evaluations of a posterior by default settings: 4 chains of 1200 draws with some 7 steps each.
 EVALUATIONS = 34_000
-#: Nodes that a table of the spectral engine is taken to have; measured ones had 32 to 64.
-_NODES = 48
 #: CPU seconds of one evaluation from which it is said what complete records would save.
 _SLOW = 1e-3
 #: Levels of the eigendecomposition that larger ones are predicted from.
@@ -92,27 +91,43 @@ def outlook(design: Design) -> Outlook:
     design
         The design.
     """
-    reasons = obstacles(design)
     with threadpool_limits(1, user_api="blas"):
-        if list(reasons) == ["strata"]:
-            return _spectral(design, reasons)
-        engine = likelihood(design, "sparse" if reasons else "strata")
+        choice = choose(design)
+        rehearsal = _REHEARSALS.get(choice.engine)
+        engine, preparation = rehearsal(design) if rehearsal else (choice.offer.prepare(False), 0.0)
         cost = _evaluation(design, engine)
-        better = len(reasons) == 2 and structural_obstacle(design) is None and cost > _SLOW
-        complete = _spectral(design, {}) if better else None
-    return Outlook(engine=engine.name, reasons=reasons, evaluation=cost, complete=complete)
+        better = not design.complete and structural_obstacle(design) is None and cost > _SLOW
+        complete = _completed(design) if better else None
+    return Outlook(
+        engine=choice.name,
+        reasons=dict(choice.reasons),
+        evaluation=cost,
+        preparation=preparation,
+        complete=complete,
+    )
 
 
-def _spectral(design: Design, reasons: dict[str, str]) -> Outlook:
-    """The spectral engine as if records were complete."""
-    cost, table = _evaluation(design, SpectralLikelihood(design, _blank(design))), _tabulating(design)
-    return Outlook(engine=SpectralLikelihood.name, reasons=reasons, evaluation=cost, preparation=table)
+def _completed(design: Design) -> Outlook:
+    """The spectral engine as if no record were missing."""
+    engine, preparation = _spectral(design)
+    return Outlook(engine=engine.name, reasons={}, evaluation=_evaluation(design, engine), preparation=preparation)
+
+
+def _spectral(design: Design) -> tuple[RestrictedLikelihood, float]:
+    """The spectral engine with a table of zeros, and CPU seconds of the true one."""
+    return SpectralLikelihood(design, _blank(design)), _tabulating(design)
+
+
+#: Engines that take long to prepare: stand-ins that take as long to evaluate, and predicted CPU seconds of preparation.
+_REHEARSALS: Mapping[type[RestrictedLikelihood], Callable[[Design], tuple[RestrictedLikelihood, float]]] = {
+    SpectralLikelihood: _spectral
+}
 
 
 def _blank(design: Design) -> SpectralTable:
     """A table of zeros, which takes as long to read as any."""
     t, (n, p) = len(design.traits), design.fixed.X.shape
-    zeros = np.zeros((_NODES + 1, 1 + t * (t + 1) // 2))
+    zeros = np.zeros((NODES + 1, 1 + t * (t + 1) // 2))
     series = Series(scale_for(0.1, 10.0), zeros, rank=n - p, decay=0.0, freedom=n - p, constant=0.0)
     return SpectralTable(design=design, series=series, error=0.0, factorisations=0, equations=univariate(design))
 
@@ -125,7 +140,7 @@ def _tabulating(design: Design) -> float:
         return _seconds(lambda: linalg.eigh(G, G.T)) * (len(design.terms[0].levels) / _TRIED) ** 3
     equations, Y = univariate(design), np.nan_to_num(design.working_response)
     work = equations.workspace()
-    return _NODES * _seconds(lambda: equations.functions(1.0, Y, work))
+    return NODES * _seconds(lambda: equations.functions(1.0, Y, work))
 
 
 def _evaluation(design: Design, engine: RestrictedLikelihood) -> float:

@@ -58,7 +58,7 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
     Self & Liang (1987), JASA 82:605-610; Stram & Lee (1994), Biometrics 50:1171-1177.
     """
     check_comparable(null, full)
-    reason = obstacle(null, full)
+    reason = why_not_nested(null, full)
     if reason is not None:
         raise SpecError(reason)
     statistic = max(2.0 * (full.loglik - null.loglik), 0.0)
@@ -144,7 +144,7 @@ def check_comparable(a: RemlFit, b: RemlFit) -> None:
         raise SpecError("the covariances of a fit were given, not estimated; compare fits from fit_reml")
 
 
-def obstacle(null: RemlFit, full: RemlFit) -> str | None:
+def why_not_nested(null: RemlFit, full: RemlFit) -> str | None:
     """Why a fit is not a special case of another with the same records and fixed effects; None if it is."""
     a, b = null.record, full.record
     strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmv.comparison.likelihood_ratio import check_comparable, likelihood_ratio, obstacle
+from bayesmv.comparison.likelihood_ratio import check_comparable, likelihood_ratio, why_not_nested
 from bayesmv.comparison.predictive import Grouping, PredictiveDensity, block_labels, error_of_sum, predictive_density
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
@@ -118,7 +118,7 @@ def _likelihoods(fits: Mapping[str, RemlFit]) -> pd.DataFrame:
 
 def _test(fits: Mapping[str, RemlFit], before: Sequence[str], fit: RemlFit) -> dict[str, object]:
     """Likelihood-ratio test against the largest of the models before that is a special case."""
-    nearest = next((name for name in reversed(before) if obstacle(fits[name], fit) is None), None)
+    nearest = next((name for name in reversed(before) if why_not_nested(fits[name], fit) is None), None)
     if nearest is None:
         return {"against": "", "statistic": np.nan, "df": pd.NA, "p_value": np.nan, "reference": ""}
     test = likelihood_ratio(fits[nearest], fit)

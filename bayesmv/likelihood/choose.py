@@ -3,17 +3,69 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
-from bayesmv.likelihood import strata
-from bayesmv.likelihood.protocol import RestrictedLikelihood
+from bayesmv.likelihood.protocol import Offer, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
-from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table, obstacle
-from bayesmv.likelihood.strata import StrataLikelihood, find_strata
+from bayesmv.likelihood.spectral.engine import SpectralLikelihood
+from bayesmv.likelihood.strata import StrataLikelihood
 
-Engine = Literal["auto", "strata", "sparse", "spectral"]
+#: All engines, the quickest first; the last of them serves any model.
+ENGINES: tuple[type[RestrictedLikelihood], ...] = (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood)
+
+#: ``auto``, or the name of one of the :data:`ENGINES`.
+type Engine = str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The engine of a design, and why it is not another.
+
+    Parameters
+    ----------
+    engine
+        The engine.
+    reasons
+        Why each of the engines that are quicker was not taken, by name.
+    offer
+        What the engine offers for the design: its predicted cost, and how it is prepared.
+    """
+
+    engine: type[RestrictedLikelihood]
+    reasons: Mapping[str, str]
+    offer: Offer
+
+    @property
+    def name(self) -> str:
+        """Name of the engine."""
+        return self.engine.name
+
+    @property
+    def cost(self) -> float:
+        """Predicted CPU seconds of one evaluation with its gradient."""
+        return self.offer.cost
+
+
+def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
+    """Choose the engine that ``auto`` stands for: the first of :data:`ENGINES` without an obstacle.
+
+    Parameters
+    ----------
+    design
+        The design.
+    refused
+        Engines that are known not to serve the design, and why; they are not asked.
+    """
+    reasons = dict(refused or {})
+    offers = ((engine, engine.offer(design)) for engine in ENGINES if engine.name not in reasons)
+    for engine, offer in offers:
+        if offer.obstacle is None:
+            return Choice(engine=engine, reasons=reasons, offer=offer)
+        reasons[engine.name] = offer.obstacle
+    raise SpecError(f"no engine can serve this design: {reasons}")
 
 
 def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = None) -> RestrictedLikelihood:
@@ -34,34 +86,20 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
     SpecError
         If the engine is unknown or cannot serve the design.
     """
-    if engine not in get_args(Engine):
-        raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(get_args(Engine))}")
+    by_name = {each.name: each for each in ENGINES}
+    if engine != "auto" and engine not in by_name:
+        raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(['auto', *by_name])}")
     progress = sys.stderr.isatty() if progress is None else progress
-    found = find_strata(design) if engine in ("auto", "strata") else None
-    if found is not None:
-        return StrataLikelihood(design, found)
-    if engine == "strata":
-        raise SpecError("the strata engine needs a balanced design with complete records; use engine='auto'")
-    if engine == "spectral":
-        return SpectralLikelihood(design, build_table(design, progress=progress))
-    spectral = _spectral(design, progress) if engine == "auto" else None
-    return MixedModelLikelihood(design) if spectral is None else spectral
+    if engine in by_name:
+        return by_name[engine].offer(design).prepare(progress)
+    return _prepared(design, choose(design), progress)
 
 
-def obstacles(design: Design) -> dict[str, str]:
-    """Engines that ``auto`` would rather take for a design, and why it cannot, without preparing one."""
-    unbalanced = None if find_strata(design) else "its terms are not balanced against each other"
-    reasons = {"strata": strata.obstacle(design) or unbalanced}
-    if reasons["strata"]:
-        reasons["spectral"] = obstacle(design)
-    return {name: reason for name, reason in reasons.items() if reason}
-
-
-def _spectral(design: Design, progress: bool) -> SpectralLikelihood | None:
-    """Return the spectral engine of a design; None if it cannot serve it, or not to its accuracy."""
-    if obstacle(design) is not None:
-        return None
+def _prepared(design: Design, choice: Choice, progress: bool) -> RestrictedLikelihood:
+    """Return the engine that was chosen, or the next if only preparing it shows that it cannot serve the design."""
     try:
-        return SpectralLikelihood(design, build_table(design, progress=progress))
-    except SpecError:
-        return None
+        return choice.offer.prepare(progress)
+    except SpecError as error:
+        if choice.engine.universal:
+            raise
+        return _prepared(design, choose(design, {**choice.reasons, choice.name: str(error)}), progress)

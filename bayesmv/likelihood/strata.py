@@ -14,13 +14,14 @@ Source: Nelder (1965), Proc. R. Soc. A 283:147-178; Houtman & Speed (1983), Ann.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
+from bayesmv.likelihood.protocol import CALL, MULTIPLICATION, Offer, declined
 from bayesmv.numerics.symmetric import symmetric_part, unit_components
 
 #: Most effects per trait for which the (dense) joint diagonalisation is tried: it is cheap, or likely to succeed.
@@ -51,8 +52,8 @@ class Strata(NamedTuple):
     log_X: float
 
 
-def obstacle(design: Design) -> str | None:
-    """Return why a design has no strata, or is not tried; None if only trying can tell."""
+def untried(design: Design) -> str | None:
+    """Return why strata are not looked for in a design; None if only looking can tell."""
     q = sum(len(term.levels) for term in design.terms)
     if q == 0:
         return "there are no random terms"
@@ -71,7 +72,7 @@ def obstacle(design: Design) -> str | None:
 
 def find_strata(design: Design) -> Strata | None:
     """Return the strata of a design; None if records are incomplete, terms do not commute, or it is too large."""
-    if obstacle(design) is not None:
+    if untried(design) is not None:
         return None
     X = design.fixed.X[:, design.fixed.present.all(axis=1)].toarray()
     gram = X.T @ X
@@ -155,7 +156,8 @@ def _group(values: Array, inside: Array, within: Array, freedom: int, log_X: flo
 class StrataLikelihood:
     """Restricted likelihood of a balanced design; an evaluation costs O(strata · t³), whatever the number of units."""
 
-    name = "strata"
+    name: ClassVar[str] = "strata"
+    universal: ClassVar[bool] = False
 
     def __init__(self, design: Design, strata: Strata) -> None:
         self.strata = strata
@@ -163,6 +165,16 @@ class StrataLikelihood:
         self._c = np.column_stack([strata.coefficients, np.ones(len(strata.freedom))])
         n_free = strata.freedom.sum() * len(design.traits)
         self._constant = float(-0.5 * (n_free * np.log(2 * np.pi) + strata.log_X) + design.log_jacobian)
+
+    @classmethod
+    def offer(cls, design: Design) -> Offer:
+        """Offer for designs with strata, which are looked for."""
+        strata = find_strata(design)
+        if strata is None:
+            return declined(cls.name, untried(design) or "its terms are not balanced against each other")
+        each = len(design.names) * len(design.traits) ** 2 + 3 * len(design.traits) ** 3
+        cost = CALL + MULTIPLICATION * len(strata.freedom) * each
+        return Offer(cost=cost, prepare=lambda progress: cls(design, strata))
 
     @property
     def arrays(self) -> tuple[Array, Array, Array, float]:
@@ -180,12 +192,16 @@ class StrataLikelihood:
     def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
         """Restricted log-likelihood and its derivative by every matrix."""
         value, inverse = self._value(sigmas)
+        if not np.isfinite(value):
+            return value, [np.zeros_like(S) for S in sigmas]
         G = self.strata.freedom[:, None, None] * inverse - inverse @ self.strata.products @ inverse
         return value, [symmetric_part(-0.5 * np.einsum("s,sab->ab", c, G)) for c in self._c.T]
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
         """½ Σ_s c_is c_js tr(S_s V_s⁻¹ E_i V_s⁻¹ E_j V_s⁻¹) for all pairs of components."""
-        _, inverse = self._value(sigmas)
+        value, inverse = self._value(sigmas)
+        if not np.isfinite(value):
+            raise np.linalg.LinAlgError("V is singular at these covariances")
         middle = inverse @ self.strata.products @ inverse
         parts = []
         for k, sigma in enumerate(sigmas):

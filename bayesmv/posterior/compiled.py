@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from numba import carray, njit
 
-from bayesmv.arrays import Array, IntArray
+from bayesmv.arrays import Array
 from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
@@ -25,79 +26,12 @@ from bayesmv.numerics.small_matrices import (
     weighted_sum,
 )
 from bayesmv.posterior.coordinates import BEND, STRAIGHT
+from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
-from bayesmv.priors.density import row_weights
 
 # Copied into the density where they are called: compiled by themselves they would be optimised twice.
 _evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
-
-
-class DensityLayout(NamedTuple):
-    """How the unconstrained vector makes up the factors L_k, and the priors on them.
-
-    Parameters
-    ----------
-    anchor
-        Scale that every parameter is anchored to (:mod:`bayesmv.posterior.coordinates`), (d,).
-    unit
-        Unit of the planar coordinates.
-    block, row, col, parameter
-        Where every nonzero entry of the factors stands, and the parameter that it is.
-    size
-        Size of each matrix (B,).
-    c, a, b, diagonal
-        Row weights of the priors, and the column of the diagonal entry of each row, (B, m).
-    nu, scale
-        Degrees of freedom and scale of the half-t priors, (B,).
-    """
-
-    anchor: IntArray
-    unit: float
-    block: IntArray
-    row: IntArray
-    col: IntArray
-    parameter: IntArray
-    size: IntArray
-    c: Array
-    a: Array
-    b: Array
-    diagonal: IntArray
-    nu: Array
-    scale: Array
-
-
-def density_layout(posterior: LogPosterior) -> DensityLayout:
-    """Flatten the structures and priors of a posterior in planar coordinates."""
-    if posterior.unit is None:
-        raise ValueError("the compiled density is that of planar coordinates: give the posterior a unit")
-    blocks = posterior.blocks
-    sizes = np.array([s.size for s in blocks.structures])
-    weights = np.zeros((4, len(sizes), sizes.max()))
-    places: list[IntArray] = []
-    priors = [posterior.priors[name] for name in posterior.design.names]
-    for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
-        if structure.placement is None:
-            raise TypeError(f"no compiled density for the structure {structure.name}")
-        rows, cols, parameters = structure.placement
-        places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
-        weights[:, k, : structure.size] = row_weights(structure, prior)
-    block, row, col, parameter = np.concatenate(places, axis=1)
-    return DensityLayout(
-        anchor=blocks.anchor,
-        unit=posterior.unit,
-        block=block,
-        row=row,
-        col=col,
-        parameter=parameter,
-        size=sizes,
-        c=weights[0],
-        a=weights[1],
-        b=weights[2],
-        diagonal=weights[3].astype(np.int64),
-        nu=np.array([float(p.sd.nu) for p in priors]),
-        scale=np.array([float(p.sd.scale) for p in priors]),
-    )
 
 
 class Density(DirectDensity):
@@ -116,7 +50,9 @@ class Density(DirectDensity):
     """
 
     def __init__(self, posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> None:
-        function, layout = _function_of(posterior.engine), density_layout(posterior)
+        function, layout = c_function(posterior.engine), density_layout(posterior)
+        if function is None:
+            raise TypeError(f"no compiled density for {type(posterior.engine).__name__}")
         free = np.zeros(threads, dtype=np.int64)
         given = free, np.ascontiguousarray(centre), np.ascontiguousarray(root), layout
         m = int(layout.size.max())
@@ -128,15 +64,35 @@ class Density(DirectDensity):
         super().__init__(function, copies)
 
 
-def _function_of(engine: RestrictedLikelihood) -> Callable[..., int]:
-    """C function of the density of an engine."""
-    if isinstance(engine, StrataLikelihood):
-        return _strata
-    if isinstance(engine, MixedModelLikelihood):
-        return _sparse
-    if isinstance(engine, SpectralLikelihood):
-        return _spectral
-    raise TypeError(f"no compiled density for {type(engine).__name__}")
+@singledispatch
+def c_function(engine: RestrictedLikelihood) -> Callable[..., int] | None:
+    """C function of the density of an engine, registered on its class; None for those that have none.
+
+    It is called as :class:`~bayesmv.posterior.native.DirectDensity` says, with copies of (flags, centre, root, layout,
+    L, dL, ``engine.arrays``).
+    """
+    return None
+
+
+@c_function.register
+def _(engine: StrataLikelihood) -> Callable[..., int]:
+    return _strata
+
+
+@c_function.register
+def _(engine: SpectralLikelihood) -> Callable[..., int]:
+    return _spectral
+
+
+@c_function.register
+def _(engine: MixedModelLikelihood) -> Callable[..., int]:
+    return _sparse
+
+
+def compiles(posterior: LogPosterior) -> bool:
+    """Whether a posterior has a compiled density: its engine has one, and all its structures stand in a factor."""
+    placed = all(structure.placement is not None for structure in posterior.blocks.structures)
+    return placed and c_function(posterior.engine) is not None
 
 
 # The C functions differ in the density that they copy into themselves.

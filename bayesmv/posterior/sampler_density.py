@@ -1,16 +1,16 @@
-"""The log density that the sampler sees: compiled where every structure stands in a factor, else in Python."""
+"""The log density that the sampler sees: compiled where all of it compiles, else all of it in Python."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from bayesmv.arrays import Array
-from bayesmv.posterior.compiled import Density
+from bayesmv.posterior.compiled import Density, compiles
 from bayesmv.posterior.log_posterior import LogPosterior
 
 
 class PlainDensity:
-    """Log density of z in Python, for any structure; some 100 µs an evaluation more than :class:`Density`."""
+    """Log density of z in Python, for any posterior; some 100 µs an evaluation more than :class:`Density`."""
 
     def __init__(self, posterior: LogPosterior, centre: Array, root: Array) -> None:
         # Engines have scratch memory: one for each thread.
@@ -25,6 +25,4 @@ class PlainDensity:
 
 def sampler_density(posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> Density | PlainDensity:
     """Return the fastest density of a posterior; one serves that many threads if compiled, else one thread."""
-    if all(s.placement is not None for s in posterior.blocks.structures):
-        return Density(posterior, centre, root, threads)
-    return PlainDensity(posterior, centre, root)
+    return Density(posterior, centre, root, threads) if compiles(posterior) else PlainDensity(posterior, centre, root)

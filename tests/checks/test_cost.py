@@ -7,7 +7,8 @@ from traces import incomplete, make_design, records
 
 from bayesmv.checks import cost as module
 from bayesmv.checks.cost import Outlook, duration, outlook
-from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood, obstacles
+from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood
+from bayesmv.likelihood.choose import choose
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.relationship.relationship import Relationship
 
@@ -76,7 +77,7 @@ def test_outlook__engine_and_reasons(make, engine, reasons):
     assert list(got.reasons) == list(reasons)
     for name, reason in reasons.items():
         assert pd.Series(got.reasons[name]).str.match(reason).all(), got.reasons[name]
-    assert got.reasons == obstacles(design)
+    assert got.reasons == choose(design).reasons
     assert 0.0 < got.evaluation < 1.0
 
 

@@ -122,7 +122,9 @@ def test_residuals__satisfy_the_normal_equations(weights, fewest):
     """X'Py = 0, Py being V⁻¹(y - Xb), of records multiplied by the roots of their weights."""
     design = design_of(weights=weights)
     engine = MixedModelLikelihood(design, build_equations(design, fewest))
-    Py = engine._weight(engine._residuals(engine._solve(scaled(design, *matrices(design)[::2]))))
+    sigmas = scaled(design, *matrices(design)[::2])
+    small, work = engine._at(sigmas)
+    Py = engine._weight(small, engine._residuals(engine._solve(sigmas, small, work)))
     np.testing.assert_allclose(design.fixed.X.T @ (engine._roots[:, None] * Py), 0.0, atol=1e-10)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.likelihood.protocol import clipped_factor
+from bayesmv.likelihood.protocol import CALL, Offer, clipped_factor
 from bayesmv.likelihood.sparse.absorption import expand, passed_on
-from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations
+from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations, evaluation_seconds
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, solve_augmented
-from bayesmv.numerics.cholesky import solve_lower, solve_upper, workspace
+from bayesmv.numerics.cholesky import Workspace, solve_lower, solve_upper, workspace
 from bayesmv.numerics.supernodes import locate
 from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_components
 
@@ -39,7 +39,15 @@ class Solution(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """Rows of the factors of random terms and where they stand in the loads."""
+    """Rows of the factors of random terms, and where they stand in the loads.
+
+    Parameters
+    ----------
+    load, trait
+        Load, and its row, that each of them makes up, (rows,).
+    term, effect
+        Random term, and the row of its factor, (rows,).
+    """
 
     load: IntArray
     trait: IntArray
@@ -48,7 +56,23 @@ class Loading(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Matrices of one evaluation, in working units: loads, residual precisions, slots, and the derivatives by them."""
+    """Matrices of one evaluation, in working units: scratch memory that the next evaluation overwrites.
+
+    Parameters
+    ----------
+    loads
+        Load Φ of each kind of node on the traits, (loads, t, m); rows of F for random terms.
+    precisions
+        Inverse covariance Q_p of the records of a unit of each class, 0 where a trait is not recorded, (classes, t, t).
+    matrices
+        Φ_κ'Q_pΦ_λ of each slot, of which the blocks of the equations are sums, (slots, m, m).
+    gradients
+        Derivative of log|C| + y'Py by each slot's matrix, (slots, m, m).
+    d_loads, d_precisions
+        The same by the loads (loads, t, m), and by the precisions (classes, t, t).
+    solution
+        (-θ̂, 1), the solution of the equations negated, in their permuted order, (scalars,).
+    """
 
     loads: Array
     precisions: Array
@@ -74,7 +98,8 @@ class MixedModelLikelihood:
         Its analysed equations, to share them between engines.
     """
 
-    name = "sparse"
+    name: ClassVar[str] = "sparse"
+    universal: ClassVar[bool] = True
 
     def __init__(self, design: Design, equations: Equations | None = None) -> None:
         self.design = design
@@ -82,6 +107,13 @@ class MixedModelLikelihood:
         self._work = workspace(self.equations.symbolic)
         self._small = _allocate(design, self.equations)
         self._constant = _constant(design, self.equations)
+
+    @classmethod
+    def offer(cls, design: Design) -> Offer:
+        """Offer for any design; its equations are analysed, for what an evaluation costs is their fill-in."""
+        equations = build_equations(design)
+        cost = CALL + evaluation_seconds(equations)
+        return Offer(cost=cost, prepare=lambda progress: cls(design, equations))
 
     @classmethod
     def whole(cls, design: Design) -> Self:
@@ -137,9 +169,12 @@ class MixedModelLikelihood:
     def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
         """Restricted log-likelihood and its derivative by every matrix."""
         value = self._evaluate(sigmas, gradient=True)
+        if not np.isfinite(value):
+            return value, [np.zeros_like(S) for S in sigmas]
         factors = [clipped_factor(S) for S in sigmas[:-1]]
-        gradients = [self._random_gradient(k, F) for k, F in enumerate(factors)] + [np.zeros_like(sigmas[-1])]
-        for k, A, G in self._class_gradients():
+        gradients = [self._random_gradient(k, F, self._small) for k, F in enumerate(factors)]
+        gradients.append(np.zeros_like(sigmas[-1]))
+        for k, A, G in self._class_gradients(self._small):
             gradients[k] += (A.T @ G @ A)[: len(gradients[k]), : len(gradients[k])]
         return value, gradients
 
@@ -149,13 +184,14 @@ class MixedModelLikelihood:
         A working variate f_i = V_i P y is made for every component; then ``AI_ij = ½ f_i'P f_j`` with
         ``f'Pf = f'R⁻¹f - |L⁻¹W'R⁻¹f|²``, L the Cholesky factor of C.
         """
-        F = self._working_variates(sigmas, self._solve(sigmas))
-        weighted = self._weight(F)
-        z = np.zeros((len(self._small.solution), F.shape[-1]))
-        for load, phi in self._unit_loads():
+        small, work = self._at(sigmas)
+        F = self._working_variates(sigmas, small, self._solve(sigmas, small, work))
+        weighted = self._weight(small, F)
+        z = np.zeros((len(small.solution), F.shape[-1]))
+        for load, phi in self._unit_loads(small):
             inside = load.incidence.T @ weighted.reshape(len(F), -1)
             self._scatter(load, np.einsum("qtf,tm->qmf", inside.reshape(-1, *F.shape[1:]), phi), z)
-        solve_lower(self.equations.symbolic, self._work.factor, z)
+        solve_lower(self.equations.symbolic, work.factor, z)
         z = z[:-1]
         return np.asarray(0.5 * (np.einsum("utf,utg->fg", F, weighted) - z.T @ z))
 
@@ -167,16 +203,16 @@ class MixedModelLikelihood:
         np.linalg.LinAlgError
             If R is singular.
         """
-        solution, gone = self._solve(sigmas), self.equations.reduced.absorbed
-        Py = self._weight(self._residuals(solution))
+        small, work = self._at(sigmas)
+        solution, gone = self._solve(sigmas, small, work), self.equations.reduced.absorbed
+        Py = self._weight(small, self._residuals(solution))
         expanded = [expand(gone[k], U, self._passed_on(k, Py) @ sigmas[k]) for k, U in enumerate(solution.random)]
         return Solution(solution.fixed, expanded)
 
-    def _solve(self, sigmas: Sequence[Array]) -> Solution:
+    def _solve(self, sigmas: Sequence[Array], small: Evaluation, work: Workspace) -> Solution:
         """Solve for the fixed effects and the levels that are in the equations."""
-        self._require(sigmas)
-        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
-        return self._unpack(-self._small.solution, sigmas)
+        solve_augmented(self.equations.symbolic, work.factor, small.solution)
+        return self._unpack(-small.solution, sigmas)
 
     def _passed_on(self, k: int, Py: Array) -> Array:
         return passed_on(self.design.terms[k], self.equations.reduced.absorbed[k], self._roots[:, None] * Py)
@@ -185,38 +221,43 @@ class MixedModelLikelihood:
         """Draw fixed and random effects from N(θ̂, C⁻¹), their exact distribution given the covariances."""
         if self._whole is not self:
             return self._whole.draw(sigmas, rng)
-        self._require(sigmas)
-        solve_augmented(self.equations.symbolic, self._work.factor, self._small.solution)
-        noise = rng.standard_normal((len(self._small.solution), 1))
+        small, work = self._at(sigmas)
+        solve_augmented(self.equations.symbolic, work.factor, small.solution)
+        noise = rng.standard_normal((len(small.solution), 1))
         noise[-1] = 0.0
-        solve_upper(self.equations.symbolic, self._work.factor, noise)
-        return self._unpack(noise[:, 0] - self._small.solution, sigmas)
+        solve_upper(self.equations.symbolic, work.factor, noise)
+        return self._unpack(noise[:, 0] - small.solution, sigmas)
 
     def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
         """Prediction error covariance of the effects of every level, (q_k, m_k, m_k) for each random term."""
         if self._whole is not self:
             return self._whole.prediction_error(sigmas)
-        self.value_and_gradient(sigmas)
+        _, work = self._at(sigmas, gradient=True)
         out = []
         for k, sigma in enumerate(sigmas[:-1]):
             F = clipped_factor(sigma)
             scalar = self._scalars(k)
-            inverse = self._work.inverse[locate(self.equations.symbolic, *_lower_pairs(scalar))]
+            inverse = work.inverse[locate(self.equations.symbolic, *_lower_pairs(scalar))]
             out.append(np.einsum("ab,qbc,dc->qad", F, _unpack_lower(inverse, *scalar.shape), F))
         return out
 
     def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
         """Covariance matrix of the fixed-effect estimates, in scaled units, (coefficients, coefficients)."""
-        self._require(sigmas)
+        small, work = self._at(sigmas)
         at, size = self._fixed_scalars()
-        unit = np.zeros((len(self._small.solution), len(at)))
+        unit = np.zeros((len(small.solution), len(at)))
         unit[at, np.arange(len(at))] = 1.0 / size
-        solve_lower(self.equations.symbolic, self._work.factor, unit)
+        solve_lower(self.equations.symbolic, work.factor, unit)
         return np.asarray(unit[:-1].T @ unit[:-1])
 
-    def _require(self, sigmas: Sequence[Array]) -> None:
-        if not np.isfinite(self._evaluate(sigmas, gradient=False)):
+    def _at(self, sigmas: Sequence[Array], gradient: bool = False) -> tuple[Evaluation, Workspace]:
+        """Evaluate, and return the memory with what was found, which is that of these covariances until the next call.
+
+        What is made of it takes it as an argument: nothing reads what a call before has left.
+        """
+        if not np.isfinite(self._evaluate(sigmas, gradient)):
             raise np.linalg.LinAlgError("the mixed-model equations are singular at these covariances")
+        return self._small, self._work
 
     def _scalars(self, k: int) -> IntArray:
         """Position of every effect of random term k in the permuted equations, (q, m)."""
@@ -238,9 +279,9 @@ class MixedModelLikelihood:
         random = [theta[self._scalars(k)] @ clipped_factor(S).T for k, S in enumerate(sigmas[:-1])]
         return Solution(fixed, random)
 
-    def _unit_loads(self) -> list[tuple[Load, Array]]:
-        """Return the loads of fixed and random effects (not y's) with their current matrices, trimmed to their size."""
-        loads = zip(self.equations.loads, self._small.loads, strict=True)
+    def _unit_loads(self, small: Evaluation) -> list[tuple[Load, Array]]:
+        """Return the loads of fixed and random effects (not y's) with their matrices, trimmed to their size."""
+        loads = zip(self.equations.loads, small.loads, strict=True)
         n_y = len(self.design.traits)
         return [
             (
@@ -266,17 +307,17 @@ class MixedModelLikelihood:
             left -= term.spread(U)  # their incidences are weighted
         return np.asarray(np.where(self.design.observed, left, 0.0))
 
-    def _weight(self, F: Array) -> Array:
+    def _weight(self, small: Evaluation, F: Array) -> Array:
         """V⁻¹ f, V the covariance of the records of a unit, for unit-wise arrays (n, t, …)."""
         out = np.empty_like(F)
-        for p, Q in enumerate(self._small.precisions):
+        for p, Q in enumerate(small.precisions):
             rows = self.equations.reduced.class_of == p
             out[rows] = np.einsum("ab,ub...->ua...", Q, F[rows])
         return out
 
-    def _working_variates(self, sigmas: Sequence[Array], solution: Solution) -> Array:
+    def _working_variates(self, sigmas: Sequence[Array], small: Evaluation, solution: Solution) -> Array:
         """V_i P y of every component, (n, t, components)."""
-        Py, gone = self._weight(self._residuals(solution)), self.equations.reduced.absorbed
+        Py, gone = self._weight(small, self._residuals(solution)), self.equations.reduced.absorbed
         parts = []
         for k, (term, U) in enumerate(zip(self.design.terms, solution.random, strict=True)):
             F = clipped_factor(sigmas[k])
@@ -328,17 +369,17 @@ class MixedModelLikelihood:
                 V += AF @ AF.T
         return V
 
-    def _random_gradient(self, k: int, F: Array) -> Array:
+    def _random_gradient(self, k: int, F: Array, small: Evaluation) -> Array:
         """dl/dΣ = ½ dl/dF F⁻¹, dl/dF = -½ d(log|C| + y'Py)/dF."""
         d_factor = np.zeros_like(F)
-        for load, d_load in zip(self.equations.loads, self._small.d_loads, strict=True):
+        for load, d_load in zip(self.equations.loads, small.d_loads, strict=True):
             if load.term == k:
                 d_factor[load.effects] += d_load[load.traits, : F.shape[1]]
         return symmetric_part(-0.25 * np.linalg.solve(F.T, d_factor.T).T)
 
-    def _class_gradients(self) -> Iterator[tuple[int, Array, Array]]:
+    def _class_gradients(self, small: Evaluation) -> Iterator[tuple[int, Array, Array]]:
         """Block, A and dl/dV = -½ (n Q - Q D Q) of every part of a class, D the derivative by Q = V⁻¹."""
-        classes, small = self.equations.reduced.classes, self._small
+        classes = self.equations.reduced.classes
         for p, (Q, D) in enumerate(zip(small.precisions, small.d_precisions, strict=True)):
             G = symmetric_part(-0.5 * (classes.units[p] * Q - Q @ D @ Q))
             for e in range(classes.begin[p], classes.begin[p + 1]):

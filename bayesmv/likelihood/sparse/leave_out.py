@@ -28,8 +28,9 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.errors import DataError, SpecError, listing
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.sparse.engine import Evaluation, MixedModelLikelihood
 from bayesmv.likelihood.sparse.equations import Equations
+from bayesmv.numerics.cholesky import Workspace
 
 #: Most records of a block: its covariance is a dense matrix.
 LARGEST = 1000
@@ -112,11 +113,12 @@ class LeaveOut(MixedModelLikelihood):
         DataError
             If the other records do not determine the fixed effects of a block.
         """
-        g = self._weight(self._residuals(self._solve(sigmas)))
+        small, work = self._at(sigmas, gradient=self._all_single)
+        g = self._weight(small, self._residuals(self._solve(sigmas, small, work)))
         n, t = g.shape
-        Q = self._weight(np.broadcast_to(np.eye(t), (n, t, t)))
-        WQ = self._right_sides(Q)
-        density = self._single(sigmas, g, Q, WQ) if self._all_single else self._several(g, Q, WQ)
+        Q = self._weight(small, np.broadcast_to(np.eye(t), (n, t, t)))
+        WQ = self._right_sides(small, Q)
+        density = self._single(work, g, Q, WQ) if self._all_single else self._several(work, g, Q, WQ)
         return np.asarray(density - self._constants)
 
     @property
@@ -125,9 +127,9 @@ class LeaveOut(MixedModelLikelihood):
 
     @cached_property
     def _touched(self) -> Touched:
-        n, order = len(self.design.units), len(self._small.solution)
+        n, order = len(self.design.units), int(self.equations.symbolic.start[-1])
         scalars, units = [], []
-        for load, phi in self._unit_loads():
+        for load, phi in self._unit_loads(self._small):  # their sizes alone
             entries = sparse.coo_array(load.incidence)
             scalars.append(self.equations.scalar_of[entries.col][:, None] + np.arange(phi.shape[1]))
             units.append(entries.row.astype(np.int64))
@@ -141,37 +143,36 @@ class LeaveOut(MixedModelLikelihood):
         begin = np.searchsorted(unit, np.arange(n + 1)).astype(np.int64)
         return Touched(begin, distinct % order, unit, places)
 
-    def _right_sides(self, Q: Array) -> Array:
+    def _right_sides(self, small: Evaluation, Q: Array) -> Array:
         """Rows of W'Q of every unit that are not zero, (E, t)."""
         out = np.zeros((len(self._touched.rows), Q.shape[1]))
-        for (load, phi), place in zip(self._unit_loads(), self._touched.places, strict=True):
+        for (load, phi), place in zip(self._unit_loads(small), self._touched.places, strict=True):
             entries = sparse.coo_array(load.incidence)
             # A node occurs once in an entry of a load, so that no place is met twice here.
             out[place] += entries.data[:, None, None] * np.einsum("ta,utj->uaj", phi, Q[entries.row])
         return out
 
-    def _single(self, sigmas: Sequence[Array], g: Array, Q: Array, WQ: Array) -> Array:
+    def _single(self, work: Workspace, g: Array, Q: Array, WQ: Array) -> Array:
         """Densities of blocks of one unit each, without constants."""
-        self._evaluate(sigmas, gradient=True)
         at = np.concatenate(self.units)
         taken = np.zeros_like(Q)
-        unit_products(self.equations.symbolic, self._work.inverse, self._touched.begin, self._touched.rows, WQ, taken)
+        unit_products(self.equations.symbolic, work.inverse, self._touched.begin, self._touched.rows, WQ, taken)
         P, missing = (Q - taken)[at], ~self.design.observed[at]
         self._check(P, Q[at], missing)
         P = P + np.eye(P.shape[1]) * missing[:, None, :]  # traits that were not recorded: log 1 and 0
         error = np.linalg.solve(P, g[at][..., None])[..., 0]
         return np.asarray(0.5 * (np.linalg.slogdet(P)[1] - np.sum(g[at] * error, axis=1)))
 
-    def _several(self, g: Array, Q: Array, WQ: Array) -> Array:
+    def _several(self, work: Workspace, g: Array, Q: Array, WQ: Array) -> Array:
         """Densities of blocks of several units each, without constants."""
         symbolic, t = self.equations.symbolic, Q.shape[1]
         widest = max(len(units) for units in self.units) * t
-        scratch, visited = np.zeros((len(self._small.solution), widest)), np.zeros(len(symbolic.start), dtype=np.bool_)
+        scratch, visited = np.zeros((int(symbolic.start[-1]), widest)), np.zeros(len(symbolic.start), dtype=np.bool_)
         out = np.empty(len(self.units))
         for b, units in enumerate(self.units):
             taken = np.zeros((len(units) * t, len(units) * t))
             touched = self._touched.begin, self._touched.rows
-            block_products(symbolic, self._work.factor, units, *touched, WQ, scratch, visited, taken)
+            block_products(symbolic, work.factor, units, *touched, WQ, scratch, visited, taken)
             seen = self.design.observed[units].reshape(-1)
             whole = _block_diagonal(Q[units])[np.ix_(seen, seen)]
             P = whole - taken[np.ix_(seen, seen)]

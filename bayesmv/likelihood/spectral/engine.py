@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from scipy import sparse
@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
+from bayesmv.likelihood.protocol import CALL, MULTIPLICATION, Offer, declined, refusal
 from bayesmv.likelihood.spectral import series
 from bayesmv.likelihood.spectral.eigen import is_dense, spectrum
 from bayesmv.likelihood.spectral.series import Series, moments, restricted
@@ -38,6 +39,8 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_compone
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
 TOLERANCE, REFUSED = 1e-11, 1e-9
+#: Nodes that a table is taken to have before it is made; measured ones had 32 to 64.
+NODES = 48
 #: A progress bar appears after this many seconds.
 _PATIENCE = 2.0
 
@@ -172,7 +175,7 @@ def build_table(
     """
     reason = obstacle(design)
     if reason is not None:
-        raise SpecError(f"the spectral engine cannot serve this design: {reason}; use engine='auto'")
+        raise refusal(SpectralLikelihood.name, reason)
     if reuse is not None and not reuse.extends_to(design):
         raise SpecError("the table to reuse has other fixed effects, levels or relationships; build one without it")
     if reuse is not None and reuse.serves(design):
@@ -259,12 +262,23 @@ class SpectralLikelihood:
         The design, and its table or that of another model of the same data; tabulated if not given.
     """
 
-    name = "spectral"
+    name: ClassVar[str] = "spectral"
+    universal: ClassVar[bool] = False
 
     def __init__(self, design: Design, table: SpectralTable | None = None) -> None:
         self.design = design
         self.table = build_table(design) if table is None else table
         self.arrays = self.table.series_for(design)
+
+    @classmethod
+    def offer(cls, design: Design) -> Offer:
+        """Offer for designs of the right form; whether they can be tabulated is seen when they are."""
+        reason = obstacle(design)
+        if reason is not None:
+            return declined(cls.name, reason)
+        pairs = len(design.traits) * (len(design.traits) + 1) // 2
+        cost = CALL + MULTIPLICATION * NODES * pairs * 2 * (1 + pairs)
+        return Offer(cost=cost, prepare=lambda progress: cls(design, build_table(design, progress=progress)))
 
     def fork(self) -> Self:
         """Return self: nothing is written to."""
@@ -282,6 +296,8 @@ class SpectralLikelihood:
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
         """½ Σ_ijk E_ij F_ik y_j'P_j G P_i H P_k y_k of all pairs of components E, F in canonical space."""
+        if not np.isfinite(self.loglik(sigmas)):
+            raise np.linalg.LinAlgError("R is singular at these covariances")
         T, middle = moments(*map(np.ascontiguousarray, sigmas), self.arrays)
         E = T @ np.stack(unit_components(len(T))) @ T.T
         return np.block([[0.5 * np.einsum("aij,bik,jik->ab", E, E, m) for m in row] for row in middle])

@@ -12,12 +12,11 @@ from scipy import sparse
 
 from bayesmv.design.design import build_design
 from bayesmv.errors import SpecError
-from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, choose, likelihood
+from bayesmv.likelihood import MixedModelLikelihood, likelihood
 from bayesmv.likelihood.spectral import engine as spectral
 from bayesmv.likelihood.spectral import series
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood, build_table, obstacle
 from bayesmv.likelihood.spectral.univariate import univariate
-from bayesmv.likelihood.strata import LARGEST
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics import chebyshev
 from bayesmv.posterior.compiled import Density
@@ -442,7 +441,7 @@ def test_build_table__raises_on_a_table_of_other_equations(name):
         build_table(build_design(spec, data, case.relationships), reuse=table)
 
 
-# Which designs, and the choice of engine.
+# Which designs.
 
 
 def refused():
@@ -473,29 +472,6 @@ def test_obstacle__a_unit_on_several_levels():
     term = type(term)(**{**vars(term), "incidences": (sparse.csr_array(both),)})
     broken = type(design)(**{**vars(design), "terms": (term,)})
     assert "units bear on several levels" in obstacle(broken)
-
-
-def test_likelihood__precedence_of_engines():
-    case = one_term(2)
-    assert isinstance(likelihood(case.design), StrataLikelihood)
-    assert isinstance(likelihood(case.design, "spectral"), SpectralLikelihood)
-    design = livestock()
-    assert len(design.terms[0].levels) > LARGEST
-    assert isinstance(likelihood(design), SpectralLikelihood)
-    assert isinstance(likelihood(design, "sparse"), MixedModelLikelihood)
-
-
-def test_likelihood__auto_takes_sparse_where_the_table_is_refused(monkeypatch):
-    def refuse(*_, **__):
-        raise SpecError("not accurate")
-
-    monkeypatch.setattr(choose, "build_table", refuse)
-    assert isinstance(likelihood(livestock()), MixedModelLikelihood)
-
-
-def test_spectral__fork_is_itself():
-    _, engine = engine_of("repeated records", 2)
-    assert engine.fork() is engine
 
 
 # REML and the compiled density.
