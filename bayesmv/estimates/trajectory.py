@@ -20,7 +20,7 @@ import xarray as xr
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import EffectLayout
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.estimates.genetic import GeneticParameter, phenotypic, variance_word
 from bayesmv.estimates.source import chosen_genetic, layouts, same_subject, tabulate, trait_names
 from bayesmv.model.basis import Basis, Smooth
@@ -277,9 +277,7 @@ def _grid(source: RemlFit | xr.DataTree, term: str, at: Points) -> _Grid:
 def _values(basis: Basis, term: str, at: Points) -> dict[str, npt.ArrayLike]:
     """Points of every covariate: those given, all environments, or a grid between limits."""
     if isinstance(at, Mapping):
-        absent = [column for column in basis.columns if column not in at]
-        if absent:
-            raise SpecError(f"no points of {listing(absent)}, which '{term}' needs")
+        require_known(basis.columns, at, f"no points of {{}}, which '{term}' needs; given")
         return {column: at[column] for column in basis.columns}
     if len(basis.columns) != 1:
         raise SpecError(f"the term '{term}' has the covariates {listing(basis.columns)}; give at={{column: values}}")

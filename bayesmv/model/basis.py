@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
 
 _NAME = r"[A-Za-z_.][\w.]*"
 _CUBIC = 3
@@ -117,8 +117,8 @@ class Levels(Part):
     def evaluate(self, values: npt.ArrayLike) -> Array:
         codes = pd.Index(self.levels).get_indexer(pd.Index([_text(v) for v in np.asarray(values, dtype=object)]))
         if (codes < 0).any():
-            strangers = sorted({_text(v) for v in np.asarray(values, dtype=object)[codes < 0]})
-            raise DataError(f"no level {listing(strangers)} of '{self.column}'; levels: {listing(self.levels, 12)}")
+            asked = sorted({_text(v) for v in np.asarray(values, dtype=object)})
+            require_known(asked, self.levels, f"no level {{}} of '{self.column}'; levels", DataError)
         return np.asarray(np.eye(len(self.levels))[codes])
 
     def __str__(self) -> str:
@@ -372,11 +372,8 @@ def _check_covariate(column: pd.Series[Any]) -> None:
     bad = column.isna().to_numpy()
     if _is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
-    if bad.any():
-        raise DataError(
-            f"the covariate '{column.name}' is missing or not finite in {bad.sum()} rows: "
-            f"{listing(column.index[bad])}; fill the values in or take these units out"
-        )
+    remedy = "fill the values in or take these units out"
+    require_complete(column, f"covariate '{column.name}'", remedy, problem="missing or not finite", bad=bad)
 
 
 def _text(level: object) -> str:
