@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,9 @@ PRIOR_SHARE = 0.5
 AGREE = 0.5
 
 
-def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
+def compare_reml(
+    trace: xr.DataTree, reml: RemlFit, priors: Mapping[str, CovariancePrior] | None = None
+) -> pd.DataFrame:
     """Put the posterior of every (co)variance and correlation beside its REML estimate.
 
     Parameters
@@ -34,6 +37,9 @@ def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
         From :func:`bayesmv.sample`.
     reml
         REML fit of the same model and data.
+    priors
+        By name of the term the priors of the posterior that it cannot hold, those of classes of your own; without them
+        these terms have no contraction.
 
     Returns
     -------
@@ -48,22 +54,31 @@ def compare_reml(trace: xr.DataTree, reml: RemlFit) -> pd.DataFrame:
         If trace and fit are of different models.
     """
     names = term_names(trace)
-    if names != reml.design.names or trace.attrs["model"] != reml.design.spec.to_toml():
+    if names != reml.design.names or trace.attrs["model"] != reml.design.spec.without_unwritten_priors().to_toml():
         raise SpecError(
             f"the posterior is of the model '{_title(trace)}' and REML of '{reml.design.spec}'; fit the same model"
         )
-    priors = {n: CovariancePrior.from_mapping(p, n) for n, p in json.loads(trace.attrs["priors"]).items()}
+    known = _priors(trace, {**reml.design.spec.priors, **(priors or {})})
     rows = []
     for name in names:
-        rows += _term_rows(trace, reml, name, priors[name])
+        rows += _term_rows(trace, reml, name, known[name])
     return pd.DataFrame(rows)
+
+
+def _priors(trace: xr.DataTree, given: Mapping[str, CovariancePrior]) -> dict[str, CovariancePrior | None]:
+    """Priors of a posterior: read from it, else those given; None where neither has one."""
+    unwritten = {name: prior for name, prior in given.items() if not prior.is_written}
+    return {
+        name: unwritten.get(name) if entry is None else CovariancePrior.from_mapping(entry, name)
+        for name, entry in json.loads(trace.attrs["priors"]).items()
+    }
 
 
 def _title(trace: xr.DataTree) -> str:
     return str(trace.attrs["model"]).replace("\n", "; ")
 
 
-def _term_rows(trace: xr.DataTree, reml: RemlFit, name: str, prior: CovariancePrior) -> list[dict[str, object]]:
+def _term_rows(trace: xr.DataTree, reml: RemlFit, name: str, prior: CovariancePrior | None) -> list[dict[str, object]]:
     draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
     structure = reml.design.structure(name)
     rows = [
@@ -93,7 +108,7 @@ def _row(
     parameter: str,
     i: int,
     j: int,
-    prior: CovariancePrior,
+    prior: CovariancePrior | None,
     draws: Array,
 ) -> dict[str, object]:
     effects, held = reml.design.effects_of(name), reml.held_effects[name]
@@ -118,8 +133,10 @@ def reml_component(reml: RemlFit, name: str, i: int, j: int, as_correlation: boo
     return value, float("nan") if on_edge else error
 
 
-def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, prior: CovariancePrior) -> float:
+def _spread_ratio(trace: xr.DataTree, reml: RemlFit, name: str, i: int, j: int, prior: CovariancePrior | None) -> float:
     """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
+    if prior is None:
+        return float("nan")
     quartiles = np.array([0.25, 0.75])
     before = prior_spread(reml.design.structure(name), prior, i, j)
     if i == j:

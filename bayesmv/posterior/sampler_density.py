@@ -1,4 +1,4 @@
-"""The log density that the sampler sees: compiled where every structure stands in a factor, else in Python."""
+"""Log density that the sampler sees: compiled where structures and priors have such a form, else in Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from bayesmv.arrays import Array
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.priors.density import row_weights
 
 
 class PlainDensity:
-    """Log density of z in Python, for any structure; some 100 µs an evaluation more than :class:`Density`."""
+    """Log density of z in Python, for any structure and prior; some 100 µs an evaluation more than :class:`Density`."""
 
     def __init__(self, posterior: LogPosterior, centre: Array, root: Array) -> None:
         # Engines have scratch memory: one for each thread.
@@ -24,7 +25,9 @@ class PlainDensity:
 
 
 def sampler_density(posterior: LogPosterior, centre: Array, root: Array, threads: int = 1) -> Density | PlainDensity:
-    """Return the fastest density of a posterior; one serves that many threads if compiled, else one thread."""
-    if all(s.placement is not None for s in posterior.blocks.structures):
+    """Fastest density of a posterior; one serves that many threads if compiled, else one thread."""
+    priors = [posterior.priors[name] for name in posterior.design.names]
+    pairs = zip(posterior.blocks.structures, priors, strict=True)
+    if all(prior.sd.compiled is not None and row_weights(s, prior) is not None for s, prior in pairs):
         return Density(posterior, centre, root, threads)
     return PlainDensity(posterior, centre, root)

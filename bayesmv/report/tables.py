@@ -15,7 +15,6 @@ from rich.text import Text
 from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.design.design import Design
-from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import Convergence
 
@@ -219,9 +218,8 @@ def models_report(frame: pd.DataFrame) -> RenderableType:
 def priors_in_words(trace: xr.DataTree) -> dict[str, str]:
     """Say each prior once, with the terms that share it."""
     words: dict[str, list[str]] = {}
-    structures = json.loads(trace.attrs["structures"])
-    for name, entry in json.loads(trace.attrs["priors"]).items():
-        words.setdefault(CovariancePrior.from_mapping(entry, name).describe(structures[name]), []).append(name)
+    for name, prior in json.loads(trace.attrs["prior_words"]).items():
+        words.setdefault(prior, []).append(name)
     return {", ".join(names): prior for prior, names in words.items()}
 
 

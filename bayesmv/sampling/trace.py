@@ -17,6 +17,7 @@ from bayesmv.design.design import Design, records_per_level
 from bayesmv.errors import SpecError, listing
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.priors.words import prior_words
 from bayesmv.sampling.batches import Run
 from bayesmv.sampling.effects import effect_dataset
 
@@ -87,12 +88,18 @@ def _constant(design: Design) -> xr.Dataset:
     return xr.Dataset(variables, {dims.TRAIT: list(design.traits)})
 
 
+def _model_text(design: Design) -> str:
+    return design.spec.without_unwritten_priors().to_toml()
+
+
 def _attributes(design: Design, posterior: LogPosterior, seed: int, tune: int) -> dict[str, Any]:
     genetic = design.spec.genetic
     packages = ("bayesmv", "nutpie", "numpy", "xarray")
     return {
-        "model": design.spec.to_toml(),
-        "priors": json.dumps({name: prior.to_mapping() for name, prior in posterior.priors.items()}),
+        "model": _model_text(design),
+        # A prior that a user wrote has words, but no numbers to read back.
+        "priors": json.dumps({n: p.to_mapping() if p.is_written else None for n, p in posterior.priors.items()}),
+        "prior_words": json.dumps({n: prior_words(design.structure(n), p) for n, p in posterior.priors.items()}),
         "structures": json.dumps({n: s.name for n, s in zip(design.names, design.blocks.structures, strict=True)}),
         "layouts": json.dumps({name: layout.to_mapping() for name, layout in design.layouts.items()}),
         "factors": json.dumps({term.name: [term.factor, term.traits] for term in design.spec.random}),
@@ -141,7 +148,7 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
     SpecError
         If the posterior is of another design.
     """
-    if trace.attrs["model"] != design.spec.to_toml() or tuple(json.loads(trace.attrs["structures"])) != design.names:
+    if trace.attrs["model"] != _model_text(design) or tuple(json.loads(trace.attrs["structures"])) != design.names:
         raise SpecError("the posterior is not of this design; give the design that was sampled")
     scaled = []
     for name in design.names:
