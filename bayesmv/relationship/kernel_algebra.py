@@ -1,12 +1,13 @@
-"""Algebra of relationship matrices."""
+"""Algebra of relationship matrices: read and checked with their labels, blended, inverted, and columns of inverses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from scipy.linalg import eigvalsh, lapack
@@ -15,15 +16,20 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.errors import DataError, listing
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes
-from bayesmv.relationship.markers import BLEND
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels, plain_labels
 
 type Matrix = Array | sparse.csc_array
+type Given = pd.DataFrame | npt.ArrayLike | sparse.sparray | sparse.spmatrix
+
 ASYMMETRY = 1e-8  # of the largest entry
 SINGULAR_KERNEL = 1e-8  # smallest eigenvalue of a covariance, of the largest
 IMPROPER = 1e-12  # the same of a precision, which no engine inverts
 ROUNDING = 1e-13  # entries of an inverse, of √(p_ii p_jj), that stand for zero
 CHUNK = 2**23  # numbers held at once while columns of K are looked through
+BLEND = (
+    "blend it (blend=0.01 for 1 % of the identity, or of another kernel: blend_with=A), "
+    "or give levels that are identical, such as clones, one label"
+)
 PROPER = "a precision that is improper has no covariance: add a small number to its diagonal, or fix some levels"
 
 
@@ -54,6 +60,40 @@ def symmetrised(K: Matrix, ids: Labels) -> Matrix:
             f"{ids[i]!r}; give both triangles, in one order of labels"
         )
     return 0.5 * (K + K.T)
+
+
+def has_own_labels(frame: pd.DataFrame) -> bool:
+    """Whether rows and columns have the same labels, those of a matrix among levels."""
+    return frame.shape[0] == frame.shape[1] and set(map(as_text, frame.index)) == set(map(as_text, frame.columns))
+
+
+def labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, Labels]:
+    """Numbers of a symmetric matrix (q, q), and the labels of its rows and columns."""
+    if isinstance(matrix, pd.DataFrame):
+        if labels is not None:
+            raise DataError("labels are given twice: a DataFrame has its own; leave out labels=")
+        values, ids = _aligned(matrix)
+    elif labels is None:
+        raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
+    else:
+        ids = plain_labels(labels)
+        values = numbers(matrix)
+    if values.shape != (len(ids), len(ids)):
+        raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
+    return symmetrised(values, ids), ids
+
+
+def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
+    """Columns in the order of the rows."""
+    rows, columns = plain_labels(frame.index), plain_labels(frame.columns)
+    place = find_labels(columns, rows)
+    only = rows[place < 0], columns[np.isin(np.arange(len(columns)), place, invert=True)]
+    if any(map(len, only)):
+        raise DataError(
+            f"rows and columns have different labels: {listing(only[0]) or 'none'} in rows only, "
+            f"{listing(only[1]) or 'none'} in columns only; label both alike (read_csv needs index_col=0)"
+        )
+    return numbers(frame.iloc[:, place]), rows
 
 
 def asymmetric_pair(P: sparse.csc_array) -> tuple[int, int] | None:

@@ -1,4 +1,7 @@
-"""Pedigrees: who the parents are, and the additive relationships that follow from it."""
+"""Pedigrees: the object, how a table of parents becomes one, and its counts.
+
+The algorithms on arrays of parents are those of :mod:`bayesmv.relationship.pedigree_kernels`.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,37 @@ from bayesmv.errors import DataError, PedigreeError, listing
 from bayesmv.relationship import labels
 from bayesmv.relationship import pedigree_kernels as kernels
 from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels
-from bayesmv.relationship.pedigree_kernels import PedigreeSummary
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
 WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 LOOP_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySizes:
+    """Number of families of a kind, their mean size and the largest."""
+
+    count: int
+    mean: float
+    largest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PedigreeSummary:
+    """Counts of `Pedigree.summary`; founders have no known parent, generations are links from them."""
+
+    animals: int
+    founders: int
+    sires: int
+    dams: int
+    generations: int
+    mean_inbreeding: float
+    max_inbreeding: float
+    inbred: int
+    full_sibs: FamilySizes
+    half_sibs_by_sire: FamilySizes
+    half_sibs_by_dam: FamilySizes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,7 +272,7 @@ class Pedigree:
 
         A half-sib family is all offspring of a parent with two or more mates, each unknown one another.
         """
-        return kernels.summarise(self.sire, self.dam, self.generations, self.inbreeding)
+        return _summarise(self.sire, self.dam, self.generations, self.inbreeding)
 
     def _invertible_variance(self) -> Array:
         d = self.mendelian_variance
@@ -383,3 +411,26 @@ def _arrange(parents: IntArray, labels: Labels, group_of: IntArray) -> tuple[dic
         f"{ungrouped} unknown parents are in no genetic group": ungrouped,
     }
     return fields, tuple(note for note, count in notes.items() if count)
+
+
+def _sizes(sizes: IntArray) -> FamilySizes:
+    mean = float(sizes.sum() / max(sizes.size, 1))
+    return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
+
+
+def _summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: Array) -> PedigreeSummary:
+    low, high = np.minimum(sire, dam), np.maximum(sire, dam)
+    full = kernels.sibship_sizes(np.where(low < 0, -1, low), high)[0]
+    return PedigreeSummary(
+        animals=sire.size,
+        founders=int((high < 0).sum()),
+        sires=np.unique(sire[sire >= 0]).size,
+        dams=np.unique(dam[dam >= 0]).size,
+        generations=int(generation.max(initial=0)),
+        mean_inbreeding=float(F.sum() / max(F.size, 1)),
+        max_inbreeding=float(F.max(initial=0.0)),
+        inbred=int((F > 0).sum()),
+        full_sibs=_sizes(full),
+        half_sibs_by_sire=_sizes(kernels.sibship_sizes(sire, dam)[1]),
+        half_sibs_by_dam=_sizes(kernels.sibship_sizes(dam, sire)[1]),
+    )
