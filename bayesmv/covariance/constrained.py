@@ -75,7 +75,7 @@ class Constrained(CovarianceStructure):
 
     @cached_property
     def selection(self) -> Selection:
-        """How the free θ make up those of the structure."""
+        """Map from the free θ to those of the structure."""
         parameters, scale = self.inner.parameters(self.labels), np.array(self.scale)
         leader = list(range(len(parameters)))
         for a, b in self.equal:
@@ -171,7 +171,7 @@ class Constrained(CovarianceStructure):
 def constrained(
     structure: CovarianceStructure, constraints: Mapping[str, Constraint], labels: Sequence[str]
 ) -> CovarianceStructure:
-    """Hold parameters of a structure at values, or equate them.
+    """Structure with parameters held at values or equated.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def checked_matrix(values: object, name: str) -> Matrix:
 
 @dataclass(frozen=True)
 class FixedMatrix(CovarianceStructure):
-    """A given covariance matrix, nothing estimated: Σ = G.
+    """Given covariance matrix, nothing estimated: Σ = G.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Identity(FixedMatrix):
 
 @dataclass(frozen=True)
 class ScaledMatrix(FixedMatrix):
-    """A given matrix times an unknown factor: Σ = θ² G / g, g the mean variance of G, so that θ² is that of Σ."""
+    """Given matrix times an unknown factor: Σ = θ² G / g, g the mean variance of G, so that θ² is that of Σ."""
 
     word: ClassVar[str] = "scaled"
 

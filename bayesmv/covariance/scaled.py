@@ -35,7 +35,7 @@ _NOTHING = 1e-20
 
 
 class Pattern(NamedTuple):
-    """A correlation matrix (m, m) with its first (p, m, m) and second (p, p, m, m) derivatives by the angles."""
+    """Correlation matrix (m, m) with its first (p, m, m) and second (p, p, m, m) derivatives by the angles."""
 
     value: Array
     first: Array

@@ -19,7 +19,7 @@ from bayesmv.covariance.scaled import Pattern, ScaledCorrelation
 
 @dataclass(frozen=True, eq=False)
 class _Jet:
-    """A vector (…, n) with its first (p, …, n) and second (q, q, …, n) derivatives; q is p, or 0 for none."""
+    """Vector (…, n) with its first (p, …, n) and second (q, q, …, n) derivatives; q is p, or 0 for none."""
 
     value: Array
     first: Array

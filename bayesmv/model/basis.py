@@ -40,7 +40,7 @@ class Part(ABC):
         return self.labels
 
     def resolve(self, data: pd.DataFrame) -> Part:
-        """Return the same part with everything that it takes from the data, such as limits, filled in."""
+        """Same part with everything that it takes from the data, such as limits, filled in."""
         return self
 
     @abstractmethod
@@ -54,7 +54,7 @@ class Part(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Part):
-    """The constant 1."""
+    """Constant 1."""
 
     column: str = ""
 
@@ -73,7 +73,7 @@ class Constant(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Raw(Part):
-    """A covariate as it is; a column that is not numeric is taken for a factor."""
+    """Covariate as it is; a column that is not numeric is taken for a factor."""
 
     @property
     @override
@@ -158,7 +158,7 @@ class Smooth(Part):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The covariates that become -1 and 1."""
+        """Covariates that become -1 and 1."""
         if self.low is None or self.high is None:
             raise SpecError(f"{self} has no limits yet; resolve it with data")
         return self.low, self.high
@@ -256,7 +256,7 @@ class Basis:
         return only.levels if len(self.parts) == 1 and isinstance(only, Levels) else ()
 
     def resolve(self, data: pd.DataFrame) -> Basis:
-        """Return the same basis with limits and levels taken from the data.
+        """Same basis with limits and levels taken from the data.
 
         Raises
         ------
@@ -273,7 +273,7 @@ class Basis:
         return tuple(part.levels for part in self.parts if isinstance(part, Levels))
 
     def restored(self, factors: tuple[tuple[str, ...], ...]) -> Basis:
-        """Return the basis that was written as text, with the levels of its factors."""
+        """Basis that was written as text, with the levels of its factors."""
         levels = iter(factors)
         return Basis(parts=tuple(replace(p, levels=next(levels)) if isinstance(p, Levels) else p for p in self.parts))
 
@@ -295,7 +295,7 @@ class Basis:
 
 
 def parse_basis(text: str, term: str) -> Basis:
-    """Read ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+    """Basis written as ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
 
     ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
 

@@ -13,7 +13,7 @@ from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, Strat
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.spectral.series import restricted
-from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.compiled import FAST
 from bayesmv.numerics.small_matrices import (
     add_square,
     affine,

@@ -34,7 +34,7 @@ PROPER = "a precision that is improper has no covariance: add a small number to 
 
 
 def numbers(matrix: Any) -> Matrix:
-    """The matrix as float64, dense or csc."""
+    """Matrix as float64, dense or csc."""
     entries: Any = matrix
     try:
         if sparse.issparse(matrix):
@@ -97,7 +97,7 @@ def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
 
 
 def asymmetric_pair(P: sparse.csc_array) -> tuple[int, int] | None:
-    """An entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
+    """Entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
     gap: Any = abs(P - P.T) > ASYMMETRY * abs(P).max()
     stored = sparse.csc_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
     mirror: Any = stored.T
@@ -149,7 +149,7 @@ def _check_eigenvalues(K: Array, ids: Labels, limit: float, remedy: str) -> None
 
 
 def _identical(K: Array, ids: Labels) -> str:
-    """Name the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
+    """Names of the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
     d = K.diagonal()
     alike = np.abs(d[:, None] + d - 2.0 * K) <= SINGULAR_KERNEL * np.maximum(d[:, None], d)
     rows, columns = np.nonzero(np.tril(alike, -1))

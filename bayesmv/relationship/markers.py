@@ -75,7 +75,7 @@ def genomic_relationship(
 
 
 def _read_calls(genotypes: pd.DataFrame) -> pd.DataFrame:
-    """The calls as float, checked."""
+    """Calls as float, checked."""
     for what, labels in (("ids", genotypes.index), ("markers", genotypes.columns)):
         if labels.has_duplicates:
             raise DataError(
@@ -109,7 +109,7 @@ def _without_empty(calls: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
 
 
 def _given(frequencies: Frequencies, calls: pd.DataFrame) -> Array:
-    """The frequencies in the order of the markers (m,), checked against the calls."""
+    """Frequencies in the order of the markers (m,), checked against the calls."""
     if not isinstance(frequencies, pd.Series | Mapping):
         raise DataError("frequencies have no marker names; give a Series or a dict by marker, never by position")
     by_name = pd.Series(frequencies, dtype=np.float64)

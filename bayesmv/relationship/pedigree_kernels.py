@@ -31,7 +31,7 @@ def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
 
 @CompiledWhenLarge
 def parents_first(sire: IntArray, dam: IntArray) -> tuple[IntArray, IntArray]:
-    """Order a pedigree by depth-first search, each animal right after its not yet listed ancestors.
+    """Order by depth-first search, each animal right after its not yet listed ancestors, and a loop.
 
     An order that has parents first already comes back unchanged. Linear in the number of animals. Second
     comes a loop, each position in it an offspring of the next and the last of the first; empty if none.

@@ -25,8 +25,8 @@ from bayesmv.relationship.pedigree import Pedigree
 # Engines, simulation and reports see a relationship through these members only. A new kind of relationship is one more
 # constructor that fills them in, in a module of its own beside pedigree, markers, single_step; no engine needs an edit.
 #
-# - `ids` (q,) and `len`: labels of the levels, unique and in the order of the matrices. Records find their level by label, and
-#   reports print them. Levels without records are allowed, and common: ancestors.
+# - `ids` (q,) and `len`: labels of the levels, unique and in the order of the matrices. Records find their level by
+#   label, and reports print them. Levels without records are allowed, and common: ancestors.
 # - `precision` (q, q): K⁻¹, sparse, symmetric with both triangles stored alike, positive definite. The mixed-model
 #   equations, their ordering and the residual quadratic forms read it; draws of effects solve with it.
 # - `log_determinant`: log|K|, to the accuracy of the likelihood; never computed again by an engine.
@@ -92,7 +92,7 @@ class Relationship:
     def from_pedigree(
         cls, pedigree: Pedigree | pd.DataFrame, *, keep: Iterable[object] | None = None, **columns: Any
     ) -> Relationship:
-        """Additive relationships A, with inbreeding.
+        """Relationship from a pedigree: additive A, with inbreeding.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Relationship:
         blend_with: Relationship | None = None,
         notes: Notes = (),
     ) -> Relationship:
-        """Any covariance K, or (1 - blend) K + blend B, B the identity or `blend_with` among the same levels.
+        """Relationship from a covariance K, or (1 - blend) K + blend B, B the identity or `blend_with`.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Relationship:
         labels
             Labels of the rows of a matrix that has none.
         blend, blend_with
-            Share of B, 0 <= blend < 1, which makes K invertible.
+            Share of B among the same levels, 0 <= blend < 1, which makes K invertible.
         notes
             How the matrix came about.
 
@@ -170,7 +170,7 @@ class Relationship:
         *,
         notes: Notes = (),
     ) -> Relationship:
-        """The inverse K⁻¹ of a covariance, as other programs write it; arguments as `from_covariance`.
+        """Relationship from the inverse K⁻¹, as other programs write it; arguments as `from_covariance`.
 
         Raises
         ------
