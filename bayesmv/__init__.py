@@ -18,7 +18,7 @@ from bayesmv.io.files import load_design
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT
 from bayesmv.pymc_model import build_model
 from bayesmv.relationship.genetic_groups import group_shares, without_groups
 from bayesmv.relationship.pedigree import Pedigree
@@ -38,6 +38,7 @@ __all__ = [
     "DataError",
     "Design",
     "Genetic",
+    "HalfNormal",
     "HalfStudentT",
     "LikelihoodRatio",
     "ModelSpec",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 from bayesmv.arrays import Array
 from bayesmv.estimates.source import Estimates, describe, estimates_of
 from bayesmv.numerics.symmetric import correlation
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.priors.draws import prior_spread
 from bayesmv.reml.result import RemlFit
 
@@ -21,7 +23,7 @@ PRIOR_SHARE = 0.5
 AGREE = 0.5
 
 
-def compare_reml(trace: Any, reml: RemlFit) -> pd.DataFrame:
+def compare_reml(trace: Any, reml: RemlFit, priors: Mapping[str, CovariancePrior] | None = None) -> pd.DataFrame:
     """Put the posterior of every (co)variance and correlation beside its REML estimate.
 
     Parameters
@@ -30,6 +32,8 @@ def compare_reml(trace: Any, reml: RemlFit) -> pd.DataFrame:
         From :func:`bayesmv.sample`.
     reml
         REML fit of the same model and data.
+    priors
+        Priors of your own classes, by name of the term, which a posterior cannot hold; those of the model are known.
 
     Returns
     -------
@@ -46,8 +50,11 @@ def compare_reml(trace: Any, reml: RemlFit) -> pd.DataFrame:
     posterior = estimates_of(trace)
     posterior.record.require_same(reml.record, "the posterior", "the REML fit")
     rows: list[dict[str, object]] = []
+    own = {n: p for n, p in {**reml.record.spec.priors, **(priors or {})}.items() if not p.is_written}
+    known = {**own, **posterior.record.priors}
     for name, covariances in posterior.covariances().items():
-        rows += _Term(posterior=posterior, reml=reml, name=name, covariances=covariances).rows()
+        term = _Term(posterior=posterior, reml=reml, name=name, covariances=covariances, prior=known.get(name))
+        rows += term.rows()
     return pd.DataFrame(rows)
 
 
@@ -59,6 +66,7 @@ class _Term:
     reml: RemlFit
     name: str
     covariances: Array
+    prior: CovariancePrior | None
 
     @cached_property
     def correlations(self) -> Array:
@@ -95,9 +103,9 @@ class _Term:
     def _spread_ratio(self, i: int, j: int) -> float:
         """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
         record = self.posterior.record
-        if self.name not in record.priors:  # a user's own class of prior, which a saved posterior cannot hold
+        if self.prior is None:
             return float("nan")
-        before = prior_spread(record.structure(self.name), record.priors[self.name], i, j)
+        before = prior_spread(record.structure(self.name), self.prior, i, j)
         if i == j:
             draws = np.sqrt(self.covariances[..., i, i]) / record.unit(self.name)[i]
         else:

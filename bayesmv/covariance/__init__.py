@@ -6,7 +6,19 @@ boundary.
 """
 
 from bayesmv.covariance.ante import Antedependence
-from bayesmv.covariance.base import ANGLE, FREE, LOG, SINGULAR, CovarianceStructure, Matrix, Parameter
+from bayesmv.covariance.base import (
+    ANGLE,
+    FREE,
+    LOG,
+    SINGULAR,
+    Correlation,
+    CovarianceStructure,
+    Loading,
+    Matrix,
+    Parameter,
+    StandardDeviation,
+    VarianceFactor,
+)
 from bayesmv.covariance.blocks import CovarianceBlocks
 from bayesmv.covariance.constrained import Constrained, Constraint, constrained
 from bayesmv.covariance.factors import FactorAnalytic, ReducedRank
@@ -37,6 +49,7 @@ __all__ = [
     "Autoregressive",
     "Constrained",
     "Constraint",
+    "Correlation",
     "CovarianceBlocks",
     "CovarianceStructure",
     "Diagonal",
@@ -50,6 +63,7 @@ __all__ = [
     "HeterogeneousUniform",
     "Identity",
     "LinearFactor",
+    "Loading",
     "Matrix",
     "Parameter",
     "ReducedRank",
@@ -57,9 +71,11 @@ __all__ = [
     "ScaledIdentity",
     "ScaledMatrix",
     "Separate",
+    "StandardDeviation",
     "Toeplitz",
     "UniformCorrelation",
     "Unstructured",
+    "VarianceFactor",
     "checked_matrix",
     "constrained",
     "contains",

@@ -1,11 +1,12 @@
-"""What a covariance structure is: the map θ → Σ with its derivatives, and what its parameters mean."""
+"""Covariance structures: what each must define, and the kinds of parameters that they are made of."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,30 +32,34 @@ _EDGE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """What one θ is in words: a standard deviation, a correlation, a loading.
+    """Meaning of one θ: a number in a matrix that says something only with the others, such as a Cholesky entry.
+
+    The classes below are of kinds that say something by themselves. Priors are by kind (:mod:`bayesmv.priors`); for a
+    plain parameter there is none, so that its structure registers a prior of its own.
 
     Parameters
     ----------
     name
         ``sd[bden]``, ``cor``, ``loading[1,bden]`` …
+    word
+        What parameters of its sort are called together, in a description of their prior.
     unit, per
         Effect in whose unit the value is, and the one whose unit divides it; None for none.
     low, high
         Bounds of the value.
-    power, of
-        θ = of · value ** power, for values that are not correlations.
-    angle
-        The value is a correlation ``low + (high - low)(1 + sin θ) / 2``.
     """
 
     name: str
+    word: str = ""
     unit: int | None = None
     per: int | None = None
     low: float = -np.inf
     high: float = np.inf
-    power: float = 1.0
-    of: float = 1.0
-    angle: bool = False
+
+    @property
+    def power(self) -> float:
+        """Power of the value that θ is proportional to; 1 for angles."""
+        return 1.0
 
     def theta(self, value: float) -> float:
         """θ at a natural value, in the unit of the structure.
@@ -66,19 +71,155 @@ class Parameter:
         """
         if not self.low <= value <= self.high or not np.isfinite(value):
             raise SpecError(f"{self.name} = {value:g} is out of its bounds, {self.low:g} to {self.high:g}")
-        if self.angle:
-            return float(np.arcsin(2.0 * (value - self.low) / (self.high - self.low) - 1.0))
-        return float(self.of * value**self.power)
+        return self._theta(value)
+
+    def _theta(self, value: float) -> float:
+        return float(value)
 
     def value(self, theta: Array) -> Array:
         """Natural value at θ (…,)."""
-        if self.angle:
-            return np.asarray(self.low + (self.high - self.low) * 0.5 * (1.0 + np.sin(theta)))
-        return np.asarray(theta if self.power == 1.0 else np.abs(theta / self.of) ** (1.0 / self.power))
+        return np.asarray(theta)
 
     def scale(self, scale: Array) -> float:
         """Unit of the value, from the units of the effects (m,)."""
         return float((1.0 if self.unit is None else scale[self.unit]) / (1.0 if self.per is None else scale[self.per]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandardDeviation(Parameter):
+    """Standard deviation s ≥ 0; θ = s ** root.
+
+    Parameters
+    ----------
+    root
+        1, or 0.5 where a negative θ must not turn the sign of a covariance.
+    """
+
+    word: str = "sd"
+    low: float = 0.0
+    root: float = 1.0
+
+    @property
+    def power(self) -> float:
+        return self.root
+
+    def _theta(self, value: float) -> float:
+        return float(value**self.root)
+
+    def value(self, theta: Array) -> Array:
+        return np.asarray(theta if self.root == 1.0 else np.abs(theta) ** (1.0 / self.root))
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceFactor(StandardDeviation):
+    """Factor of a given matrix; θ = of · sqrt(factor) is itself a standard deviation, and has its prior.
+
+    Parameters
+    ----------
+    of
+        Standard deviation where the factor is 1.
+    """
+
+    of: float = 1.0
+
+    @property
+    def power(self) -> float:
+        return 0.5
+
+    def _theta(self, value: float) -> float:
+        return float(self.of * value**0.5)
+
+    def value(self, theta: Array) -> Array:
+        return np.asarray((theta / self.of) ** 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation(Parameter):
+    """Correlation of any kind as an angle θ: ``low + (high - low)(1 + sin θ) / 2``."""
+
+    word: str = "cor"
+    low: float = -1.0
+    high: float = 1.0
+
+    def _theta(self, value: float) -> float:
+        return float(np.arcsin(2.0 * (value - self.low) / (self.high - self.low) - 1.0))
+
+    def value(self, theta: Array) -> Array:
+        return np.asarray(self.low + (self.high - self.low) * 0.5 * (1.0 + np.sin(theta)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading(Parameter):
+    """Effect of a latent variable of variance 1, of either sign."""
+
+    word: str = "loadings"
+
+
+class Group(NamedTuple):
+    """Parameters of one kind, word and interval: one of them, and the places of all in θ."""
+
+    kind: Parameter
+    at: npt.NDArray[np.intp]
+
+
+# What a covariance structure must define
+# =======================================
+#
+# A structure is a frozen dataclass with the number of effects as its first field. Σ(θ) must be positive semi-definite
+# for ANY real θ, and smooth in θ: REML and samplers walk through the edges of the parameter space, not along them.
+#
+# Required:
+#
+# - `word`, a class variable: what the formula calls it, `us(trait)`.
+# - `n_parameters`: length of θ. Everyone asks.
+# - `matrix(theta)`: Σ, for any leading axes (draws). Every engine, estimate and PyMC model asks.
+# - `jacobian(theta)` and `curvature(theta, gradient)`: dΣ/dθ, and d²Σ/dθdθ' contracted with dl/dΣ. REML's gradient and
+#   Hessian, LogPosterior's gradient; standard errors by the delta method.
+# - `from_matrix(sigma)`: a θ whose Σ(θ) is `sigma` if that is a member, else one near it. Starts of REML, `canonical`,
+#   and the question which structures contain which (`nesting.contains`).
+# - `parameters(labels)`: what every θ means, one object each of a kind above. Constraints (`{"cor": 0.5}`), start
+#   values, and the prior with its density, draws and words ask for it: a StandardDeviation has the prior of standard
+#   deviations, a Correlation a symmetric beta on its interval, a Loading a normal prior. Labels may be empty strings.
+# - `anchor`: what each θ is to a sampler's coordinates (`posterior.coordinates`). A scale, positive in a canonical θ,
+#   names itself (i at position i); another entry of the same row of a factor names its scale; FREE is its own
+#   coordinate, ANGLE an angle whose sine matters, LOG a positive parameter that is sampled by its logarithm whatever
+#   the coordinates (for a `root` of 0.5, where θ = 0 would be a stationary point).
+#
+# Optional, with defaults:
+#
+# - `from_arguments`: reads the words between the brackets; the default takes none. `name`: the structure as written.
+# - `canonical(theta)`: the member of all θ with the same Σ that is reported, scales ≥ 0 and angles within ±π/2. The
+#   default goes through `from_matrix`, which is slow and loses half the digits near a singular Σ. `positive`: which θ
+#   are ≥ 0 in it; scales and logarithms by default. `edges(theta)`: which θ are at the edge ("boundary" in reports).
+# - `support`: positions of Σ that are reported; all by default. `max_rank`: rank inside the parameter space.
+# - `placement`: where θ stands in a lower-triangular factor. A structure that has one is sampled by the compiled
+#   density, if its prior can be written on the factor (`priors.density.row_weights`: us, and sds that stand alone in
+#   their rows); others by the plain one. `factor(theta)`: L with Σ = LL', by Cholesky by default.
+# - `pivoted`, `rescaled`, `loadings`: for factors with an order, given matrices, latent effects.
+# - Class variables `reports_correlations`, `ties_scales`, `separable`, `needs_pilot`, described where they stand.
+#
+# Adding a structure touches three places: its class, one line of the registry (:mod:`bayesmv.covariance.registry`), one
+# row of the table of tests/helpers/structures.py, by which every property, engine and prior is tested. A prior is
+# registered (`priors.density.log_prior`, `priors.draws.draw_prior`, `priors.words.prior_words`) only where parameters
+# have no independent priors of their kinds, as for `us`, `ante`, `rr` and `fa`.
+# tests/covariance/test_new_structure.py takes one through everything: neighbours correlated, others not,
+#
+#     @dataclass(frozen=True)
+#     class HeterogeneousBanded(ScaledCorrelation):        # Σ = diag(s) C(φ) diag(s), derivatives but for those of C
+#         word: ClassVar[str] = "bandh"
+#         own_variances: ClassVar[bool] = True
+#
+#         @property
+#         def n_angles(self) -> int:
+#             return 1
+#
+#         def pattern(self, angles): ...                   # C, (…, m, m)
+#         def expand(self, angles): ...                    # C with its two derivatives by the angles
+#         def angles(self, correlations): ...              # φ of a correlation matrix
+#         def angle_parameters(self):
+#             return (Correlation(name="cor", low=-self.limit, high=self.limit),)
+#
+#     STRUCTURES[HeterogeneousBanded.word] = HeterogeneousBanded
 
 
 @dataclass(frozen=True)
@@ -105,14 +246,14 @@ class CovarianceStructure(ABC):
 
     @classmethod
     def from_arguments(cls, size: int, arguments: Sequence[str], matrices: Mapping[str, Matrix] | None = None) -> Self:
-        """Build the structure from the words between its brackets, after ``trait``."""
+        """Structure from the words between its brackets, after ``trait``."""
         if arguments:
             raise SpecError(f"{cls.word}(trait) takes no arguments besides the trait, not {', '.join(arguments)}")
         return cls(size)
 
     @property
     def name(self) -> str:
-        """The structure as written in a model, ``fa(2)``."""
+        """Structure as written in a model, ``fa(2)``."""
         return self.word
 
     @property
@@ -123,7 +264,7 @@ class CovarianceStructure(ABC):
     @property
     @abstractmethod
     def anchor(self) -> npt.NDArray[np.intp]:
-        """What each θ is to a sampler, (n_parameters,).
+        """Kind of each θ to a sampler, (n_parameters,).
 
         A scale, positive in a canonical θ, names itself, another entry of its row of a factor names the scale; the
         rest are FREE, ANGLE or LOG (:mod:`bayesmv.posterior.coordinates`).
@@ -131,7 +272,7 @@ class CovarianceStructure(ABC):
 
     @property
     def positive(self) -> npt.NDArray[np.bool_]:
-        """Which θ are not negative in a canonical θ, (n_parameters,)."""
+        """Mask of the θ that are not negative in a canonical θ, (n_parameters,)."""
         return np.asarray((self.anchor == np.arange(self.n_parameters)) | (self.anchor == LOG))
 
     @property
@@ -167,32 +308,39 @@ class CovarianceStructure(ABC):
 
     @abstractmethod
     def from_matrix(self, sigma: Array) -> Array:
-        """Return θ whose Σ(θ) is `sigma`, or a member of the structure near it."""
+        """θ whose Σ(θ) is `sigma`, or a member of the structure near it."""
 
     def canonical(self, theta: Array) -> Array:
-        """Return the θ with the same Σ whose scales are not negative and whose angles are within ±π/2."""
+        """θ with the same Σ whose scales are not negative and whose angles are within ±π/2."""
         return self.from_matrix(self.matrix(theta))
 
     @abstractmethod
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
-        """What every θ means, for effects called `labels` (m,)."""
+        """Meaning of every θ, for effects called `labels` (m,)."""
 
     @property
     def powers(self) -> Array:
         """Power of its value that every θ is, (n_parameters,)."""
         return np.array([p.power for p in self.parameters([""] * self.size)])
 
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Parameters by kind, in the order of their first."""
+        nameless = [replace(p, name="", unit=None, per=None) for p in self.parameters([""] * self.size)]
+        places = {kind: [k for k, p in enumerate(nameless) if p == kind] for kind in dict.fromkeys(nameless)}
+        return tuple(Group(kind, np.array(at, dtype=np.intp)) for kind, at in places.items())
+
     def edges(self, theta: Array) -> npt.NDArray[np.bool_]:
-        """Which θ are at the edge of the parameter space, (n_parameters,)."""
+        """Mask of the θ at the edge of the parameter space, (n_parameters,)."""
         angles = (self.anchor == ANGLE) & (np.abs(np.cos(theta)) < _EDGE)
         return np.asarray(angles | (self.positive & (theta == 0.0)))
 
     def pivoted(self, sigma: Array) -> CovarianceStructure:
-        """Return the structure with the rows of its factor in the order of their pivots at `sigma` (m, m)."""
+        """Structure with the rows of its factor in the order of their pivots at `sigma` (m, m)."""
         return self
 
     def rescaled(self, scale: Array) -> CovarianceStructure:
-        """Return the structure of effects divided by `scale` (m,), for those that hold given matrices or values."""
+        """Structure of effects divided by `scale` (m,), for those that hold given matrices or values."""
         return self
 
     def loadings(self, theta: Array) -> tuple[Array, Array] | None:
@@ -205,11 +353,11 @@ def common_sd(sigma: Array) -> float:
     return float(np.sqrt(max(float(np.mean(np.diag(sigma))), 0.0)))
 
 
-def sd_parameters(labels: Sequence[str], power: float = 1.0) -> tuple[Parameter, ...]:
+def sd_parameters(labels: Sequence[str], root: float = 1.0) -> tuple[Parameter, ...]:
     """Standard deviations of the effects."""
-    return tuple(Parameter(name=f"sd[{label}]", unit=i, low=0.0, power=power) for i, label in enumerate(labels))
+    return tuple(StandardDeviation(name=f"sd[{label}]", unit=i, root=root) for i, label in enumerate(labels))
 
 
 def common_sd_parameter() -> Parameter:
     """One standard deviation of all effects."""
-    return Parameter(name="sd", unit=0, low=0.0)
+    return StandardDeviation(name="sd", unit=0)

@@ -31,13 +31,13 @@ class CovarianceBlocks:
 
     @property
     def slices(self) -> list[slice]:
-        """Where each structure's parameters stand in θ."""
+        """Places of each structure's parameters in θ."""
         ends = np.cumsum([0, *(s.n_parameters for s in self.structures)])
         return [slice(int(a), int(b)) for a, b in pairwise(ends)]
 
     @property
     def positive(self) -> npt.NDArray[np.bool_]:
-        """Which θ are scales, (n_parameters,)."""
+        """Mask of the θ that are scales, (n_parameters,)."""
         return np.concatenate([s.positive for s in self.structures])
 
     @property
@@ -55,7 +55,7 @@ class CovarianceBlocks:
         return np.concatenate(parts)
 
     def inside(self, theta: Array, widest: float) -> Array:
-        """Return θ with angles held to ± `widest`: at ±π/2 the slope by an angle vanishes."""
+        """θ with angles held to ± `widest`: at ±π/2 the slope by an angle vanishes."""
         return np.where(self.anchor == ANGLE, np.clip(theta, -widest, widest), theta)
 
     def matrices(self, theta: Array) -> list[Array]:
@@ -63,7 +63,7 @@ class CovarianceBlocks:
         return [s.matrix(theta[..., at]) for s, at in zip(self.structures, self.slices, strict=True)]
 
     def from_matrices(self, sigmas: Sequence[Array]) -> Array:
-        """Return θ at the given matrices."""
+        """θ at the given matrices."""
         return np.concatenate([s.from_matrix(m) for s, m in zip(self.structures, sigmas, strict=True)])
 
     def canonical(self, theta: Array) -> Array:

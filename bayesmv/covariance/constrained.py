@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bayesmv.arrays import Array
 from bayesmv.covariance.base import CovarianceStructure, Parameter
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError, listing, require_known
 
 type Constraint = float | str
 
@@ -75,7 +75,7 @@ class Constrained(CovarianceStructure):
 
     @cached_property
     def selection(self) -> Selection:
-        """How the free θ make up those of the structure."""
+        """Map from the free θ to those of the structure."""
         parameters, scale = self.inner.parameters(self.labels), np.array(self.scale)
         leader = list(range(len(parameters)))
         for a, b in self.equal:
@@ -171,7 +171,7 @@ class Constrained(CovarianceStructure):
 def constrained(
     structure: CovarianceStructure, constraints: Mapping[str, Constraint], labels: Sequence[str]
 ) -> CovarianceStructure:
-    """Hold parameters of a structure at values, or equate them.
+    """Structure with parameters held at values or equated.
 
     Parameters
     ----------
@@ -197,11 +197,7 @@ def constrained(
     parameters = structure.parameters(labels)
     places = {p.name: k for k, p in enumerate(parameters)}
     asked = [*constraints, *(x for x in constraints.values() if isinstance(x, str))]
-    strangers = [name for name in asked if name not in places]
-    if strangers:
-        raise SpecError(
-            f"{structure.name} has no parameter {listing(strangers)}; parameters: {listing(places, 12) or 'none'}"
-        )
+    require_known(asked, places, f"{structure.name} has no parameter {{}}; parameters")
     held = tuple((places[name], float(x)) for name, x in constraints.items() if not isinstance(x, str))
     equal = tuple((places[name], places[x]) for name, x in constraints.items() if isinstance(x, str))
     for a, b in equal:
@@ -216,8 +212,8 @@ def constrained(
 
 
 def _check_alike(a: Parameter, b: Parameter) -> None:
-    same = (a.angle, a.power, a.low, a.high, a.unit is None, a.per is None)
-    if same != (b.angle, b.power, b.low, b.high, b.unit is None, b.per is None):
+    nameless = [(replace(p, name="", unit=None, per=None), p.unit is None, p.per is None) for p in (a, b)]
+    if nameless[0] != nameless[1]:
         raise SpecError(f"{a.name} and {b.name} are quantities of different kinds and cannot be equal")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bayesmv.arrays import Array
-from bayesmv.covariance.base import FREE, LOG, Matrix, Parameter, Placement
+from bayesmv.covariance.base import FREE, LOG, Loading, Matrix, Parameter, Placement, StandardDeviation
 from bayesmv.covariance.linear import LinearFactor
 from bayesmv.errors import SpecError
 from bayesmv.numerics.symmetric import packed_rows
@@ -120,7 +120,7 @@ class ReducedRank(LinearFactor):
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
         return tuple(
-            Parameter(name=f"loading[{j + 1},{labels[i]}]", unit=int(i)) for i, j in zip(*self._triangle, strict=True)
+            Loading(name=f"loading[{j + 1},{labels[i]}]", unit=int(i)) for i, j in zip(*self._triangle, strict=True)
         )
 
 
@@ -212,8 +212,10 @@ class FactorAnalytic(ReducedRank):
         return np.append(upright(loadings)[self._triangle], np.sqrt(specific))
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
-        specific = tuple(Parameter(name=f"specific_sd[{x}]", unit=i, low=0.0) for i, x in enumerate(labels))
-        return super().parameters(labels) + specific
+        specific = (
+            StandardDeviation(name=f"specific_sd[{x}]", word="specific sd", unit=i) for i, x in enumerate(labels)
+        )
+        return (*super().parameters(labels), *specific)
 
 
 def principal_loadings(sigma: Array, k: int) -> Array:

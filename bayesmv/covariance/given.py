@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bayesmv.arrays import Array
-from bayesmv.covariance.base import CovarianceStructure, Matrix, Parameter, common_sd
-from bayesmv.errors import SpecError, listing
+from bayesmv.covariance.base import CovarianceStructure, Matrix, Parameter, VarianceFactor, common_sd
+from bayesmv.errors import SpecError, require_known
 from bayesmv.numerics.symmetric import packed_rows
 
 _ROUNDING = 1e-10
 
 
 def checked_matrix(values: object, name: str) -> Matrix:
-    """Return a symmetric positive semi-definite matrix as nested tuples.
+    """Symmetric positive semi-definite matrix as nested tuples.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def checked_matrix(values: object, name: str) -> Matrix:
 
 @dataclass(frozen=True)
 class FixedMatrix(CovarianceStructure):
-    """A given covariance matrix, nothing estimated: Σ = G.
+    """Given covariance matrix, nothing estimated: Σ = G.
 
     Parameters
     ----------
@@ -71,12 +71,10 @@ class FixedMatrix(CovarianceStructure):
     def from_arguments(cls, size: int, arguments: Sequence[str], matrices: Mapping[str, Matrix] | None = None) -> Self:
         if len(arguments) != 1:
             raise SpecError(f"{cls.word}(trait, G) needs the name of one matrix, not {len(arguments)}")
-        if arguments[0] not in (matrices or {}):
-            raise SpecError(
-                f"{cls.word}(trait, {arguments[0]}) names a matrix that the model does not have; "
-                f"matrices: {listing(matrices or {}) or 'none'} (give it under [matrices])"
-            )
-        return cls(size, arguments[0], (matrices or {})[arguments[0]])
+        there = matrices or {}
+        what = f"{cls.word}(trait, …) names the matrix {{}}, which is not under [matrices]; matrices"
+        require_known(arguments, there, what)
+        return cls(size, arguments[0], there[arguments[0]])
 
     @property
     def name(self) -> str:
@@ -145,7 +143,7 @@ class Identity(FixedMatrix):
 
 @dataclass(frozen=True)
 class ScaledMatrix(FixedMatrix):
-    """A given matrix times an unknown factor: Σ = θ² G / g, g the mean variance of G, so that θ² is that of Σ."""
+    """Given matrix times an unknown factor: Σ = θ² G / g, g the mean variance of G, so that θ² is that of Σ."""
 
     word: ClassVar[str] = "scaled"
 
@@ -178,4 +176,4 @@ class ScaledMatrix(FixedMatrix):
         return np.abs(theta)
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
-        return (Parameter(name="factor", low=0.0, power=0.5, of=float(np.sqrt(np.mean(np.diag(self.given))))),)
+        return (VarianceFactor(name="factor", of=float(np.sqrt(np.mean(np.diag(self.given))))),)

@@ -96,7 +96,7 @@ class Unstructured(LinearFactor):
 
     @property
     def effect_of(self) -> npt.NDArray[np.intp]:
-        """The effect of each row of the triangle, (m,)."""
+        """Effect of each row of the triangle, (m,)."""
         return np.arange(self.size) if self.order is None else np.array(self.order)
 
     @property
@@ -108,7 +108,7 @@ class Unstructured(LinearFactor):
         return np.asarray(psd_cholesky(sigma[np.ix_(self.effect_of, self.effect_of)])[packed_rows(self.size)])
 
     def pivoted(self, sigma: Array) -> Self:
-        """Return the structure with the order of a pivoted Cholesky factor of `sigma` (m, m).
+        """Structure with the order of a pivoted Cholesky factor of `sigma` (m, m).
 
         The effect with the largest variance comes first, then that with the largest variance given it, and so on.
         """
@@ -130,7 +130,7 @@ class Unstructured(LinearFactor):
 
 @dataclass(frozen=True)
 class GeneralCorrelation(Unstructured):
-    """The same covariances as `us`, reported as correlations and variances (ASReml's ``corgh``)."""
+    """Covariances of `us`, reported as correlations and variances (ASReml's ``corgh``)."""
 
     word: ClassVar[str] = "corgh"
     reports_correlations: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""Which structures are special cases of which."""
+"""Nesting of structures: special cases of one another."""
 
 from __future__ import annotations
 

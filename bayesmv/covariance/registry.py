@@ -1,4 +1,4 @@
-"""From the words of a model to covariance structures."""
+"""Registry of covariance structures: from the words of a model to their classes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def split_structure(text: str) -> tuple[str, list[str]]:
 
 
 def structure(text: str, size: int, matrices: Mapping[str, Matrix] | None = None) -> CovarianceStructure:
-    """Return the covariance structure that ASReml calls so, for `size` effects.
+    """Covariance structure that ASReml calls so, for `size` effects.
 
     Parameters
     ----------

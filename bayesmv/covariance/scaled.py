@@ -19,6 +19,7 @@ from bayesmv.arrays import Array
 from bayesmv.covariance.base import (
     ANGLE,
     LOG,
+    Correlation,
     CovarianceStructure,
     Matrix,
     Parameter,
@@ -34,7 +35,7 @@ _NOTHING = 1e-20
 
 
 class Pattern(NamedTuple):
-    """A correlation matrix (m, m) with its first (p, m, m) and second (p, p, m, m) derivatives by the angles."""
+    """Correlation matrix (m, m) with its first (p, m, m) and second (p, p, m, m) derivatives by the angles."""
 
     value: Array
     first: Array
@@ -67,7 +68,7 @@ class ScaledCorrelation(CovarianceStructure):
 
     @abstractmethod
     def angle_parameters(self) -> tuple[Parameter, ...]:
-        """What the angles mean."""
+        """Meaning of the angles."""
 
     @property
     def n_sds(self) -> int:
@@ -140,7 +141,7 @@ class _OneCorrelation(ScaledCorrelation):
         return 1 if self.size > 1 else 0
 
     def angle_parameters(self) -> tuple[Parameter, ...]:
-        return (Parameter(name="cor", low=self.low, high=1.0, angle=True),)[: self.n_angles]
+        return (Correlation(name="cor", low=self.low),)[: self.n_angles]
 
     def _rho(self, angles: Array) -> Array:
         """ρ as (…, 1, 1); 1 for a single effect."""

@@ -13,13 +13,13 @@ from typing import ClassVar
 import numpy as np
 
 from bayesmv.arrays import Array
-from bayesmv.covariance.base import Parameter
+from bayesmv.covariance.base import Correlation, Parameter
 from bayesmv.covariance.scaled import Pattern, ScaledCorrelation
 
 
 @dataclass(frozen=True, eq=False)
 class _Jet:
-    """A vector (…, n) with its first (p, …, n) and second (q, q, …, n) derivatives; q is p, or 0 for none."""
+    """Vector (…, n) with its first (p, …, n) and second (q, q, …, n) derivatives; q is p, or 0 for none."""
 
     value: Array
     first: Array
@@ -118,7 +118,7 @@ class Toeplitz(ScaledCorrelation):
 
     def angle_parameters(self) -> tuple[Parameter, ...]:
         return tuple(
-            Parameter(name=f"partial_cor[{lag}]", low=-1.0, high=1.0, angle=True) for lag in range(1, self.size)
+            Correlation(name=f"partial_cor[{lag}]", word="partial autocorrelation") for lag in range(1, self.size)
         )
 
 

@@ -17,7 +17,7 @@ from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, SpecError, listing, require_known
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.relationship import Relationship
@@ -246,11 +246,7 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     wanted["weight"] = () if spec.weights is None else (spec.weights,)
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
     for role, names in wanted.items():
-        absent = [name for name in names if name not in data.columns]
-        if absent:
-            raise SpecError(
-                f"the {role} {listing(absent)} is not a column of the data; columns: {listing(data.columns, 12)}"
-            )
+        require_known(names, data.columns, f"the {role} {{}} is not a column of the data; columns")
     if not len(data):
         raise DataError("the data have no rows")
 

@@ -14,7 +14,7 @@ from formulaic.errors import FormulaicError
 from scipy import sparse
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
 from bayesmv.model.basis import leg
 from bayesmv.model.terms import FixedTerm
 
@@ -128,21 +128,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_covariates(used: Sequence[str], term: FixedTerm, data: pd.DataFrame) -> None:
-    absent = [name for name in used if name not in data.columns]
-    if "trait" in absent:
+    if "trait" in used and "trait" not in data.columns:
         raise SpecError("every trait has effects of its own: write 1 where ASReml has 'trait', and x for 'trait:x'")
-    if absent:
-        raise SpecError(
-            f"the fixed effects '{term}' name {listing(absent)}, which is not a column of the data; "
-            f"columns: {listing(data.columns, 12)}"
-        )
+    what = f"the fixed effects '{term}' name {{}}, which is not a column of the data; columns"
+    require_known(used, data.columns, what)
     for name in used:
-        missing = data[name].isna()
-        if missing.any():
-            raise DataError(
-                f"the fixed effect '{name}' is missing in {missing.sum()} rows: {listing(data.index[missing])}; "
-                f"fill the values in or take these units out"
-            )
+        require_complete(data[name], f"fixed effect '{name}'", "fill the values in or take these units out")
 
 
 def _check_finite(columns: dict[str, Array], term: FixedTerm) -> None:

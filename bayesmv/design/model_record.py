@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -30,6 +29,7 @@ from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import vech
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.words import prior_words
 
 #: Attributes of a saved tree: the model file, and the rest as JSON.
 _MODEL, _RECORD = "model", "record"
@@ -98,7 +98,7 @@ class ModelRecord:
             notes=design.notes,
             fingerprint=fingerprint(design),
             priors=given,
-            prior_words={name: prior.describe(design.structure(name).name) for name, prior in given.items()},
+            prior_words={name: prior_words(design.structure(name), prior) for name, prior in given.items()},
         )
 
     @property
@@ -206,7 +206,8 @@ class ModelRecord:
             "n_coefficients": self.n_coefficients,
             "notes": self.notes,
             "fingerprint": self.fingerprint,
-            "priors": _mappings(self.priors),
+            # A prior that a user wrote has words, but no numbers to read back.
+            "priors": {name: prior.to_mapping() for name, prior in self.priors.items() if prior.is_written},
             "prior_words": self.prior_words,
         }
         # Priors stand in the record: those that were used, which may not be those of the model.
@@ -237,15 +238,6 @@ class ModelRecord:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SpecError(f"the record of the model cannot be read ({error}); sample or fit again") from None
-
-
-def _mappings(priors: Mapping[str, CovariancePrior]) -> dict[str, dict[str, float]]:
-    """Priors as a model file has them; a user's own class has no such form and leaves its words alone."""
-    out = {}
-    for name, prior in priors.items():
-        with suppress(SpecError):
-            out[name] = prior.to_mapping()
-    return out
 
 
 def _frozen(value: Any) -> Any:

@@ -17,7 +17,7 @@ from scipy import sparse
 from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, SpecError, listing, require_complete
 from bayesmv.model.basis import Basis
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import IDE, Partner, RandomTerm
@@ -279,13 +279,9 @@ def _by_row(place: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> npt.NDA
 
 
 def _check_missing(term: RandomTerm, rows: pd.DataFrame, inputs: TermInputs) -> None:
-    column = rows[term.factor]
-    if column.isna().any() and term.factor not in inputs.partners:
-        bad = column.index[column.isna()]
-        raise DataError(
-            f"the random factor '{term.factor}' is missing in {len(bad)} rows: {listing(bad)}; "
-            f"give these units a level or take them out"
-        )
+    if term.factor not in inputs.partners:
+        remedy = "give these units a level or take them out"
+        require_complete(rows[term.factor], f"random factor '{term.factor}'", remedy)
 
 
 def _locate(relationship: Relationship, column: pd.Series[Any]) -> npt.NDArray[np.intp]:

@@ -13,7 +13,7 @@ from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import DataError, listing
+from bayesmv.errors import DataError, listing, require_complete
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
 
@@ -124,7 +124,9 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
             group=np.zeros(len(data), dtype=np.intp),
             weights=weights,
         )
-    group, levels = pd.factorize(_complete(data[spec.residual_by], spec.residual_by), sort=True)
+    by = data[spec.residual_by]
+    require_complete(by, f"residual group '{spec.residual_by}'", "give these units a group or take them out")
+    group, levels = pd.factorize(by, sort=True)
     groups = tuple(str(level) for level in levels)
     trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
     effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
@@ -161,22 +163,9 @@ def _check_groups(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[n
             )
 
 
-def _complete(column: pd.Series, name: str) -> pd.Series:
-    if column.isna().any():
-        rows = column.index[column.isna()]
-        raise DataError(
-            f"'{name}', by which the residuals are grouped, is missing in {len(rows)} rows: {listing(rows)}; "
-            f"give these units a group or take them out"
-        )
-    return column
-
-
 def _weights(column: pd.Series, name: str) -> Array:
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values > 0.0))
-    if wrong.any():
-        raise DataError(
-            f"the weight '{name}' is not a positive number in {wrong.sum()} rows: {listing(column.index[wrong])}; "
-            f"the residual variance is divided by it"
-        )
+    remedy = "the residual variance is divided by it"
+    require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)
     return np.asarray(values)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, listing, require_complete, require_known
 
 
 def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> pd.DataFrame:
@@ -50,11 +50,9 @@ def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> p
     0   L1      5.0      6.0
     1   L2      7.0      NaN
     """
-    absent = [name for name in (trait, by, *([] if unit is None else [unit])) if name not in data.columns]
-    if absent:
-        raise SpecError(f"{listing(absent)} is not a column of the data; columns: {listing(data.columns, 12)}")
-    if data[by].isna().any():
-        raise DataError(f"'{by}' is missing in rows {listing(data.index[data[by].isna()])}; name their environment")
+    wanted = (trait, by, *([] if unit is None else [unit]))
+    require_known(wanted, data.columns, "{} is not a column of the data; columns")
+    require_complete(data[by], f"environment '{by}'", "name that of these rows")
     levels = pd.Index(data[by].unique()).sort_values()
     names = [f"{trait}_{re.sub(r'\W', '_', str(level))}" for level in levels]
     if len(set(names)) < len(names):

@@ -13,7 +13,7 @@ import numpy as np
 from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import EffectLayout, plain_layout
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
 from bayesmv.numerics.symmetric import correlation
 
@@ -35,9 +35,7 @@ def phenotypic(covariances: Mapping[str, Array], terms: Sequence[str] | None = N
     SpecError
         If a term does not exist.
     """
-    strangers = [name for name in terms or () if name not in covariances]
-    if strangers:
-        raise SpecError(f"no covariance matrix of {listing(strangers)}; terms: {listing(covariances)}")
+    require_known(terms or (), covariances, "no covariance matrix of {}; terms")
     return np.asarray(sum(covariances[name] for name in terms or covariances))
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
 
 _NAME = r"[A-Za-z_.][\w.]*"
 _CUBIC = 3
@@ -40,7 +40,7 @@ class Part(ABC):
         return self.labels
 
     def resolve(self, data: pd.DataFrame) -> Part:
-        """Return the same part with everything that it takes from the data, such as limits, filled in."""
+        """Same part with everything that it takes from the data, such as limits, filled in."""
         return self
 
     @abstractmethod
@@ -54,7 +54,7 @@ class Part(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Constant(Part):
-    """The constant 1."""
+    """Constant 1."""
 
     column: str = ""
 
@@ -73,7 +73,7 @@ class Constant(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Raw(Part):
-    """A covariate as it is; a column that is not numeric is taken for a factor."""
+    """Covariate as it is; a column that is not numeric is taken for a factor."""
 
     @property
     @override
@@ -117,8 +117,8 @@ class Levels(Part):
     def evaluate(self, values: npt.ArrayLike) -> Array:
         codes = pd.Index(self.levels).get_indexer(pd.Index([_text(v) for v in np.asarray(values, dtype=object)]))
         if (codes < 0).any():
-            strangers = sorted({_text(v) for v in np.asarray(values, dtype=object)[codes < 0]})
-            raise DataError(f"no level {listing(strangers)} of '{self.column}'; levels: {listing(self.levels, 12)}")
+            asked = sorted({_text(v) for v in np.asarray(values, dtype=object)})
+            require_known(asked, self.levels, f"no level {{}} of '{self.column}'; levels", DataError)
         return np.asarray(np.eye(len(self.levels))[codes])
 
     def __str__(self) -> str:
@@ -158,7 +158,7 @@ class Smooth(Part):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The covariates that become -1 and 1."""
+        """Covariates that become -1 and 1."""
         if self.low is None or self.high is None:
             raise SpecError(f"{self} has no limits yet; resolve it with data")
         return self.low, self.high
@@ -256,7 +256,7 @@ class Basis:
         return only.levels if len(self.parts) == 1 and isinstance(only, Levels) else ()
 
     def resolve(self, data: pd.DataFrame) -> Basis:
-        """Return the same basis with limits and levels taken from the data.
+        """Same basis with limits and levels taken from the data.
 
         Raises
         ------
@@ -273,7 +273,7 @@ class Basis:
         return tuple(part.levels for part in self.parts if isinstance(part, Levels))
 
     def restored(self, factors: tuple[tuple[str, ...], ...]) -> Basis:
-        """Return the basis that was written as text, with the levels of its factors."""
+        """Basis that was written as text, with the levels of its factors."""
         levels = iter(factors)
         return Basis(parts=tuple(replace(p, levels=next(levels)) if isinstance(p, Levels) else p for p in self.parts))
 
@@ -295,7 +295,7 @@ class Basis:
 
 
 def parse_basis(text: str, term: str) -> Basis:
-    """Read ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+    """Basis written as ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
 
     ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
 
@@ -372,11 +372,8 @@ def _check_covariate(column: pd.Series[Any]) -> None:
     bad = column.isna().to_numpy()
     if _is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
-    if bad.any():
-        raise DataError(
-            f"the covariate '{column.name}' is missing or not finite in {bad.sum()} rows: "
-            f"{listing(column.index[bad])}; fill the values in or take these units out"
-        )
+    remedy = "fill the values in or take these units out"
+    require_complete(column, f"covariate '{column.name}'", remedy, problem="missing or not finite", bad=bad)
 
 
 def _text(level: object) -> str:

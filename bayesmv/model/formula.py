@@ -14,7 +14,7 @@ _CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
 
 
 def split_top(text: str, separator: str) -> list[str]:
-    """Split at a one-character separator outside brackets.
+    """Parts between a one-character separator outside brackets.
 
     >>> split_top("us(trait):A + at(trait, x):B", "+")
     ['us(trait):A', 'at(trait, x):B']
@@ -100,7 +100,7 @@ def _known_structure(word: str, arguments: list[str], term: str) -> str:
 
 
 def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
-    """Read the random part of a model.
+    """Random terms of a model, read from its words.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
 
 
 def _take_basis(prefix: list[str], n_traits: int, term: str) -> tuple[list[str], Basis | None]:
-    """Replace a basis inside the structure, ``us(leg(age, 2))`` or ``us(trait:leg(age, 2))``, by ``trait``."""
+    """Prefix with ``trait`` in place of a basis, ``us(leg(age, 2))`` or ``us(trait:leg(age, 2))``, and the basis."""
     plain, basis = [], None
     restricted = [part for part in prefix if re.match(r"at\s*\(", part)]
     for part in prefix:
@@ -218,7 +218,7 @@ def _acts_on_traits(part: str) -> bool:
 
 
 def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
-    """Read the residual, ``structure(trait):units``, and return the structure and the column of the groups, if any.
+    """Structure and column of the groups, if any, of a residual ``structure(trait):units``.
 
     >>> parse_residual("us(trait):units", 2), parse_residual("at(site):us(trait):units", 2)
     (('us', None), ('us', 'site'))
@@ -240,7 +240,7 @@ def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
 
 
 def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
-    """Split fixed effects into the formula common to all traits and those restricted by ``at(trait, …):``.
+    """Fixed effects, split into the formula common to all traits and those restricted by ``at(trait, …):``.
 
     >>> [str(t) for t in parse_fixed("1 + sex + at(trait, bden):age")]
     ['1 + sex', 'at(trait, bden):age']

@@ -1,4 +1,4 @@
-"""Which term is genetic, and what its levels are to each other."""
+"""Genetic term of a model, and what its levels are to each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bayesmv.errors import SpecError
+from bayesmv.errors import SpecError, require_known
 
 #: How the levels of a genetic term are related, and the factor k in V_A = k σ² of the term.
 ADDITIVE_FACTOR: dict[str, float] = {
@@ -22,7 +22,7 @@ ADDITIVE_FACTOR: dict[str, float] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Genetic:
-    """Which term is genetic, and how its levels are related.
+    """Genetic term, and how its levels are related.
 
     Parameters
     ----------
@@ -42,22 +42,18 @@ class Genetic:
     phenotypic: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.relationship not in ADDITIVE_FACTOR:
-            raise SpecError(
-                f"unknown relationship '{self.relationship}' among the levels of {self.term}; "
-                f"allowed: {', '.join(ADDITIVE_FACTOR)}"
-            )
+        what = f"unknown relationship {{}} among the levels of {self.term}; allowed"
+        require_known([self.relationship], ADDITIVE_FACTOR, what)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return the entries of the [genetic] table of a model file."""
+        """Entries of the [genetic] table of a model file."""
         entries: dict[str, Any] = {"term": self.term, "relationship": self.relationship}
         return entries if self.phenotypic is None else entries | {"phenotypic": list(self.phenotypic)}
 
 
 def read_genetic(values: Mapping[str, Any]) -> Genetic:
-    """Read the [genetic] table of a model file."""
-    unknown = sorted(set(values) - {"term", "relationship", "phenotypic"})
-    if unknown or "term" not in values:
+    """Genetic term from the entries of the [genetic] table of a model file."""
+    if set(values) - {"term", "relationship", "phenotypic"} or "term" not in values:
         raise SpecError("[genetic] needs 'term' and may have 'relationship' and 'phenotypic'; nothing else")
     phenotypic = values.get("phenotypic")
     if phenotypic is not None and not (isinstance(phenotypic, list) and phenotypic):

@@ -1,14 +1,26 @@
-"""Reading and writing of the tables of model files."""
+"""Model files (TOML): reading and writing of the whole specification.
+
+A file holds the words of a model, ``traits``, ``fixed``, ``random``, ``residual``, ``unit``, ``weights``, ``data``,
+``name``, ``title``, and the tables ``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``, ``[matrices]`` and
+``[constraints.<term>]``. What is written is read back to an equal specification.
+"""
 
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bayesmv.covariance import Constraint
-from bayesmv.errors import SpecError
+from bayesmv.errors import SpecError, require_known
+from bayesmv.model.formula import parse_fixed, parse_random, parse_residual
+from bayesmv.model.genetic import read_genetic
+from bayesmv.priors.declarations import CovariancePrior
+
+if TYPE_CHECKING:
+    from bayesmv.model.spec import ModelSpec
 
 _KEYS = {
     "name": str,
@@ -28,29 +40,63 @@ _KEYS = {
 }
 _RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam"}
 
-
-def toml_key(key: str) -> str:
-    return key if key.isidentifier() and key.isascii() else toml_value(key)
+# ---------------------------------------------------------------- reading
 
 
-def toml_value(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(toml_value(v) for v in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return repr(value if isinstance(value, int) else float(str(value)))
+def read(path: Path) -> dict[str, Any]:
+    """Arguments of a ModelSpec, from a model file.
+
+    Raises
+    ------
+    SpecError
+        If the file is absent, is not TOML, or has unknown or ill-typed entries.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"no model file '{path}'") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the model file '{path}': {error}") from None
+    return parse(text, path)
 
 
-def as_table(value: object, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError(f"[{where}] must be a table of the model file, not {value!r}")
-    return value
+def parse(text: str, path: Path) -> dict[str, Any]:
+    """Arguments of a ModelSpec, from the text of a model file; `path` is for messages, names and relative files.
+
+    Raises
+    ------
+    SpecError
+        If it is not TOML, or has unknown or ill-typed entries.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"'{path}' is not valid TOML: {error}") from None
+    _check_values(values, path)
+    n_traits = len(values["traits"])
+    residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)
+    return {
+        "traits": tuple(values["traits"]),
+        "fixed": parse_fixed(values.get("fixed", "1")),
+        "random": parse_random(values.get("random", ""), n_traits),
+        "residual": residual,
+        "residual_by": by,
+        "weights": values.get("weights"),
+        "unit": values.get("unit"),
+        "genetic": read_genetic(values["genetic"]) if "genetic" in values else None,
+        "priors": _read_priors(values.get("priors", {})),
+        "matrices": values.get("matrices", {}),
+        "constraints": _read_constraints(values.get("constraints", {})),
+        "relationships": _read_relationships(values.get("relationships", {})),
+        "data": values.get("data"),
+        "name": values.get("name", path.stem),
+        "title": values.get("title", ""),
+        "base": path.parent,
+    }
 
 
-def check_values(values: Mapping[str, Any], path: Path) -> None:
-    unknown = sorted(set(values) - set(_KEYS))
-    if unknown:
-        raise SpecError(f"unknown entry '{unknown[0]}' in '{path}'; allowed: {', '.join(_KEYS)}")
+def _check_values(values: Mapping[str, Any], path: Path) -> None:
+    require_known(values, _KEYS, f"unknown entry {{}} in '{path}'; allowed")
     for key, value in values.items():
         if not isinstance(value, _KEYS[key]):
             raise SpecError(f"'{key}' in '{path}' must be a {_KEYS[key].__name__}, not {value!r}")
@@ -60,12 +106,22 @@ def check_values(values: Mapping[str, Any], path: Path) -> None:
         raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
 
 
-def read_relationship_entries(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _table(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"[{where}] must be a table of the model file, not {value!r}")
+    return value
+
+
+def _read_priors(values: Mapping[str, Any]) -> dict[str, CovariancePrior]:
+    return {term: CovariancePrior.from_mapping(_table(prior, f"priors.{term}"), term) for term, prior in values.items()}
+
+
+def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     out = {}
     for name, entry in values.items():
-        table = as_table(entry, f"relationships.{name}")
-        unknown = sorted(set(table) - _RELATIONSHIP_KEYS)
-        if unknown or "pedigree" not in table or not all(isinstance(v, str) for v in table.values()):
+        table = _table(entry, f"relationships.{name}")
+        words = all(isinstance(v, str) for v in table.values())
+        if set(table) - _RELATIONSHIP_KEYS or "pedigree" not in table or not words:
             raise SpecError(
                 f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
                 f"'id', 'sire', 'dam'"
@@ -74,10 +130,10 @@ def read_relationship_entries(values: Mapping[str, Any]) -> dict[str, dict[str, 
     return out
 
 
-def read_constraints(values: Mapping[str, Any]) -> dict[str, dict[str, Constraint]]:
+def _read_constraints(values: Mapping[str, Any]) -> dict[str, dict[str, Constraint]]:
     out = {}
     for term, entry in values.items():
-        table = as_table(entry, f"constraints.{term}")
+        table = _table(entry, f"constraints.{term}")
         wrong = [k for k, v in table.items() if isinstance(v, bool) or not isinstance(v, int | float | str)]
         if wrong:
             raise SpecError(
@@ -86,3 +142,58 @@ def read_constraints(values: Mapping[str, Any]) -> dict[str, dict[str, Constrain
             )
         out[term] = {k: v if isinstance(v, str) else float(v) for k, v in table.items()}
     return out
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write(spec: ModelSpec) -> str:
+    """Text of the model file of a specification.
+
+    Raises
+    ------
+    SpecError
+        If a prior has no form in a model file.
+    """
+    entries: dict[str, Any] = {
+        "name": spec.name,
+        "title": spec.title,
+        "data": spec.data,
+        "unit": spec.unit,
+        "traits": list(spec.traits),
+        "fixed": spec.fixed_formula,
+        "random": spec.random_formula,
+        "residual": spec.residual_formula,
+        "weights": spec.weights,
+    }
+    lines = [f"{key} = {_value(value)}" for key, value in entries.items() if value not in (None, "")]
+    tables: dict[str, Mapping[str, Any]] = {}
+    if spec.genetic is not None:
+        tables["genetic"] = spec.genetic.to_mapping()
+    tables |= {f"relationships.{_value(k)}": v for k, v in spec.relationships.items()}
+    tables |= {f"priors.{_value(k)}": _written(k, v) for k, v in spec.priors.items()}
+    if spec.matrices:
+        tables["matrices"] = {name: [list(row) for row in matrix] for name, matrix in spec.matrices.items()}
+    tables |= {f"constraints.{_value(k)}": v for k, v in spec.constraints.items()}
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _written(term: str, prior: CovariancePrior) -> dict[str, float]:
+    try:
+        return prior.to_mapping()
+    except SpecError as error:
+        raise SpecError(f"[priors.{term}]: {error}") from None
+
+
+def _key(key: str) -> str:
+    return key if key.isidentifier() and key.isascii() else _value(key)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value if isinstance(value, int) else float(str(value)))

@@ -1,8 +1,7 @@
-"""The model as frozen data: what is measured, what varies, what the covariances look like."""
+"""Model as frozen data: what is measured, what varies, what the covariances look like."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,24 +17,17 @@ from bayesmv.covariance import (
     structure,
 )
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError, listing, require_known
+from bayesmv.model import modelfile
 from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
-from bayesmv.model.genetic import Genetic, read_genetic
-from bayesmv.model.modelfile import (
-    as_table,
-    check_values,
-    read_constraints,
-    read_relationship_entries,
-    toml_key,
-    toml_value,
-)
+from bayesmv.model.genetic import Genetic
 from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A multi-trait mixed model: ``Y = XB + Σ_k Z_k U_k + E``, ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)``.
+    """Multi-trait mixed model: ``Y = XB + Σ_k Z_k U_k + E``, ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)``.
 
     Build it with :meth:`from_formula` or :meth:`from_file`.
 
@@ -112,7 +104,7 @@ class ModelSpec:
         matrices: Mapping[str, Any] | None = None,
         constraints: Mapping[str, Mapping[str, Constraint]] | None = None,
     ) -> Self:
-        """Read a model in ASReml's words.
+        """Model in ASReml's words.
 
         Parameters
         ----------
@@ -157,23 +149,14 @@ class ModelSpec:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Read a model file (TOML).
+        """Model of a file (TOML), :mod:`bayesmv.model.modelfile`.
 
         Raises
         ------
         SpecError
             If the file is absent, is not TOML, or has unknown or ill-typed entries.
         """
-        path = Path(path)
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise SpecError(f"no model file '{path}'") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read the model file '{path}': {error}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"'{path}' is not valid TOML: {error}") from None
-        return cls._from_values(values, path)
+        return cls(**modelfile.read(Path(path)))
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -184,96 +167,52 @@ class ModelSpec:
         SpecError
             If it is not TOML, or has unknown or ill-typed entries.
         """
-        try:
-            return cls._from_values(tomllib.loads(text), Path("model"))
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"the model is not valid TOML: {error}") from None
-
-    @classmethod
-    def _from_values(cls, values: Mapping[str, Any], path: Path) -> Self:
-        check_values(values, path)
-        n_traits = len(values["traits"])
-        genetic = values.get("genetic")
-        residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)
-        priors = {
-            term: CovariancePrior.from_mapping(as_table(prior, f"priors.{term}"), term)
-            for term, prior in values.get("priors", {}).items()
-        }
-        return cls(
-            traits=tuple(values["traits"]),
-            fixed=parse_fixed(values.get("fixed", "1")),
-            random=parse_random(values.get("random", ""), n_traits),
-            residual=residual,
-            residual_by=by,
-            weights=values.get("weights"),
-            unit=values.get("unit"),
-            genetic=None if genetic is None else read_genetic(genetic),
-            priors=priors,
-            matrices=values.get("matrices", {}),
-            constraints=read_constraints(values.get("constraints", {})),
-            relationships=read_relationship_entries(values.get("relationships", {})),
-            data=values.get("data"),
-            name=values.get("name", path.stem),
-            title=values.get("title", ""),
-            base=path.parent,
-        )
+        return cls(**modelfile.parse(text, Path("model")))
 
     def to_file(self, path: str | Path) -> None:
-        """Write the model as a file that :meth:`from_file` reads back to an equal specification."""
+        """Write the model as a file that :meth:`from_file` reads back to an equal specification.
+
+        Raises
+        ------
+        SpecError
+            If a prior has no form in a model file.
+        """
         Path(path).write_text(self.to_toml(), encoding="utf-8")
 
     def to_toml(self) -> str:
-        """Return the text of the model file."""
-        entries: dict[str, Any] = {
-            "name": self.name,
-            "title": self.title,
-            "data": self.data,
-            "unit": self.unit,
-            "traits": list(self.traits),
-            "fixed": self.fixed_formula,
-            "random": self.random_formula,
-            "residual": self.residual_formula,
-            "weights": self.weights,
-        }
-        lines = [f"{key} = {toml_value(value)}" for key, value in entries.items() if value not in (None, "")]
-        tables: dict[str, Mapping[str, Any]] = {}
-        if self.genetic is not None:
-            tables["genetic"] = self.genetic.to_mapping()
-        tables |= {f"relationships.{toml_value(k)}": v for k, v in self.relationships.items()}
-        tables |= {f"priors.{toml_value(k)}": v.to_mapping() for k, v in self.priors.items()}
-        if self.matrices:
-            tables["matrices"] = {name: [list(row) for row in matrix] for name, matrix in self.matrices.items()}
-        tables |= {f"constraints.{toml_value(k)}": v for k, v in self.constraints.items()}
-        for name, table in tables.items():
-            lines += ["", f"[{name}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+        """Text of the model file; raises as :meth:`to_file`."""
+        return modelfile.write(self)
+
+    def without_unwritten_priors(self) -> Self:
+        """Same model with those priors only that a model file can hold."""
+        return replace(self, priors={term: prior for term, prior in self.priors.items() if prior.is_written})
 
     @property
     def fixed_formula(self) -> str:
-        """The fixed effects as written in a formula."""
+        """Fixed effects as written in a formula."""
         return " + ".join(str(term) for term in self.fixed)
 
     @property
     def random_formula(self) -> str:
-        """The random terms as written in a formula."""
+        """Random terms as written in a formula."""
         return " + ".join(str(term) for term in self.random)
 
     @property
     def residual_formula(self) -> str:
-        """The residual as written in a formula."""
+        """Residual as written in a formula."""
         groups = "" if self.residual_by is None else f"at({self.residual_by}):"
         return f"{groups}{trait_prefix(self.residual, None)}:units"
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
-        """Return the same model with some priors replaced."""
+        """Same model with some priors replaced."""
         return replace(self, priors={**self.priors, **priors})
 
     def prior(self, term: str) -> CovariancePrior:
-        """Return the prior of a term's covariance matrix."""
+        """Prior of a term's covariance matrix."""
         return self.priors.get(term, CovariancePrior())
 
     def covariance(self, term: str, word: str, effects: Sequence[str]) -> CovarianceStructure:
-        """Return the structure written `word` among the effects of a term, with the constraints on it.
+        """Structure written `word` among the effects of a term, with the constraints on it.
 
         Raises
         ------
@@ -319,24 +258,14 @@ def _check_terms(spec: ModelSpec) -> None:
         raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
     for term in restricted:
-        strangers = [t for t in term.traits or () if t not in spec.traits]
-        if strangers:
-            raise SpecError(
-                f"'{term}' names {listing(strangers)}, which is not a trait; traits: {listing(spec.traits)}"
-            )
+        require_known(term.traits or (), spec.traits, f"'{term}' names {{}}, which is not a trait; traits")
+    terms = (*names, RESIDUAL)
     if spec.genetic is not None:
         _check_genetic(spec.genetic, names)
-    strangers = [name for name in spec.priors if name not in (*names, RESIDUAL)]
-    if strangers:
-        raise SpecError(f"a prior is given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
-    strangers = [name for name in spec.constraints if name not in (*names, RESIDUAL)]
-    if strangers:
-        raise SpecError(f"constraints are given for {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+    require_known(spec.priors, terms, "a prior is given for {}; terms")
+    require_known(spec.constraints, terms, "constraints are given for {}; terms")
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:
-    if genetic.term not in names:
-        raise SpecError(f"the genetic term '{genetic.term}' is not a random term; random terms: {listing(names)}")
-    strangers = [name for name in genetic.phenotypic or () if name not in (*names, RESIDUAL)]
-    if strangers:
-        raise SpecError(f"'phenotypic' names {listing(strangers)}; terms: {listing([*names, RESIDUAL])}")
+    require_known([genetic.term], names, "the genetic term {} is not a random term; random terms")
+    require_known(genetic.phenotypic or (), (*names, RESIDUAL), "'phenotypic' names {}; terms")

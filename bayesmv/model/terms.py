@@ -109,7 +109,7 @@ class FixedTerm:
 
 
 def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
-    """Write the trait part of a term.
+    """Trait part of a term, as written.
 
     >>> trait_prefix("fa(2)", None), trait_prefix("idv", ("bden",)), trait_prefix("us", ("bden", "veloc"))
     ('fa(trait, 2)', 'at(trait, bden)', 'at(trait, bden, veloc):us(trait)')

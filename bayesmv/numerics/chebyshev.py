@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from scipy.fft import dct
-from scipy.linalg import eigvalsh_tridiagonal
 
 from bayesmv.arrays import Array
-from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.compiled import FAST
 
 #: The last node is at this multiple of C; beyond it the series is extrapolated, over less than 0.01 in x, to λ = ∞.
 _LAST = 100.0
@@ -34,7 +33,7 @@ class Scale(NamedTuple):
 
 
 def scale_for(least: float, largest: float) -> Scale:
-    """Return the map for eigenvalues between `least` and `largest`; rough bounds will do, within a factor of 1.5.
+    """Map for eigenvalues between `least` and `largest`; rough bounds will do, within a factor of 1.5.
 
     A spectrum narrower than a factor of 100 is widened to it, which makes the map no slower than any.
     """
@@ -82,7 +81,7 @@ def evaluate(coefficients: Array, z: Array) -> Array:
 
 
 def tabulate(function: Callable[[Array], Array], degree: int, size: Array, tolerance: float) -> tuple[Array, float]:
-    """Fit series to functions of z, doubling the degree until the error is small or no longer falls.
+    """Series fitted to functions of z, by doubling the degree until the error is small or no longer falls.
 
     Parameters
     ----------
@@ -110,23 +109,6 @@ def tabulate(function: Callable[[Array], Array], degree: int, size: Array, toler
     probes = np.random.default_rng(0).uniform(-1.0, 1.0, 2)
     found = float((np.abs(evaluate(coefficients, probes) - function(probes)) / size).max())
     return coefficients, max(error, found)
-
-
-def largest_eigenvalue(apply: Callable[[Array], Array], start: Array, steps: int = 12) -> float:
-    """Largest eigenvalue of a symmetric map, from below, by Lanczos' method."""
-    v, previous, beta = start / np.linalg.norm(start), np.zeros_like(start), 0.0
-    diagonal, beside = [], []
-    for _ in range(min(steps, len(start))):
-        w = apply(v) - beta * previous
-        alpha = float(v @ w)
-        w -= alpha * v
-        beta = float(np.linalg.norm(w))
-        diagonal.append(alpha)
-        beside.append(beta)
-        if beta <= 1e-8 * max(diagonal):
-            break
-        previous, v = v, w / beta
-    return float(eigvalsh_tridiagonal(diagonal, beside[:-1])[-1])
 
 
 @njit(cache=True, fastmath=FAST)
@@ -160,7 +142,7 @@ def log_bend(a, b, c):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST)
 def first_differences(coefficients, x, y, value, difference):  # type: ignore[no-untyped-def]
-    """Write the values of all series at x and their divided differences at (x, y); derivatives where x = y."""
+    """Values of all series at x, written with their divided differences at (x, y); derivatives where x = y."""
     T, T_next, U, U_next, D, D_next = 1.0, x, 1.0, y, 0.0, 1.0
     value[:] = 0.0
     difference[:] = 0.0
@@ -175,7 +157,7 @@ def first_differences(coefficients, x, y, value, difference):  # type: ignore[no
 
 @njit(cache=True, fastmath=FAST)
 def second_differences(coefficients, x, y, z, out):  # type: ignore[no-untyped-def]
-    """Write the second divided differences of all series at (x, y, z)."""
+    """Second divided differences of all series at (x, y, z)."""
     U, U_next, D, D_next, B, B_next = 1.0, z, 0.0, 1.0, 0.0, 0.0
     out[:] = 0.0
     for k in range(len(coefficients)):

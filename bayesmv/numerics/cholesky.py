@@ -17,11 +17,8 @@ from numba import njit
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.blas import KEEP, PLAIN, REPLACE, TRANSPOSED, subtract
-from bayesmv.numerics.compiled import apart
+from bayesmv.numerics.compiled import FAST, apart
 from bayesmv.numerics.supernodes import Supernodes
-
-#: Sums may be reordered (vectorised), but NaN and infinity keep their meaning.
-FAST = {"reassoc", "contract", "arcp"}
 
 U = np.uint64
 
@@ -71,7 +68,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
 
 @njit(cache=True, fastmath=FAST)
 def factorize(symbolic, work):  # type: ignore[no-untyped-def]
-    """Replace the lower triangle in ``work.factor`` by its Cholesky factor; False if it is not positive definite.
+    """Cholesky factor of the lower triangle in ``work.factor``, in its place; False if it is not positive definite.
 
     Left-looking: supernode s subtracts the products of those earlier supernodes whose next unused row lies in it
     (kept in linked lists), then is factored by itself. The last of a run subtracts for all of it.
@@ -219,7 +216,7 @@ def _factor_panel(values, base, width, height):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def solve_lower(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
-    """Solve L z = rhs in place, (order, k)."""
+    """Solution z of L z = rhs, (order, k), in its place."""
     for s in range(len(symbolic.start) - 1):
         begin, end = symbolic.start[s], symbolic.start[s + 1]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]
@@ -237,7 +234,7 @@ def solve_lower(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def solve_upper(symbolic, factor, rhs):  # type: ignore[no-untyped-def]
-    """Solve L' z = rhs in place, (order, k)."""
+    """Solution z of L' z = rhs, (order, k), in its place."""
     for s in range(len(symbolic.start) - 2, -1, -1):
         begin, end = symbolic.start[s], symbolic.start[s + 1]
         rows = symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]

@@ -1,4 +1,4 @@
-"""How kernels are compiled: only where the data are large enough to repay it, and apart from their callers."""
+"""Compilation of kernels: only where the data are large enough to repay it, and apart from their callers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
+#: Flags of floating-point sums: they may be reordered (vectorised), but NaN and infinity keep their meaning.
+FAST = {"reassoc", "contract", "arcp"}
+
 #: Numbers in the arrays of a call below which Python (a fifth of a second) is quicker than to compile.
 SMALL = 20000
 
 
 class CompiledWhenLarge:
-    """A kernel that runs once per model: interpreted on small arrays, by numba on large ones.
+    """Kernel that runs once per model: interpreted on small arrays, by numba on large ones.
 
     Compiling takes seconds and loading compiled code from disk hundredths of one, more than a trial of some hundred
     plots needs in Python. Kernels that it calls are interpreted along with it. Compiled code cannot call it.
@@ -34,7 +37,7 @@ class CompiledWhenLarge:
 
     @cached_property
     def interpreted(self) -> Callable[..., Any]:
-        """The same in Python, whatever the size."""
+        """Kernel in Python, whatever the size."""
         return _interpreted(self.compiled)
 
     def __call__(self, *arguments: Any) -> Any:

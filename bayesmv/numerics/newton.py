@@ -18,7 +18,7 @@ _PATIENCE = 25
 
 
 class Optimum(NamedTuple):
-    """Where the maximisation ended."""
+    """End of a maximisation."""
 
     theta: Array
     loglik: float
@@ -28,7 +28,7 @@ class Optimum(NamedTuple):
 
 
 class Local(NamedTuple):
-    """A log density near a point: value, gradient (d,), approximate negative Hessian (d, d)."""
+    """Log density near a point: value, gradient (d,), approximate negative Hessian (d, d)."""
 
     value: float
     gradient: Array
@@ -36,7 +36,7 @@ class Local(NamedTuple):
 
 
 class Objective(Protocol):
-    """A log density to be maximised."""
+    """Log density to be maximised."""
 
     def value(self, x: Array) -> float:
         """Log density at x (d,); -inf outside its domain."""
@@ -49,7 +49,7 @@ class Objective(Protocol):
 
 
 def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float = TOLERANCE) -> Optimum:
-    """Climb from θ (d,) by Newton steps with a line search until the next step promises less than `tolerance`."""
+    """Maximum reached from θ (d,) by Newton steps with a line search, until the next promises less than `tolerance`."""
     converged = not len(theta)
     iteration = 0
     here = objective.expand(theta)

@@ -45,7 +45,7 @@ def minimum_degree(
     indices: npt.NDArray[np.integer],
     weights: npt.NDArray[np.integer] | None = None,
 ) -> IntArray:
-    """Order a symmetric sparse matrix so that its Cholesky factor stays sparse.
+    """Order of a symmetric sparse matrix such that its Cholesky factor stays sparse.
 
     Approximate minimum degree (Amestoy, Davis and Duff 1996) with aggressive absorption, mass elimination and
     indistinguishable nodes. The order is a postorder of the assembly tree, so the nodes of a supernode are
@@ -112,7 +112,7 @@ def elimination_tree(indptr: IntArray, indices: IntArray) -> IntArray:
 
 @CompiledWhenLarge
 def postorder(parent: IntArray) -> IntArray:
-    """Order a forest with every node just after its descendants (Liu 1990, section 2).
+    """Order of a forest, every node just after its descendants (Liu 1990, section 2).
 
     Parameters
     ----------

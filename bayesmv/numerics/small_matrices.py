@@ -1,4 +1,4 @@
-"""Products of vectors and matrices of a few traits, in plain loops.
+"""Products, inverses and gradients of small matrices (a few rows), in plain loops.
 
 They run as fast as products of arrays do at this size, and compile in a fifth of the time.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.compiled import FAST
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def affine(centre, root, z):  # type: ignore[no-untyped-def]
-    """Return centre + root z."""
+    """Affine map centre + root z."""
     x = centre.copy()
     for i in range(len(x)):
         for j in range(len(z)):
@@ -23,7 +23,7 @@ def affine(centre, root, z):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def pull_affine(root, by_x):  # type: ignore[no-untyped-def]
-    """Return root' by_x."""
+    """Gradient root' by_x of what is an affine map away."""
     by_z = np.zeros(root.shape[1])
     for i in range(root.shape[0]):
         for j in range(root.shape[1]):
@@ -33,7 +33,7 @@ def pull_affine(root, by_x):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def add_square(F, seen, out):  # type: ignore[no-untyped-def]
-    """Add FF' on the rows and columns `seen`."""
+    """Square FF' on the rows and columns `seen`, added to `out`."""
     for i in range(len(seen)):
         for j in range(len(seen)):
             if seen[i] and seen[j]:
@@ -43,7 +43,7 @@ def add_square(F, seen, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def weighted_sum(weights, matrices, out):  # type: ignore[no-untyped-def]
-    """Write Σ_k w_k M_k."""
+    """Sum Σ_k w_k M_k, written to `out`."""
     out[:] = 0.0
     for k in range(len(weights)):
         for i in range(out.shape[0]):
@@ -53,9 +53,9 @@ def weighted_sum(weights, matrices, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def invert(V, seen):  # type: ignore[no-untyped-def]
-    """Replace V, positive definite on the rows `seen` and 0 elsewhere, by its inverse there (Gauss-Jordan).
+    """Inverse of V, positive definite on the rows `seen` and 0 elsewhere, in its place (Gauss-Jordan).
 
-    Returns the log-determinant, NaN if V is not positive definite.
+    The result is the log-determinant, NaN if V is not positive definite.
     """
     log_det = 0.0
     for p in range(V.shape[0]):
@@ -78,21 +78,21 @@ def invert(V, seen):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def by_covariance(Q, d_precision, units, half, out):  # type: ignore[no-untyped-def]
-    """Write n Q - Q S Q, S the symmetric part of the derivative by Q."""
+def by_covariance(Q, dQ, n, half, out):  # type: ignore[no-untyped-def]
+    """n Q - Q S Q, written to `out`; S is the symmetric part of the derivative by Q."""
     for i in range(len(Q)):
         for j in range(len(Q)):
-            out[i, j] = 0.5 * (d_precision[i, j] + d_precision[j, i])
+            out[i, j] = 0.5 * (dQ[i, j] + dQ[j, i])
     multiply(Q, out, half)
     multiply(half, Q, out)
     for i in range(len(Q)):
         for j in range(len(Q)):
-            out[i, j] = units * Q[i, j] - out[i, j]
+            out[i, j] = n * Q[i, j] - out[i, j]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def subtract_product(A, B, out):  # type: ignore[no-untyped-def]
-    """Subtract A'B."""
+    """Product A'B, subtracted from `out`."""
     for i in range(A.shape[1]):
         for j in range(B.shape[1]):
             for k in range(A.shape[0]):
@@ -101,7 +101,7 @@ def subtract_product(A, B, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath=FAST)
 def multiply(A, B, out):  # type: ignore[no-untyped-def]
-    """Write AB; for the smallest of matrices, where BLAS takes longer to compile and to call."""
+    """Product AB, written to `out`; for the smallest of matrices, where BLAS takes longer to compile and to call."""
     for i in range(A.shape[0]):
         for b in range(B.shape[1]):
             total = 0.0

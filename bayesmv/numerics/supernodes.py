@@ -49,7 +49,7 @@ class Supernodes(NamedTuple):
 def analyse(
     node_start: IntArray, indptr: IntArray, indices: IntArray, parent: IntArray, last_alone: bool = True
 ) -> Supernodes:
-    """Find the supernodes of a permuted (postordered) matrix.
+    """Supernodes of a permuted (postordered) matrix.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
-"""Symmetric matrices: packed triangles, factors, correlations."""
+"""Symmetric matrices: packed triangles, factors, correlations, the largest eigenvalue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import eigvalsh_tridiagonal
 
 from bayesmv.arrays import Array
 
@@ -71,3 +72,20 @@ def vech(sigmas: Sequence[Array]) -> Array:
 def symmetric_part(G: Array) -> Array:
     """Symmetric part of a square matrix."""
     return np.asarray(0.5 * (G + G.T))
+
+
+def largest_eigenvalue(apply: Callable[[Array], Array], start: Array, steps: int = 12) -> float:
+    """Largest eigenvalue of a symmetric map, from below, by Lanczos' method."""
+    v, previous, beta = start / np.linalg.norm(start), np.zeros_like(start), 0.0
+    diagonal, beside = [], []
+    for _ in range(min(steps, len(start))):
+        w = apply(v) - beta * previous
+        alpha = float(v @ w)
+        w -= alpha * v
+        beta = float(np.linalg.norm(w))
+        diagonal.append(alpha)
+        beside.append(beta)
+        if beta <= 1e-8 * max(diagonal):
+            break
+        previous, v = v, w / beta
+    return float(eigvalsh_tridiagonal(diagonal, beside[:-1])[-1])

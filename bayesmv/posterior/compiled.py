@@ -14,7 +14,7 @@ from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, Strat
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.spectral.series import restricted
-from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.compiled import FAST
 from bayesmv.numerics.small_matrices import (
     add_square,
     affine,
@@ -29,6 +29,7 @@ from bayesmv.posterior.coordinates import BEND, STRAIGHT
 from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
+from bayesmv.priors.density import row_weights
 
 # Copied into the density where they are called: compiled by themselves they would be optimised twice.
 _evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
@@ -90,9 +91,14 @@ def _(engine: MixedModelLikelihood) -> Callable[..., int]:
 
 
 def compiles(posterior: LogPosterior) -> bool:
-    """Whether a posterior has a compiled density: its engine has one, and all its structures stand in a factor."""
-    placed = all(structure.placement is not None for structure in posterior.blocks.structures)
-    return placed and c_function(posterior.engine) is not None
+    """Whether a posterior has a compiled density: its engine has one, all its structures and priors do."""
+    priors = [posterior.priors[name] for name in posterior.design.names]
+    pairs = zip(posterior.blocks.structures, priors, strict=True)
+    flat = all(
+        s.placement is not None and row_weights(s, prior) is not None and prior.sd.compiled is not None
+        for s, prior in pairs
+    )
+    return flat and c_function(posterior.engine) is not None
 
 
 # The C functions differ in the density that they copy into themselves.

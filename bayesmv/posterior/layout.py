@@ -53,13 +53,18 @@ def density_layout(posterior: LogPosterior) -> DensityLayout:
     sizes = np.array([s.size for s in blocks.structures])
     weights = np.zeros((4, len(sizes), sizes.max()))
     places: list[IntArray] = []
+    half_t: list[tuple[float, float]] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
     for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
-        if structure.placement is None:
+        own = row_weights(structure, prior)
+        if structure.placement is None or own is None:
             raise TypeError(f"no compiled density for the structure {structure.name}")
+        if prior.sd.compiled is None:
+            raise TypeError(f"no compiled density for the prior {prior.sd.describe()}")
         rows, cols, parameters = structure.placement
+        half_t.append(prior.sd.compiled)
         places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
-        weights[:, k, : structure.size] = row_weights(structure, prior)
+        weights[:, k, : structure.size] = own
     block, row, col, parameter = np.concatenate(places, axis=1)
     return DensityLayout(
         anchor=blocks.anchor,
@@ -73,6 +78,6 @@ def density_layout(posterior: LogPosterior) -> DensityLayout:
         a=weights[1],
         b=weights[2],
         diagonal=weights[3].astype(np.int64),
-        nu=np.array([float(p.sd.nu) for p in priors]),
-        scale=np.array([float(p.sd.scale) for p in priors]),
+        nu=np.array([nu for nu, _ in half_t]),
+        scale=np.array([scale for _, scale in half_t]),
     )

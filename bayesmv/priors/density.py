@@ -1,8 +1,26 @@
-"""Prior declarations and their densities on the parameters θ of a covariance structure.
+"""Densities of priors on the parameters θ of a covariance structure.
 
 A covariance Σ = diag(s) Ω diag(s) has independent priors on its standard deviations s, **in units of the traits'
 phenotypic standard deviations after fixed effects**, and on its correlation matrix Ω. Changing the unit of a
 trait therefore changes no posterior correlation or heritability.
+
+What the prior of a structure must define
+-----------------------------------------
+A structure whose parameters are standard deviations, correlations and loadings, each with a prior of its own, needs
+nothing here: all below follows from ``parameters()`` and the priors of the kinds (:mod:`bayesmv.priors.parameters`).
+Where the prior is one of Σ as a whole (LKJ of `us`, rotations of `fa`), three functions are registered on the class:
+
+``log_prior(structure, prior, theta)``
+    log p(θ) up to a constant, with its gradient; a density by θ, so that it holds the Jacobian of what is declared on s
+    and Ω. Finite wherever scales are not 0 and angles not ±π/2; θ of either sign have it. LogPosterior and the PyMC
+    models ask.
+``draw_prior(structure, prior, n, rng)`` (:mod:`bayesmv.priors.draws`)
+    Draws of θ of that very density, in canonical form. The contraction of posteriors asks.
+``prior_words(structure, prior)`` (:mod:`bayesmv.priors.words`)
+    What reports say.
+
+``row_weights(structure, prior)`` is for compiled code: the same density on the rows of a factor, None (the default,
+unless every sd stands alone in its row) for structures that are sampled through Python.
 """
 
 from __future__ import annotations
@@ -19,17 +37,14 @@ from bayesmv.covariance import (
     Constrained,
     CovarianceBlocks,
     CovarianceStructure,
-    Diagonal,
     FactorAnalytic,
-    FixedMatrix,
     ReducedRank,
-    ScaledCorrelation,
-    ScaledIdentity,
-    ScaledMatrix,
     Separate,
+    StandardDeviation,
     Unstructured,
 )
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.parameters import parameter_prior
 
 _TINY = 1e-100
 
@@ -47,44 +62,43 @@ class RowWeights(NamedTuple):
 
 
 @singledispatch
-def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWeights:
-    """Weights of a structure's prior on its factor L(θ).
+def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWeights | None:
+    """Weights of a structure's prior on its factor L(θ), for compiled code; None if it has no such form.
 
-    For an unstructured Σ, half-t priors of the sd and LKJ(eta) of the correlations are, on the Cholesky factor,
-    ``Π p(s_i) s_i^-m L_ii^(m-i+1) (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers
-    the Jacobian. It is the same for the factor of the effects in another order.
+    Standard deviations that stand alone in their rows count once each. For an unstructured Σ, half-t priors of the sd
+    and LKJ(eta) of the correlations are, on the Cholesky factor, ``Π p(s_i) s_i^-m L_ii^(m-i+1)
+    (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers the Jacobian. It is the same for
+    the factor of the effects in another order.
 
     Source: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100:1989-2001.
     """
-    raise NotImplementedError(f"no prior is registered for {type(structure).__name__}")
+    if structure.placement is None:
+        return None
+    rows, cols, parameters = structure.placement
+    alone = len(rows) == structure.size and (np.sort(rows) == np.arange(structure.size)).all()
+    if not alone or not all(type(kind) is StandardDeviation and kind.root == 1.0 for kind, _ in structure.groups):
+        return None
+    c, column = np.zeros(structure.size), np.zeros(structure.size, dtype=np.intp)
+    _, first = np.unique(parameters, return_index=True)
+    c[rows[first]], column[rows] = 1.0, cols
+    return RowWeights(c, np.zeros_like(c), np.zeros_like(c), column)
 
 
 @row_weights.register
-def _(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
+def _unstructured_weights(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
     m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
     column = np.argsort(structure.effect_of)
     return RowWeights(np.ones(m), np.asarray(m - column + tilt), np.full(m, m + tilt), column)
 
 
 @row_weights.register
-def _(structure: Diagonal, prior: CovariancePrior) -> RowWeights:
-    m = structure.size
-    return RowWeights(np.ones(m), np.zeros(m), np.zeros(m), np.arange(m))
-
-
-@row_weights.register
-def _(structure: ScaledIdentity, prior: CovariancePrior) -> RowWeights:
-    # One standard deviation, which stands in every row: it counts once.
-    m = structure.size
-    return RowWeights(np.eye(m)[0], np.zeros(m), np.zeros(m), np.arange(m))
-
-
-@row_weights.register
-def _(structure: Separate, prior: CovariancePrior) -> RowWeights:
+def _(structure: Separate, prior: CovariancePrior) -> RowWeights | None:
     m = structure.size
     out = RowWeights(np.zeros(m), np.zeros(m), np.zeros(m), np.arange(m))
     for part, at in zip(structure.parts, structure.places, strict=True):
         own, places = row_weights(part, prior), np.array(at)
+        if own is None:
+            return None
         for whole, values in zip(out[:3], own[:3], strict=True):
             whole[places] = values
         out.column[places] = places[own.column]
@@ -95,16 +109,24 @@ def _(structure: Separate, prior: CovariancePrior) -> RowWeights:
 def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     """Unnormalised log density of θ under `prior`, and its gradient (n_parameters,).
 
-    A builder for another structure is registered on its class.
+    Raises
+    ------
+    NotImplementedError
+        If a parameter has no prior by its kind, and none is registered on the class of the structure.
     """
-    raise NotImplementedError(f"no prior is registered for {type(structure).__name__}")
+    value, gradient = 0.0, np.zeros(structure.n_parameters)
+    for kind, at in structure.groups:
+        own = parameter_prior(kind, prior)
+        if own is None:
+            raise NotImplementedError(f"no prior is registered for {type(structure).__name__}")
+        value += float(np.sum(own.log_density(theta[at])))
+        gradient[at] = own.derivative(theta[at])
+    return value, gradient
 
 
-@log_prior.register(Unstructured)
-@log_prior.register(Diagonal)
-@log_prior.register(ScaledIdentity)
-def _(structure: Unstructured | Diagonal | ScaledIdentity, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    c, a, b, column = row_weights(structure, prior)
+@log_prior.register
+def _(structure: Unstructured, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    c, a, b, column = _unstructured_weights(structure, prior)
     L = structure.factor(theta)
     index = np.arange(len(L))
     s, diagonal = np.sqrt(np.sum(L**2, axis=1)), L[index, column]
@@ -113,20 +135,6 @@ def _(structure: Unstructured | Diagonal | ScaledIdentity, prior: CovariancePrio
     by_L[index, column] += a / diagonal
     rows, cols, parameters = structure.entries
     return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)
-
-
-@log_prior.register
-def _(structure: ScaledCorrelation, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    """Half-t of the sds; ``|cos φ|^(2 eta - 1)``, which is Beta(eta, eta) of (1 + sin φ)/2."""
-    own, angles = theta[: structure.n_sds], theta[structure.n_sds :]
-    if structure.own_variances:  # s = θ²
-        sds = float(np.sum(prior.sd.log_density(own**2) + np.log(np.abs(own))))
-        by_sds = 2.0 * own * prior.sd.derivative(own**2) + 1.0 / own
-    else:
-        sds, by_sds = float(np.sum(prior.sd.log_density(own))), prior.sd.derivative(own)
-    power = 2.0 * prior.eta - 1.0
-    value = sds + power * float(np.sum(np.log(np.abs(np.cos(angles)))))
-    return value, np.append(by_sds, -power * np.tan(angles))
 
 
 @log_prior.register
@@ -149,7 +157,7 @@ def _(structure: FactorAnalytic, prior: CovariancePrior, theta: Array) -> tuple[
     loadings, specific = theta[: structure.n_loadings], theta[structure.n_loadings :]
     value, by_loadings = log_prior.dispatch(ReducedRank)(structure, prior, loadings)
     value += float(np.sum(prior.sd.log_density(np.abs(specific))))
-    return value, np.append(by_loadings, prior.sd.derivative(specific))
+    return value, np.append(by_loadings, np.sign(specific) * prior.sd.derivative(np.abs(specific)))
 
 
 @log_prior.register
@@ -177,16 +185,6 @@ def _(structure: Antedependence, prior: CovariancePrior, theta: Array) -> tuple[
 
 
 @log_prior.register
-def _(structure: FixedMatrix, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    return 0.0, np.zeros(0)
-
-
-@log_prior.register
-def _(structure: ScaledMatrix, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    return float(np.sum(prior.sd.log_density(theta))), prior.sd.derivative(theta)
-
-
-@log_prior.register
 def _(structure: Separate, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
     slices = CovarianceBlocks(structure.parts).slices
     found = [log_prior(part, prior, theta[at]) for part, at in zip(structure.parts, slices, strict=True)]
@@ -195,7 +193,7 @@ def _(structure: Separate, prior: CovariancePrior, theta: Array) -> tuple[float,
 
 @log_prior.register
 def _(structure: Constrained, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    """Return the prior of the structure where the constraints hold."""
+    """Prior of the structure where the constraints hold."""
     full = structure.full(theta)
     # A parameter held at 0 adds a constant, which must not be log 0.
     value, gradient = log_prior(structure.inner, prior, np.where(full == 0.0, _TINY, full))

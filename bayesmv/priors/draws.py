@@ -10,25 +10,25 @@ from scipy.special import betaincinv, stdtrit
 from bayesmv.arrays import Array
 from bayesmv.covariance import (
     Antedependence,
+    Constrained,
     CovarianceStructure,
     Diagonal,
     FactorAnalytic,
-    FixedMatrix,
     ReducedRank,
-    ScaledCorrelation,
     ScaledIdentity,
-    ScaledMatrix,
     Separate,
     Unstructured,
 )
-from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT, ScalePrior
+from bayesmv.priors.parameters import parameter_prior
 
 _SIMULATED = 4000
+_QUARTILES = np.array([0.25, 0.75])
 
 
 @singledispatch
 def draw_prior(structure: CovarianceStructure, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    """Draw θ from the prior of a structure.
+    """Draws of θ from the prior of a structure: by default of each parameter from that of its kind.
 
     Parameters
     ----------
@@ -43,12 +43,25 @@ def draw_prior(structure: CovarianceStructure, prior: CovariancePrior, n: int, r
     -------
     ndarray
         θ (n, n_parameters), in phenotypic standard deviations.
+
+    Raises
+    ------
+    NotImplementedError
+        If no draws are known.
     """
+    theta = np.zeros((n, structure.n_parameters))
+    for kind, at in structure.groups:
+        own = parameter_prior(kind, prior)
+        if own is None:
+            raise NotImplementedError(f"no draws from the prior of {type(structure).__name__}")
+        theta[:, at] = own.draw(rng, (n, len(at)))
+    return theta
+
+
+@draw_prior.register
+def _(structure: Constrained, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
+    # Where parameters are equated the density is that of the structure, cut at a plane.
     raise NotImplementedError(f"no draws from the prior of {type(structure).__name__}")
-
-
-def _half_t(prior: HalfStudentT, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    return np.asarray(prior.scale * np.abs(rng.standard_t(prior.nu, shape)))
 
 
 def _symmetric_beta(shape: float | Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -67,27 +80,8 @@ def _(structure: Unstructured, prior: CovariancePrior, n: int, rng: np.random.Ge
         length = np.sqrt(rng.beta(0.5 * i, prior.eta + 0.5 * (m - 1 - i), n))
         L[:, i, :i] = z * (length / np.linalg.norm(z, axis=1))[:, None]
         L[:, i, i] = np.sqrt(1.0 - length**2)
-    L *= _half_t(prior.sd, (n, m), rng)[:, :, None]
+    L *= prior.sd.draw(rng, (n, m))[:, :, None]
     return np.asarray(L[:, *np.tril_indices(m)])
-
-
-@draw_prior.register(Diagonal)
-@draw_prior.register(ScaledIdentity)
-@draw_prior.register(ScaledMatrix)
-def _(structure: CovarianceStructure, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    return _half_t(prior.sd, (n, structure.n_parameters), rng)
-
-
-@draw_prior.register
-def _(structure: FixedMatrix, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    return np.zeros((n, 0))
-
-
-@draw_prior.register
-def _(structure: ScaledCorrelation, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    sds = _half_t(prior.sd, (n, structure.n_sds), rng)
-    angles = np.arcsin(_symmetric_beta(prior.eta, (n, structure.n_angles), rng))
-    return np.concatenate([np.sqrt(sds) if structure.own_variances else sds, angles], axis=1)
 
 
 @draw_prior.register
@@ -103,7 +97,7 @@ def _(structure: ReducedRank, prior: CovariancePrior, n: int, rng: np.random.Gen
 @draw_prior.register
 def _(structure: FactorAnalytic, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
     loadings = draw_prior.dispatch(ReducedRank)(structure, prior, n, rng)
-    return np.append(loadings, _half_t(prior.sd, (n, structure.size), rng), axis=1)
+    return np.append(loadings, prior.sd.draw(rng, (n, structure.size)), axis=1)
 
 
 @draw_prior.register
@@ -117,7 +111,7 @@ def _(structure: Antedependence, prior: CovariancePrior, n: int, rng: np.random.
             shape = prior.eta + 0.5 * (min(k - lag, m - 1 - b) + min(k - lag, a))
             rho = _from_partial(omega, a, b, _symmetric_beta(shape, (n,), rng))
             omega[:, a, b] = omega[:, b, a] = rho
-    s = _half_t(prior.sd, (n, m), rng)
+    s = prior.sd.draw(rng, (n, m))
     return np.stack([structure.from_matrix(S) for S in omega * s[:, :, None] * s[:, None, :]])
 
 
@@ -149,16 +143,26 @@ def prior_spread(structure: CovarianceStructure, prior: CovariancePrior, i: int,
     values = np.sqrt(sigma[:, i, i])
     if i != j:
         values = sigma[:, i, j] / (values * np.sqrt(sigma[:, j, j]))
-    return float(np.ptp(np.quantile(values, [0.25, 0.75])))
+    return float(np.ptp(np.quantile(values, _QUARTILES)))
 
 
 @prior_spread.register(Unstructured)
 @prior_spread.register(Diagonal)
 @prior_spread.register(ScaledIdentity)
 def _(structure: CovarianceStructure, prior: CovariancePrior, i: int, j: int) -> float:
-    quartiles = np.array([0.25, 0.75])
     if i == j:
-        return float(np.ptp(prior.sd.scale * stdtrit(prior.sd.nu, (1 + quartiles) / 2)))
+        return deviation_spread(prior.sd)
     # One correlation of an LKJ(eta) matrix of size m is Beta(a, a) on (-1, 1), a = eta - 1 + m/2.
     a = prior.eta - 1.0 + 0.5 * structure.size
-    return float(np.ptp(2.0 * betaincinv(a, a, quartiles) - 1.0))
+    return float(np.ptp(2.0 * betaincinv(a, a, _QUARTILES) - 1.0))
+
+
+@singledispatch
+def deviation_spread(prior: ScalePrior) -> float:
+    """Interquartile range of the prior of a standard deviation, by simulation with a fixed seed by default."""
+    return float(np.ptp(np.quantile(prior.draw(np.random.default_rng(0), (_SIMULATED,)), _QUARTILES)))
+
+
+@deviation_spread.register
+def _(prior: HalfStudentT) -> float:
+    return float(np.ptp(prior.scale * stdtrit(prior.nu, (1 + _QUARTILES) / 2)))

@@ -1,4 +1,8 @@
-"""Covariance matrices as PyMC variables: one registered builder per structure."""
+"""Covariance matrices as PyMC variables.
+
+Any structure with any prior is one variable with the density of :mod:`bayesmv.priors.density`. Those that PyMC has
+distributions of (`us`, `diag`, `idv` with half-t or half-normal standard deviations) are built of these.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Un
 from bayesmv.design.design import Design
 from bayesmv.likelihood.protocol import FLOOR
 from bayesmv.posterior.coordinates import Coordinates
-from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT, ScalePrior
 from bayesmv.pymc_model.structure_ops import StructureMatrix, StructurePrior
 from bayesmv.pymc_model.unconstrained import UnconstrainedRows
 
@@ -32,10 +36,9 @@ class Covariance(NamedTuple):
 
 @singledispatch
 def free_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
-    """Add the free variable θ (n_parameters,) of a structure, called `name`, to the model, with its prior.
+    """Free variable θ (n_parameters,) of a structure, called `name`, added to the model with its prior.
 
-    A builder for another structure is registered on its class, and gives its variable the transform of
-    :func:`unconstrained`, so that the value variable is x as ``LogPosterior`` has it.
+    Its transform is that of :func:`unconstrained`, so that the value variable is x as ``LogPosterior`` has it.
     """
     raise NotImplementedError(f"no PyMC variable is registered for {type(structure).__name__}")
 
@@ -44,20 +47,24 @@ def free_parameters(structure: CovarianceStructure, name: str, prior: Covariance
 def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
     if structure.size == 1:
         return _standard_deviations(structure, name, prior)  # an LKJ distribution needs two effects
+    family = pymc_family(prior.sd)
+    if family is None:
+        return _any_parameters(structure, name, prior)
+    distribution, constants = family
     # The starting value is given because PyMC would compile the random generator of the LKJ to find one.
     return pm.LKJCholeskyCov(
         name,
         eta=prior.eta,
         n=structure.size,
-        sd_dist=pm.HalfStudentT.dist(nu=prior.sd.nu, sigma=prior.sd.scale, shape=structure.size),
+        sd_dist=distribution.dist(**constants, shape=structure.size),
         compute_corr=False,
         initval=np.where(structure.positive, _START, 0.0),
         default_transform=unconstrained(structure),
     )
 
 
-@free_parameters.register
-def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
+@free_parameters.register(CovarianceStructure)
+def _any_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
     density = StructurePrior(structure, prior)
     return pm.CustomDist(
         name,
@@ -75,14 +82,33 @@ def _(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
 
 
 def _standard_deviations(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
-    return pm.HalfStudentT(
+    family = pymc_family(prior.sd)
+    if family is None:
+        return _any_parameters(structure, name, prior)
+    distribution, constants = family
+    return distribution(
         name,
-        nu=prior.sd.nu,
-        sigma=prior.sd.scale,
+        **constants,
         shape=structure.n_parameters,
         initval=np.full(structure.n_parameters, _START),
         default_transform=unconstrained(structure),
     )
+
+
+@singledispatch
+def pymc_family(prior: ScalePrior) -> tuple[Any, dict[str, float]] | None:
+    """Distribution of PyMC that a prior of standard deviations is, and its constants; None if it is none."""
+    return None
+
+
+@pymc_family.register
+def _(prior: HalfStudentT) -> tuple[Any, dict[str, float]]:
+    return pm.HalfStudentT, {"nu": prior.nu, "sigma": prior.scale}
+
+
+@pymc_family.register
+def _(prior: HalfNormal) -> tuple[Any, dict[str, float]]:
+    return pm.HalfNormal, {"sigma": prior.scale}
 
 
 def unconstrained(structure: CovarianceStructure) -> UnconstrainedRows:
@@ -91,7 +117,7 @@ def unconstrained(structure: CovarianceStructure) -> UnconstrainedRows:
 
 
 def parameter_name(term: str) -> str:
-    """Free variable with the parameters θ of a term's covariance matrix, in phenotypic sd."""
+    """Name of the free variable of the parameters θ of a term's covariance matrix, in phenotypic sd."""
     return f"{term}_theta"
 
 
@@ -105,7 +131,7 @@ def covariance_coords(design: Design) -> dict[str, list[str]]:
 
 
 def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> dict[str, Covariance]:
-    """Add the covariance matrices of all terms to the model in context.
+    """Covariance matrices of all terms, added to the model in context.
 
     Returns
     -------

@@ -56,8 +56,8 @@ class StructurePrior(Op):
     """Log prior density of θ, a scalar, up to a constant; its gradient is the second output of the node."""
 
     default_output = 0
-    __props__ = ("structure", "prior")
 
+    # No properties: a prior that a user wrote need not have a hash.
     def __init__(self, structure: CovarianceStructure, prior: CovariancePrior) -> None:
         self.structure, self.prior = structure, prior
 

@@ -53,5 +53,5 @@ def group_shares(pedigree: Pedigree) -> pd.DataFrame:
 
 
 def without_groups(pedigree: Pedigree) -> Pedigree:
-    """Return the same animals with their unknown parents simply unknown, for :meth:`Relationship.from_pedigree`."""
+    """Same animals with their unknown parents simply unknown, for :meth:`Relationship.from_pedigree`."""
     return replace(pedigree, groups=pd.Index([], dtype=object), group_slots=None)

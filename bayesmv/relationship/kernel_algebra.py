@@ -1,12 +1,13 @@
-"""Algebra of relationship matrices."""
+"""Algebra of relationship matrices: read and checked with their labels, blended, inverted, and columns of inverses."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 from scipy.linalg import eigvalsh, lapack
@@ -15,20 +16,25 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.errors import DataError, listing
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes
-from bayesmv.relationship.markers import BLEND
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels, plain_labels
 
 type Matrix = Array | sparse.csc_array
+type Given = pd.DataFrame | npt.ArrayLike | sparse.sparray | sparse.spmatrix
+
 ASYMMETRY = 1e-8  # of the largest entry
 SINGULAR_KERNEL = 1e-8  # smallest eigenvalue of a covariance, of the largest
 IMPROPER = 1e-12  # the same of a precision, which no engine inverts
 ROUNDING = 1e-13  # entries of an inverse, of √(p_ii p_jj), that stand for zero
 CHUNK = 2**23  # numbers held at once while columns of K are looked through
+BLEND = (
+    "blend it (blend=0.01 for 1 % of the identity, or of another kernel: blend_with=A), "
+    "or give levels that are identical, such as clones, one label"
+)
 PROPER = "a precision that is improper has no covariance: add a small number to its diagonal, or fix some levels"
 
 
 def numbers(matrix: Any) -> Matrix:
-    """The matrix as float64, dense or csc."""
+    """Matrix as float64, dense or csc."""
     entries: Any = matrix
     try:
         if sparse.issparse(matrix):
@@ -56,8 +62,42 @@ def symmetrised(K: Matrix, ids: Labels) -> Matrix:
     return 0.5 * (K + K.T)
 
 
+def has_own_labels(frame: pd.DataFrame) -> bool:
+    """Whether rows and columns have the same labels, those of a matrix among levels."""
+    return frame.shape[0] == frame.shape[1] and set(map(as_text, frame.index)) == set(map(as_text, frame.columns))
+
+
+def labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, Labels]:
+    """Numbers of a symmetric matrix (q, q), and the labels of its rows and columns."""
+    if isinstance(matrix, pd.DataFrame):
+        if labels is not None:
+            raise DataError("labels are given twice: a DataFrame has its own; leave out labels=")
+        values, ids = _aligned(matrix)
+    elif labels is None:
+        raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
+    else:
+        ids = plain_labels(labels)
+        values = numbers(matrix)
+    if values.shape != (len(ids), len(ids)):
+        raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
+    return symmetrised(values, ids), ids
+
+
+def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
+    """Columns in the order of the rows."""
+    rows, columns = plain_labels(frame.index), plain_labels(frame.columns)
+    place = find_labels(columns, rows)
+    only = rows[place < 0], columns[np.isin(np.arange(len(columns)), place, invert=True)]
+    if any(map(len, only)):
+        raise DataError(
+            f"rows and columns have different labels: {listing(only[0]) or 'none'} in rows only, "
+            f"{listing(only[1]) or 'none'} in columns only; label both alike (read_csv needs index_col=0)"
+        )
+    return numbers(frame.iloc[:, place]), rows
+
+
 def asymmetric_pair(P: sparse.csc_array) -> tuple[int, int] | None:
-    """An entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
+    """Entry of P that differs from its mirror, or is stored where that is not: orderings read both triangles."""
     gap: Any = abs(P - P.T) > ASYMMETRY * abs(P).max()
     stored = sparse.csc_array((np.ones(P.nnz), P.indices, P.indptr), shape=P.shape)
     mirror: Any = stored.T
@@ -109,7 +149,7 @@ def _check_eigenvalues(K: Array, ids: Labels, limit: float, remedy: str) -> None
 
 
 def _identical(K: Array, ids: Labels) -> str:
-    """Name the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
+    """Names of the pairs that do not differ: k_ii + k_jj - 2 k_ij of nothing."""
     d = K.diagonal()
     alike = np.abs(d[:, None] + d - 2.0 * K) <= SINGULAR_KERNEL * np.maximum(d[:, None], d)
     rows, columns = np.nonzero(np.tril(alike, -1))

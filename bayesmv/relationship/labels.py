@@ -1,4 +1,4 @@
-"""Labels of levels: as text, looked up, checked."""
+"""Labels of levels, whole numbers or text: read, looked up, checked; 41, 41.0 and "41" are one."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ import pandas as pd
 
 from bayesmv.arrays import IntArray
 from bayesmv.errors import DataError, PedigreeError, listing
-from bayesmv.relationship.pedigree_kernels import EXACT_FLOATS
 
 type Labels = pd.Index[Any]
 type Notes = tuple[str, ...]
+
+#: Most levels of a dense matrix that is made without their being named: 200 MB.
+DENSE_LIMIT = 5_000
+#: Number above which a floating one is not one whole number.
+_EXACT_FLOATS = 2**53
 
 
 def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number[Any]]:
     """Ids as int64, or as they are if some are not whole; PedigreeError if some may be rounded."""
     if numbers.dtype.kind != "f":
         return numbers.astype(np.int64)
-    large = numbers[np.abs(numbers) >= EXACT_FLOATS]
+    large = numbers[np.abs(numbers) >= _EXACT_FLOATS]
     if large.size:
         raise PedigreeError(
             f"ids {listing(large)} are too large for a floating column, which rounds them; "
@@ -30,10 +34,8 @@ def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number
     return numbers.astype(np.int64) if (numbers == np.floor(numbers)).all() else numbers
 
 
-DENSE_LIMIT = 5_000  # animals whose matrix is made without being named: 200 MB
-
-
 def as_text(value: object) -> str:
+    """Label as text; 41.0 is 41."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)

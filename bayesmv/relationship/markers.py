@@ -1,4 +1,4 @@
-"""Genomic relationships from markers, and the algebra of kernels: checks, inverses, blends, single step."""
+"""Genomic relationships from marker genotypes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from bayesmv.errors import DataError, listing
 from bayesmv.relationship.labels import Notes
 
 type Frequencies = Mapping[str, float] | pd.Series[float]
-BLEND = (
-    "blend it (blend=0.01 for 1 % of the identity, or of another kernel: blend_with=A), "
-    "or give levels that are identical, such as clones, one label"
-)
 
 
 def genomic_relationship(
@@ -79,7 +75,7 @@ def genomic_relationship(
 
 
 def _read_calls(genotypes: pd.DataFrame) -> pd.DataFrame:
-    """The calls as float, checked."""
+    """Calls as float, checked."""
     for what, labels in (("ids", genotypes.index), ("markers", genotypes.columns)):
         if labels.has_duplicates:
             raise DataError(
@@ -113,7 +109,7 @@ def _without_empty(calls: pd.DataFrame) -> tuple[pd.DataFrame, pd.Index]:
 
 
 def _given(frequencies: Frequencies, calls: pd.DataFrame) -> Array:
-    """The frequencies in the order of the markers (m,), checked against the calls."""
+    """Frequencies in the order of the markers (m,), checked against the calls."""
     if not isinstance(frequencies, pd.Series | Mapping):
         raise DataError("frequencies have no marker names; give a Series or a dict by marker, never by position")
     by_name = pd.Series(frequencies, dtype=np.float64)
@@ -140,9 +136,3 @@ def _imputed(missing: BoolArray) -> Notes:
         return ()
     share, markers = missing.mean(), missing.any(axis=0).sum()
     return (f"{missing.sum()} missing calls ({share:.2%}) of {markers} markers replaced by the marker's mean",)
-
-
-# ---------------------------------------------------------------- kernels
-
-
-# ---------------------------------------------------------------- single step

@@ -1,4 +1,7 @@
-"""Pedigrees: who the parents are, and the additive relationships that follow from it."""
+"""Pedigrees: the object, how a table of parents becomes one, and its counts.
+
+The algorithms on arrays of parents are those of :mod:`bayesmv.relationship.pedigree_kernels`.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,37 @@ from bayesmv.errors import DataError, PedigreeError, listing
 from bayesmv.relationship import labels
 from bayesmv.relationship import pedigree_kernels as kernels
 from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels
-from bayesmv.relationship.pedigree_kernels import PedigreeSummary
 
 UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
 WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 LOOP_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilySizes:
+    """Number of families of a kind, their mean size and the largest."""
+
+    count: int
+    mean: float
+    largest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PedigreeSummary:
+    """Counts of `Pedigree.summary`; founders have no known parent, generations are links from them."""
+
+    animals: int
+    founders: int
+    sires: int
+    dams: int
+    generations: int
+    mean_inbreeding: float
+    max_inbreeding: float
+    inbred: int
+    full_sibs: FamilySizes
+    half_sibs_by_sire: FamilySizes
+    half_sibs_by_dam: FamilySizes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,13 +62,18 @@ class Pedigree:
     With T the matrix of gene flow and D = diag(d) the within-family variances, the additive relationship
     matrix is A = T D T' (n, n) (Henderson 1976, Biometrics 32:69). A is formed by `relationship` only.
 
-    Attributes
+    Parameters
     ----------
-    ids : (n,) whole numbers if every id is one, else text.
-    sire, dam : (n,) int64 positions in `ids`, -1 if unknown.
-    notes : what was done to the rows that were given.
-    groups : (g,) labels of genetic groups, most often none.
-    group_slots : (n, 2) int64 group of the unknown sire and dam, -1 for none; None without groups.
+    ids
+        Whole numbers if every id is one, else text, (n,).
+    sire, dam
+        Positions in `ids`, -1 if unknown, (n,).
+    notes
+        What was done to the rows that were given.
+    groups
+        Labels of genetic groups, most often none, (g,).
+    group_slots
+        Group of the unknown sire and dam, -1 for none, (n, 2); None without groups.
 
     Raises
     ------
@@ -78,7 +111,7 @@ class Pedigree:
         sexes: Literal["ignore", "warn", "error"] = "ignore",
         groups: Iterable[object] | None = None,
     ) -> Pedigree:
-        """Read one row per animal, in any order.
+        """Pedigree from one row per animal, in any order.
 
         41, 41.0 and, where ids are numbers, "41" are one id. `UNKNOWN_PARENTS`, 0 and missing values mean
         unknown. Parents without a row are added as founders, equal rows dropped, rows put parents first;
@@ -86,9 +119,14 @@ class Pedigree:
 
         Parameters
         ----------
-        id, sire, dam : names of the columns.
-        sexes : what to do if an id is both sire and dam, as in plants it may be.
-        groups : labels in the parent columns that stand for genetic groups, not for animals.
+        frame
+            The table.
+        id, sire, dam
+            Names of the columns.
+        sexes
+            What to do if an id is both sire and dam, as in plants it may be.
+        groups
+            Labels in the parent columns that stand for genetic groups, not for animals.
 
         Raises
         ------
@@ -217,7 +255,7 @@ class Pedigree:
         return kernels.factor_times(self.sire, self.dam, self.mendelian_variance, self._rows(z))
 
     def prune(self, keep: Iterable[object]) -> Pedigree:
-        """Drop the animals that do not bear on A among `keep`, which stays what it was.
+        """Pedigree without the animals that do not bear on A among `keep`, which stays what it was.
 
         Left are `keep` and its ancestors, less founders that are the parent of one animal only, over and
         over. With genetic groups every ancestor stays, for it hands on its groups.
@@ -244,7 +282,7 @@ class Pedigree:
 
         A half-sib family is all offspring of a parent with two or more mates, each unknown one another.
         """
-        return kernels.summarise(self.sire, self.dam, self.generations, self.inbreeding)
+        return _summarise(self.sire, self.dam, self.generations, self.inbreeding)
 
     def _invertible_variance(self) -> Array:
         d = self.mendelian_variance
@@ -297,7 +335,7 @@ def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[In
 
 
 def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolArray, Labels, Notes]:
-    """Which values are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
+    """Mask of the values that are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         floating = pd.api.types.is_float_dtype(values.dtype)
         numbers = labels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
@@ -361,7 +399,7 @@ def _check_sexes(parents: IntArray, labels: Labels, sexes: str) -> None:
 
 
 def _arrange(parents: IntArray, labels: Labels, group_of: IntArray) -> tuple[dict[str, Any], Notes]:
-    """The fields of a Pedigree, parents first, and what was done."""
+    """Fields of a Pedigree, parents first, and what was done."""
     rows = parents.shape[1]
     added = rows + np.flatnonzero(group_of[rows:-1] < 0)
     nodes = np.concatenate([added, np.arange(rows)])
@@ -383,3 +421,26 @@ def _arrange(parents: IntArray, labels: Labels, group_of: IntArray) -> tuple[dic
         f"{ungrouped} unknown parents are in no genetic group": ungrouped,
     }
     return fields, tuple(note for note, count in notes.items() if count)
+
+
+def _sizes(sizes: IntArray) -> FamilySizes:
+    mean = float(sizes.sum() / max(sizes.size, 1))
+    return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
+
+
+def _summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: Array) -> PedigreeSummary:
+    low, high = np.minimum(sire, dam), np.maximum(sire, dam)
+    full = kernels.sibship_sizes(np.where(low < 0, -1, low), high)[0]
+    return PedigreeSummary(
+        animals=sire.size,
+        founders=int((high < 0).sum()),
+        sires=np.unique(sire[sire >= 0]).size,
+        dams=np.unique(dam[dam >= 0]).size,
+        generations=int(generation.max(initial=0)),
+        mean_inbreeding=float(F.sum() / max(F.size, 1)),
+        max_inbreeding=float(F.max(initial=0.0)),
+        inbred=int((F > 0).sum()),
+        full_sibs=_sizes(full),
+        half_sibs_by_sire=_sizes(kernels.sibship_sizes(sire, dam)[1]),
+        half_sibs_by_dam=_sizes(kernels.sibship_sizes(dam, sire)[1]),
+    )

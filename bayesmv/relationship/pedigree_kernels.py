@@ -1,4 +1,4 @@
-"""Pedigree algorithms on plain arrays of parent positions.
+"""Kernels of pedigrees, on plain arrays of parent positions.
 
 Everywhere `sire` and `dam` are int64 arrays of shape (n,): the position of the parent, or a negative
 number where it is unknown, and parents stand before their offspring. With T the lower triangular matrix
@@ -10,8 +10,6 @@ A = T D T' (Henderson 1976). T is never formed: T v and T'v are one sweep throug
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 from scipy.sparse import coo_array, csc_array
@@ -20,34 +18,7 @@ from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.numerics.compiled import CompiledWhenLarge
 
 OPEN, DONE = 1, 2
-EXACT_FLOATS = 2**53  # above it a floating number is not one whole number
 BLOCK_ENTRIES = 2**23  # numbers held at once while columns of A are made: 64 MB
-
-
-@dataclass(frozen=True, kw_only=True)
-class FamilySizes:
-    """How many families of a kind there are, their mean size and the largest."""
-
-    count: int
-    mean: float
-    largest: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class PedigreeSummary:
-    """What `Pedigree.summary` counts; founders have no known parent, generations are links from them."""
-
-    animals: int
-    founders: int
-    sires: int
-    dams: int
-    generations: int
-    mean_inbreeding: float
-    max_inbreeding: float
-    inbred: int
-    full_sibs: FamilySizes
-    half_sibs_by_sire: FamilySizes
-    half_sibs_by_dam: FamilySizes
 
 
 @njit(cache=True)
@@ -60,7 +31,7 @@ def _unfinished_parent(x, sire, dam, state):  # type: ignore[no-untyped-def]
 
 @CompiledWhenLarge
 def parents_first(sire: IntArray, dam: IntArray) -> tuple[IntArray, IntArray]:
-    """Order a pedigree by depth-first search, each animal right after its not yet listed ancestors.
+    """Order by depth-first search, each animal right after its not yet listed ancestors, and a loop.
 
     An order that has parents first already comes back unchanged. Linear in the number of animals. Second
     comes a loop, each position in it an offspring of the next and the last of the first; empty if none.
@@ -352,27 +323,3 @@ def sibship_sizes(parent: IntArray, mate: IntArray) -> tuple[IntArray, IntArray]
     mates = np.bincount(crosses // (2 * n), minlength=n)
     offspring = np.bincount(parent[child], minlength=n)
     return sizes[sizes > 1], offspring[mates > 1]
-
-
-def _sizes(sizes: IntArray) -> FamilySizes:
-    mean = float(sizes.sum() / max(sizes.size, 1))
-    return FamilySizes(count=sizes.size, mean=mean, largest=int(sizes.max(initial=0)))
-
-
-def summarise(sire: IntArray, dam: IntArray, generation: IntArray, F: Array) -> PedigreeSummary:
-    """Count for `Pedigree.summary`."""
-    low, high = np.minimum(sire, dam), np.maximum(sire, dam)
-    full = sibship_sizes(np.where(low < 0, -1, low), high)[0]
-    return PedigreeSummary(
-        animals=sire.size,
-        founders=int((high < 0).sum()),
-        sires=np.unique(sire[sire >= 0]).size,
-        dams=np.unique(dam[dam >= 0]).size,
-        generations=int(generation.max(initial=0)),
-        mean_inbreeding=float(F.sum() / max(F.size, 1)),
-        max_inbreeding=float(F.max(initial=0.0)),
-        inbred=int((F > 0).sum()),
-        full_sibs=_sizes(full),
-        half_sibs_by_sire=_sizes(sibship_sizes(sire, dam)[1]),
-        half_sibs_by_dam=_sizes(sibship_sizes(dam, sire)[1]),
-    )

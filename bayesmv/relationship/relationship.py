@@ -1,4 +1,4 @@
-"""Relationships among levels: from pedigrees, markers or matrices to labels, sparse inverse and log-determinant."""
+"""Relationships among the levels of a term: labels, sparse inverse and log-determinant, however they came about."""
 
 from __future__ import annotations
 
@@ -14,14 +14,29 @@ from scipy import sparse
 from bayesmv.arrays import Array
 from bayesmv.errors import DataError, PedigreeError, listing
 from bayesmv.relationship import kernel_algebra, single_step
-from bayesmv.relationship.kernel_algebra import Matrix
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels, plain_labels
+from bayesmv.relationship.kernel_algebra import Given
+from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, find_labels, plain_labels
 from bayesmv.relationship.markers import Frequencies, genomic_relationship
 from bayesmv.relationship.pedigree import Pedigree
 
-__all__ = ["Relationship", "genomic_relationship"]
-
-type Given = pd.DataFrame | npt.ArrayLike | sparse.sparray | sparse.spmatrix
+# What a relationship must offer
+# ==============================
+#
+# Engines, simulation and reports see a relationship through these members only. A new kind of relationship is one more
+# constructor that fills them in, in a module of its own beside pedigree, markers, single_step; no engine needs an edit.
+#
+# - `ids` (q,) and `len`: labels of the levels, unique and in the order of the matrices. Records find their level by
+#   label, and reports print them. Levels without records are allowed, and common: ancestors.
+# - `precision` (q, q): K⁻¹, sparse, symmetric with both triangles stored alike, positive definite. The mixed-model
+#   equations, their ordering and the residual quadratic forms read it; draws of effects solve with it.
+# - `log_determinant`: log|K|, to the accuracy of the likelihood; never computed again by an engine.
+# - `diagonal` (q,): K_ii, by which the variances of effects, and so their reliabilities, are multiplied.
+# - `locate(column, factor)`: position of every record among the levels, or a DataError that names the absent.
+# - `covariance(ids)`: K among a few levels, dense; for reports and for other relationships, within `DENSE_LIMIT`.
+# - `notes`: what was done to what was given. Every command prints them.
+#
+# K is in the units that make Σ a variance of the base population (A of a pedigree with a_ii = 1 + F_i); all members are
+# those of one and the same K. Nothing else of K is formed anywhere.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +92,7 @@ class Relationship:
     def from_pedigree(
         cls, pedigree: Pedigree | pd.DataFrame, *, keep: Iterable[object] | None = None, **columns: Any
     ) -> Relationship:
-        """Additive relationships A, with inbreeding.
+        """Relationship from a pedigree: additive A, with inbreeding.
 
         Parameters
         ----------
@@ -113,7 +128,7 @@ class Relationship:
         blend_with: Relationship | None = None,
         notes: Notes = (),
     ) -> Relationship:
-        """Any covariance K, or (1 - blend) K + blend B, B the identity or `blend_with` among the same levels.
+        """Relationship from a covariance K, or (1 - blend) K + blend B, B the identity or `blend_with`.
 
         Parameters
         ----------
@@ -123,7 +138,7 @@ class Relationship:
         labels
             Labels of the rows of a matrix that has none.
         blend, blend_with
-            Share of B, 0 <= blend < 1, which makes K invertible.
+            Share of B among the same levels, 0 <= blend < 1, which makes K invertible.
         notes
             How the matrix came about.
 
@@ -133,7 +148,7 @@ class Relationship:
             If labels or numbers are missing, stand twice or disagree, K is not symmetric, has negative
             eigenvalues, or its smallest is below 1e-8 of the largest.
         """
-        K, ids = _labelled(matrix, labels)
+        K, ids = kernel_algebra.labelled(matrix, labels)
         if blend_with is not None and blend == 0.0:
             raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
         partner = None if blend_with is None else blend_with.covariance(ids).to_numpy()
@@ -155,14 +170,14 @@ class Relationship:
         *,
         notes: Notes = (),
     ) -> Relationship:
-        """The inverse K⁻¹ of a covariance, as other programs write it; arguments as `from_covariance`.
+        """Relationship from the inverse K⁻¹, as other programs write it; arguments as `from_covariance`.
 
         Raises
         ------
         DataError
             As `from_covariance`; the smallest eigenvalue must be above 1e-12 of the largest.
         """
-        P, ids = _labelled(matrix, labels)
+        P, ids = kernel_algebra.labelled(matrix, labels)
         log_precision, diagonal = kernel_algebra.inverse_diagonal(P, ids)
         return cls(
             ids=ids, precision=sparse.csc_array(P), log_determinant=-log_precision, diagonal=diagonal, notes=notes
@@ -228,8 +243,8 @@ class Relationship:
         Legarra, Aguilar & Misztal (2009), J. Dairy Sci. 92:4656.
         """
         animals = _as_pedigree(pedigree, {})
-        G = genotypes if _is_square(genotypes) else genomic_relationship(genotypes)
-        values, ids = _labelled(G, None)
+        G = genotypes if kernel_algebra.has_own_labels(genotypes) else genomic_relationship(genotypes)
+        values, ids = kernel_algebra.labelled(G, None)
         place = find_labels(animals.ids, ids)
         if (place < 0).any():
             raise PedigreeError(
@@ -349,37 +364,3 @@ def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> 
             "bmv.group_shares(pedigree) as covariates and give bmv.without_groups(pedigree) here"
         )
     return pedigree
-
-
-def _is_square(frame: pd.DataFrame) -> bool:
-    """Whether rows and columns have the same labels."""
-    return frame.shape[0] == frame.shape[1] and set(map(as_text, frame.index)) == set(map(as_text, frame.columns))
-
-
-def _labelled(matrix: Given, labels: Iterable[object] | None) -> tuple[Matrix, Labels]:
-    """The numbers of a symmetric matrix (q, q), and the labels of its rows and columns."""
-    if isinstance(matrix, pd.DataFrame):
-        if labels is not None:
-            raise DataError("labels are given twice: a DataFrame has its own; leave out labels=")
-        values, ids = _aligned(matrix)
-    elif labels is None:
-        raise DataError("the matrix has no labels; give labels=[...] in the order of its rows, or a DataFrame")
-    else:
-        ids = plain_labels(labels)
-        values = kernel_algebra.numbers(matrix)
-    if values.shape != (len(ids), len(ids)):
-        raise DataError(f"the matrix has shape {values.shape} and {len(ids)} labels; give one for each row and column")
-    return kernel_algebra.symmetrised(values, ids), ids
-
-
-def _aligned(frame: pd.DataFrame) -> tuple[Matrix, Labels]:
-    """Columns in the order of the rows."""
-    rows, columns = plain_labels(frame.index), plain_labels(frame.columns)
-    place = find_labels(columns, rows)
-    only = rows[place < 0], columns[np.isin(np.arange(len(columns)), place, invert=True)]
-    if any(map(len, only)):
-        raise DataError(
-            f"rows and columns have different labels: {listing(only[0]) or 'none'} in rows only, "
-            f"{listing(only[1]) or 'none'} in columns only; label both alike (read_csv needs index_col=0)"
-        )
-    return kernel_algebra.numbers(frame.iloc[:, place]), rows

@@ -10,7 +10,7 @@ from bayesmv.arrays import Array
 from bayesmv.covariance.blocks import CovarianceBlocks
 from bayesmv.covariance.linear import Unstructured
 from bayesmv.design.design import Design
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError, require_known
 from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.numerics.newton import climb
 from bayesmv.reml.maximise import RestrictedObjective
@@ -27,9 +27,7 @@ def start_values(design: Design, engine: RestrictedLikelihood, given: Mapping[st
     share = 0.5 / max(len(design.terms), 1)
     default = {t.name: np.diag(share * design.effect_scale(t.name) ** 2) for t in design.terms}
     default[design.names[-1]] = np.diag((0.5 if design.terms else 1.0) * design.effect_scale(design.names[-1]) ** 2)
-    strangers = [name for name in given if name not in default]
-    if strangers:
-        raise SpecError(f"start values for {listing(strangers)}; terms: {listing(default)}")
+    require_known(given, default, "start values for {}; terms")
     sigmas = [working_covariance(design, name, given.get(name, default[name])) for name in default]
     blind = [s.needs_pilot and n not in given for n, s in zip(design.names, design.blocks.structures, strict=True)]
     if any(blind):

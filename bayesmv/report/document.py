@@ -126,5 +126,5 @@ class Document:
             If there is none.
         """
         chosen = name or self.main
-        require_known([chosen], self.tables, "table")
+        require_known([chosen], self.tables, "no table {}; tables")
         return self.tables[chosen]

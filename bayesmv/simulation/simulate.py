@@ -19,7 +19,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design, build_design
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import SpecError, listing, require_complete, require_known
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import FixedTerm
 from bayesmv.relationship.relationship import Relationship
@@ -138,9 +138,8 @@ def simulate_model(
     """
     placeholder = layout.assign(**{trait: rng.standard_normal(len(layout)) for trait in spec.traits})
     design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),)), placeholder, relationships)
-    absent = [name for name in design.names if name not in covariances]
-    if absent:
-        raise SpecError(f"no covariance of {listing(absent)}; give those of {listing(design.names)}")
+    what = f"no covariance of {{}}; give those of {listing(design.names)}; given"
+    require_known(design.names, covariances, what)
     values = spread_means(spec.traits, means, len(layout))
     for term in design.terms:
         unit = term.load_unit[term.load_of]
@@ -189,24 +188,15 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
 def _check_names(
     layout: pd.DataFrame, traits: Sequence[str], means: Names, covariances: Names, relationships: Names
 ) -> None:
-    strangers = [name for name in covariances if name != RESIDUAL and name not in layout.columns]
-    if strangers:
-        raise SpecError(
-            f"a covariance is given for {listing(strangers)}, which is not a column of the layout; "
-            f"columns: {listing(layout.columns, 12)}; residuals go under '{RESIDUAL}'"
-        )
+    what = f"a covariance is given for {{}}, which is not a column of the layout ('{RESIDUAL}' for residuals); columns"
+    require_known([name for name in covariances if name != RESIDUAL], layout.columns, what)
     if RESIDUAL not in covariances:
         raise SpecError(f"no covariance of the residuals; give it under '{RESIDUAL}' (zeros for none)")
-    idle = [name for name in relationships if name not in covariances]
-    if idle:
-        raise SpecError(
-            f"a relationship is given for {listing(idle)}, which has no covariance; covariances: {listing(covariances)}"
-        )
+    what = "a relationship is given for {}, which has no covariance; covariances"
+    require_known(relationships, covariances, what)
     if not traits or len(set(traits)) < len(traits):
         raise SpecError(f"traits must be different names, at least one; got {listing(traits) or 'none'}")
-    absent = [trait for trait in traits if trait not in means]
-    if absent:
-        raise SpecError(f"no mean of the trait {listing(absent)}; means are given of {listing(means) or 'none'}")
+    require_known(traits, means, "no mean of the trait {}; traits with a mean")
 
 
 def _root(name: str, sigma: Array, t: int) -> Array:
@@ -245,9 +235,7 @@ def standard_effects(
     if name == RESIDUAL:
         return rng.standard_normal((len(layout), t))
     column = layout[name]
-    if column.isna().any():
-        rows = column.index[column.isna()]
-        raise DataError(f"the factor '{name}' is missing in {len(rows)} rows: {listing(rows)}; give them a level")
+    require_complete(column, f"factor '{name}'", "give them a level")
     if relationship is None:
         codes, levels = pd.factorize(column, sort=True)
         return _related(None, len(levels), t, rng)[codes]

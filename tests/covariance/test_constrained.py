@@ -185,7 +185,7 @@ def test_model_spec__raises(change, message):
         ("exp(trait, 1, b):Family", "the times of exp.* must be numbers, not 1, b"),
         (
             "fixed(trait, H):Family",
-            r"fixed\(trait, H\) names a matrix that the model does not have; matrices: 'G', 'Z'",
+            r"fixed\(trait, …\) names the matrix 'H', which is not under .*; matrices: 'G', 'Z'",
         ),
         ("fixed(trait):Family", "needs the name of one matrix, not 0"),
         ("fixed(trait, G):Family", r"fixed\(G\) stands for 2 effects, but the matrix is 3 × 3"),

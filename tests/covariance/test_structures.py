@@ -6,33 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from oracles import finite_difference, packed, random_psd
-from structures import build, written
+from structures import TABLE, build, written
 
 from bayesmv.covariance import ALIASES, STRUCTURES, CovarianceBlocks, structure
 from bayesmv.errors import SpecError
 from bayesmv.numerics.symmetric import block_diagonal, correlation, packed_rows, psd_cholesky, unit_components, vech
 
-# written: (parameters, reported positions) as functions of the number of effects
-TABLE = {
-    "us": (lambda m: m * (m + 1) // 2, lambda m: m * (m + 1) // 2),
-    "corgh": (lambda m: m * (m + 1) // 2, lambda m: m * (m + 1) // 2),
-    "diag": (lambda m: m, lambda m: m),
-    "idv": (lambda m: 1, lambda m: m),
-    "id": (lambda m: 0, lambda m: m),
-    "corv": (lambda m: 1 + (m > 1), lambda m: m * (m + 1) // 2),
-    "corh": (lambda m: m + (m > 1), lambda m: m * (m + 1) // 2),
-    "ar1": (lambda m: 1 + (m > 1), lambda m: m * (m + 1) // 2),
-    "ar1h": (lambda m: m + (m > 1), lambda m: m * (m + 1) // 2),
-    "exp": (lambda m: 1 + (m > 1), lambda m: m * (m + 1) // 2),
-    "exph": (lambda m: m + (m > 1), lambda m: m * (m + 1) // 2),
-    "toep": (lambda m: m, lambda m: m * (m + 1) // 2),
-    "toeph": (lambda m: 2 * m - 1, lambda m: m * (m + 1) // 2),
-    "fa(1)": (lambda m: 2 * m, lambda m: m * (m + 1) // 2),
-    "rr(1)": (lambda m: m, lambda m: m * (m + 1) // 2),
-    "ante(1)": (lambda m: 2 * m - 1, lambda m: m * (m + 1) // 2),
-    "fixed": (lambda m: 0, lambda m: m * (m + 1) // 2),
-    "scaled": (lambda m: 1, lambda m: m * (m + 1) // 2),
-}
 OLD = ("us", "corgh", "diag", "idv")
 SIZES = [1, 2, 3, 5]
 ALL = [(text, m) for m in SIZES for text in written(m)]
@@ -52,16 +31,15 @@ def points(draw, shape=()):
 
 
 def test_table__has_every_structure():
-    assert {text.partition("(")[0] for text in TABLE} == set(STRUCTURES)
+    assert set(TABLE) == set(STRUCTURES)
     assert {text.partition("(")[0] for text in written(4)} == set(STRUCTURES)
 
 
 @pytest.mark.parametrize("m", SIZES)
 @pytest.mark.parametrize("word", TABLE)
 def test_n_parameters__table(word, m):
-    text = next(t for t in written(m) if t == word or t.partition("(")[0] == word)
-    s = build(text, m)
-    n_parameters, n_support = (f(m) for f in TABLE[word])
+    row = TABLE[word]
+    s, n_parameters, n_support = build(row.texts(m)[0], m), row.n_parameters(m), row.n_support(m)
     assert (s.n_parameters, s.positive.shape, s.anchor.shape) == (n_parameters, (n_parameters,), (n_parameters,))
     assert len(set(s.support)) == n_support
     assert set(s.support) <= set(packed(m))

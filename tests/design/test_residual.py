@@ -251,7 +251,7 @@ def test_engine__groups_and_weights_need_the_sparse_one():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"site": None}, "'site', by which the residuals are grouped, is missing in 1 rows"),
+        ({"site": None}, "the residual group 'site' is missing in 1 rows"),
         ({"w": 0.0}, "the weight 'w' is not a positive number in 1 rows"),
         ({"w": np.nan}, "the weight 'w' is not a positive number in 1 rows"),
         ({"site": "D"}, "'site' D has fewer than two records of 'a', 'b'"),

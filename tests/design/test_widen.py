@@ -65,7 +65,12 @@ def test_widen__residuals_that_nothing_links_are_said():
 @pytest.mark.parametrize(
     ("change", "unit", "error", "message"),
     [
-        ({"site": ["B", None, "A", "A"]}, None, DataError, "'site' is missing in rows 1; name their environment"),
+        (
+            {"site": ["B", None, "A", "A"]},
+            None,
+            DataError,
+            "the environment 'site' is missing in 1 rows: 1; name that of these rows",
+        ),
         ({"site": ["a-1", "a 1", "A", "A"]}, None, DataError, "two levels of 'site' give one name"),
         ({"site": ["A", "A", "A", "A"]}, "line", DataError, "the 'line' 'L1' have two records in one environment"),
         ({"origin": ["x", "y", "z", "y"]}, "line", DataError, "'origin' differ between the records of a unit"),

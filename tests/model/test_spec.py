@@ -169,7 +169,7 @@ def test_from_file__minimal(tmp_path):
         ),
         (
             lambda: Genetic(term="g", relationship="cousins"),
-            r"unknown relationship 'cousins' among the levels of g; allowed: animal, half-sib",
+            r"unknown relationship 'cousins' among the levels of g; allowed: 'animal', 'half-sib'",
         ),
     ],
 )
@@ -194,7 +194,7 @@ def test_model_spec__raises_on_two_terms_of_one_name():
     ("content", "message"),
     [
         ("traits = [", r"is not valid TOML"),
-        ('traits = ["a"]\nresponse = "a"', r"unknown entry 'response' in '.*'; allowed: name, title"),
+        ('traits = ["a"]\nresponse = "a"', r"unknown entry 'response' in '.*'; allowed: 'name', 'title'"),
         ('traits = "a"', r"'traits' in '.*' must be a list, not 'a'"),
         ('traits = ["a"]\nfixed = 1', r"'fixed' in '.*' must be a str, not 1"),
         ('fixed = "1"', r"names no traits; add for example traits = "),

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from oracles import finite_difference
 from structures import build, written
 
-from bayesmv.covariance import ANGLE, CovarianceStructure, structure
+from bayesmv.covariance import ANGLE, CovarianceStructure, Parameter, structure
 from bayesmv.errors import SpecError
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.priors.density import log_prior
+from bayesmv.priors.words import prior_words
 
 shapes = st.floats(0.3, 8.0)
 PRIORS = [
@@ -113,9 +114,11 @@ def test_log_prior__eta_pulls_correlations_to_zero():
 
 def test_log_prior__raises_on_unregistered_structure():
     class Mystery(CovarianceStructure):
-        pass
+        def parameters(self, labels):
+            return (Parameter(name="x"),)
 
     Mystery.__abstractmethods__ = frozenset()
+    Mystery.n_parameters = 1
     with pytest.raises(NotImplementedError, match="no prior is registered for Mystery"):
         log_prior(Mystery(2), CovariancePrior(), np.ones(1))
 
@@ -160,7 +163,9 @@ def test_covariance_prior__mapping_defaults():
 
 
 def test_covariance_prior__raises_on_unknown_key():
-    with pytest.raises(SpecError, match=r"unknown key 'df' in the prior of Block; allowed: eta, loadings, nu, scale"):
+    with pytest.raises(
+        SpecError, match=r"unknown key 'df' in the prior of Block; allowed: 'eta', 'loadings', 'nu', 'scale'"
+    ):
         CovariancePrior.from_mapping({"df": 3}, "Block")
 
 
@@ -183,8 +188,12 @@ def test_covariance_prior__says_what_it_is():
         ("corh", "sd ~ half-Student-t(3, 1) phenotypic sd, cor ~ beta(1, 1) over its interval"),
         ("toep", "sd ~ half-Student-t(3, 1) phenotypic sd, partial autocorrelation ~ beta(1, 1) over its interval"),
         ("fa(2)", "specific sd ~ half-Student-t(3, 1), loadings ~ normal(0, 0.5) phenotypic sd"),
+        ("rr(2)", "loadings ~ normal(0, 0.5) phenotypic sd"),
+        ("idv", "sd ~ half-Student-t(3, 1) phenotypic sd"),
+        ("scaled(G)", "sd ~ half-Student-t(3, 1) phenotypic sd"),
+        ("id", "given, not estimated"),
         ("fixed(G)", "given, not estimated"),
     ],
 )
-def test_covariance_prior__describe(text, words):
-    assert CovariancePrior().describe(text) == words
+def test_prior_words__of_structures(text, words):
+    assert prior_words(build(text, 4), CovariancePrior()) == words

@@ -149,7 +149,7 @@ def test_simulate_traits__reml_recovers_what_was_assumed() -> None:
         ({"covariances": {"Residual": [[1.0, 0.5], [0.0, 1.0]]}}, "Residual must be finite and symmetric"),
         ({"covariances": {"Residual": [[np.nan, 0.0], [0.0, 1.0]]}}, "Residual must be finite and symmetric"),
         ({"covariances": {"Residual": [[np.inf, 0.0], [0.0, 1.0]]}}, "Residual must be finite and symmetric"),
-        ({"means": {"a": 1.0}}, "no mean of the trait 'b'; means are given of 'a'"),
+        ({"means": {"a": 1.0}}, "no mean of the trait 'b'; traits with a mean: 'a'"),
         ({"means": {"a": 1.0, "b": [1.0, 2.0]}}, r"the mean of 'b' has shape \(2,\); give one number, or one for each"),
         ({"traits": ("a", "a")}, "traits must be different names, at least one; got 'a', 'a'"),
         ({"traits": ()}, "at least one; got none"),

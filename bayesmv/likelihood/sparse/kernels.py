@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from bayesmv.numerics.cholesky import FAST, U, factorize, selected_inverse
-from bayesmv.numerics.compiled import apart
+from bayesmv.numerics.cholesky import U, factorize, selected_inverse
+from bayesmv.numerics.compiled import FAST, apart
 from bayesmv.numerics.small_matrices import multiply
 
 

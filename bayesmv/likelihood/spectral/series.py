@@ -29,7 +29,7 @@ from numba import njit
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.chebyshev import Scale, first_differences, log_bend, position, second_differences, slope
-from bayesmv.numerics.cholesky import FAST
+from bayesmv.numerics.compiled import FAST
 from bayesmv.numerics.symmetric import packed_rows
 
 

@@ -16,10 +16,11 @@ from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.numerics import chebyshev
 from bayesmv.numerics.chebyshev import Scale
-from bayesmv.numerics.cholesky import FAST, Workspace, factorize, solve_lower, solve_upper, workspace
+from bayesmv.numerics.cholesky import Workspace, factorize, solve_lower, solve_upper, workspace
+from bayesmv.numerics.compiled import FAST
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.numerics.supernodes import Supernodes, analyse, locate
-from bayesmv.numerics.symmetric import packed_rows
+from bayesmv.numerics.symmetric import largest_eigenvalue, packed_rows
 
 
 class Entries(NamedTuple):
@@ -96,7 +97,7 @@ class Univariate:
         counts = _counts(self.Z)
         seen = counts > 0
         inner, root = self.precision[seen][:, seen], 1.0 / np.sqrt(counts[seen])
-        least = 1.0 / chebyshev.largest_eigenvalue(lambda v: root * (inner @ (root * v)), np.ones(len(root)))
+        least = 1.0 / largest_eigenvalue(lambda v: root * (inner @ (root * v)), np.ones(len(root)))
         _factor(self.symbolic, work, self.entries, 0.0)
         p, q = self.X.shape[1], self.Z.shape[1]
 
@@ -107,7 +108,7 @@ class Univariate:
             return project(self.Z @ self.solve(np.zeros((p, 1)), self.Z.T @ v[:, None], work)[1])[:, 0]
 
         start = project(np.random.default_rng(0).standard_normal((self.X.shape[0], 1)))[:, 0]
-        return chebyshev.scale_for(least, max(chebyshev.largest_eigenvalue(apply, start), 1e-3 * least))
+        return chebyshev.scale_for(least, max(largest_eigenvalue(apply, start), 1e-3 * least))
 
 
 def _counts(Z: sparse.csr_array) -> Array:
