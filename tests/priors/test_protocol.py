@@ -1,6 +1,5 @@
 """Priors of standard deviations that a user wrote, in plain Python, and those without a compiled form."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +10,10 @@ from structures import build
 from traces import make_design, some_draws, trace_of
 
 import bayesmv as bmv
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
-from bayesmv.posterior.compiled import Density, density_layout
+from bayesmv.posterior.compiled import Density
+from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.posterior.sampler_density import PlainDensity, sampler_density
 from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT
@@ -20,7 +21,6 @@ from bayesmv.priors.density import log_prior
 from bayesmv.priors.draws import draw_prior, prior_spread
 from bayesmv.priors.words import prior_words
 from bayesmv.pymc_model import build_model
-from bayesmv.report.tables import priors_in_words
 
 
 class Exponential:
@@ -175,8 +175,9 @@ def test_trace__holds_the_words_and_comparison_takes_the_prior():
     x = some_draws(log_posterior(design))
     reml = bmv.fit_reml(design)
     trace = trace_of(design, x, reml=reml, priors={"block": OWN[0]})
-    assert json.loads(trace.attrs["priors"])["block"] is None
-    assert priors_in_words(trace)["block"] == str(OWN[0])
+    record = ModelRecord.read(trace)
+    assert set(record.priors) == {"Residual"}
+    assert record.prior_words["block"] == str(OWN[0])
     without = bmv.compare_reml(trace, reml).set_index("term")["contraction"]
     assert np.isnan(without["block"]).all()
     assert np.isfinite(without["Residual"]).all()
