@@ -12,7 +12,7 @@ from bayesmv.io.files import load_design
 from bayesmv.reml import fit_reml
 from bayesmv.sampling import batches as runs
 from bayesmv.sampling import sample as sampling
-from bayesmv.sampling.batches import LIMIT, Run, draws_wanted, extend, join, tuned
+from bayesmv.sampling.batches import LIMIT, Run, concatenate, draws_wanted, extend, tuned
 from bayesmv.sampling.convergence import Convergence, convergence
 from bayesmv.sampling.sample import sample
 
@@ -118,8 +118,8 @@ def test_tuned__acceptance_and_step_sizes_of_all_chains(accept, steps, suffices)
     assert tuned(run_of(10, accept=accept, steps=steps), 0.9) is suffices
 
 
-def test_join__keeps_all():
-    got = join(run_of(3, accept=0.7), run_of(2, accept=0.8, first=3.0))
+def test_concatenate__keeps_all():
+    got = concatenate(run_of(3, accept=0.7), run_of(2, accept=0.8, first=3.0))
     assert got.draws == 5
     np.testing.assert_array_equal(got.stats["mean_tree_accept"][1], [0.7, 0.7, 0.7, 0.8, 0.8])
 
