@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bayesmv._version import __version__
+from bayesmv.cli.models import models as _models
 from bayesmv.cli.options import (
     AsCsv,
     AsJson,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from bayesmv.design.design import Design
     from bayesmv.reml.result import RemlFit
+
+app.add_typer(_models, name="models")
 
 #: Exit codes: bad input, and a run that did not converge.
 BAD_INPUT, NOT_CONVERGED = 2, 3
