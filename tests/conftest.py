@@ -1,6 +1,7 @@
 """Settings of all tests, and the published answers that a run has checked."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -29,8 +30,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reasons[0])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which published answers were checked, and which could not be."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say last which published answers were checked, and which could not be."""
+    yield
     passed, failed, skipped = (
         Counter(name for report in terminalreporter.stats.get(outcome, ()) for name in sets_of(report))
         for outcome in ("passed", "failed", "skipped")

@@ -306,11 +306,10 @@ def without_inbreeding(pedigree):
     """A as BLUPF90 makes it unless told otherwise: Mendelian variances ¾ and ½ whatever the inbreeding."""
     ids = pedigree.ids.tolist()
     parents = pd.DataFrame({"sire": pedigree.sire, "dam": pedigree.dam})
-    T = sparse.eye_array(len(ids), format="lil")
-    for child, row in enumerate(parents.to_numpy()):
-        for parent in row[row >= 0]:
-            T[child, parent] -= 0.5
-    mendelian = 1.0 - 0.25 * (parents.to_numpy() >= 0).sum(axis=1)
+    known = parents.to_numpy() >= 0
+    halves = (np.full(known.sum(), 0.5), (np.nonzero(known)[0], parents.to_numpy()[known]))
+    T = sparse.eye_array(len(ids)) - sparse.coo_array(halves, shape=(len(ids), len(ids)))
+    mendelian = 1.0 - 0.25 * known.sum(axis=1)
     return bmv.Relationship.from_precision(sparse.csc_array(T.T @ sparse.diags_array(1.0 / mendelian) @ T), ids)
 
 
