@@ -22,11 +22,14 @@ demo: install  ## the main job on the shipped data: REML beside the posterior
 	$(VENV)/bin/bayesmv compare models/canty_us.toml
 	$(PY) examples/published.py
 
-test: install  ## the fast tests (a few minutes)
-	$(PY) -m pytest
+# Two processes; a file's tests stay in one of them, so that what they share is made once.
+PARALLEL := -n 2 --dist loadfile
+
+test: install  ## the fast tests (five CPU minutes at most)
+	$(PY) -m pytest $(PARALLEL)
 
 test-all: install  ## every test, also the statistical ones
-	$(PY) -m pytest -m "slow or not slow"
+	$(PY) -m pytest $(PARALLEL) -m "slow or not slow"
 
 bench: install  ## time to the answer, in CPU seconds, beside R programs where installed; BENCH_LARGE=1 for 100,000 animals
 	$(PY) -m pytest tests/benchmarks/test_bench_answer.py -q --benchmark-enable --benchmark-only --benchmark-quiet

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bayesmv._version import __version__
+from bayesmv.cli.models import models as _models
 from bayesmv.cli.options import (
     AsCsv,
     AsJson,
@@ -45,6 +46,9 @@ __all__ = ["BAD_INPUT", "NOT_CONVERGED", "app", "main"]
 BAD_INPUT = 2
 #: What typer raises for words that it does not understand, whichever click it is built on.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+app.add_typer(_models, name="models")
 
 
 @app.callback(invoke_without_command=True)

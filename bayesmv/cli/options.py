@@ -18,13 +18,14 @@ app = typer.Typer(
         traits = ["bden", "veloc"]
         random = "us(trait):Block + us(trait):Family"
 
+    `bayesmv models` lists the models that are shipped; their names stand for files in every command.
     `bayesmv check` says what the data can tell before anything is fitted; `bayesmv compare` does the whole job.
 
     Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 3 not converged.""",
 )
 
 
-Model = Annotated[Path, typer.Argument(help="Model file (TOML).", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="Model file (TOML), or name of a shipped model.", show_default=False)]
 Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]

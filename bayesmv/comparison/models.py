@@ -16,6 +16,9 @@ from bayesmv.estimates.source import estimates_of
 from bayesmv.model.spec import ModelSpec
 from bayesmv.reml.result import RemlFit
 
+#: Log-likelihoods and predictive densities closer than this are equal: a fit ends within about 1e-6 of its maximum.
+_TIE = 1e-5
+
 #: A posterior with its design.
 type Sampled = tuple[xr.DataTree, Design]
 type Model = RemlFit | PredictiveDensity | Sampled
@@ -40,9 +43,9 @@ def compare_models(
     Returns
     -------
     DataFrame
-        REML, from the smallest to the largest model: model, loglik, parameters, aic, bic; against (the largest of the
-        models before it that are special cases of it), statistic, df, p_value, reference of the likelihood-ratio test
-        (:func:`bayesmv.likelihood_ratio`).
+        REML, from the smallest to the largest model, models of one size by likelihood, equal ones as given: model,
+        loglik, parameters, aic, bic; against (the largest of the models before it that are special cases of it),
+        statistic, df, p_value, reference of the likelihood-ratio test (:func:`bayesmv.likelihood_ratio`).
 
         Posteriors, from the best to the worst: model, elpd, se, p_loo, difference to the best, difference_se (over the
         same blocks), high_k (blocks with Pareto k above 0.7), warning. Here fixed effects may differ.
@@ -102,7 +105,8 @@ def _sampled(name: str, model: object) -> Sampled:
 
 
 def _likelihoods(fits: Mapping[str, RemlFit]) -> pd.DataFrame:
-    order = sorted(fits, key=lambda name: (fits[name].n_parameters, fits[name].loglik))
+    rank = _ranks({name: fit.loglik for name, fit in fits.items()})
+    order = sorted(fits, key=lambda name: (fits[name].n_parameters, rank[name]))
     for name in order[1:]:
         try:
             check_comparable(fits[order[0]], fits[name])
@@ -114,6 +118,16 @@ def _likelihoods(fits: Mapping[str, RemlFit]) -> pd.DataFrame:
         row = {"model": name, "loglik": fit.loglik, "parameters": fit.n_parameters, "aic": fit.aic, "bic": fit.bic}
         rows.append(row | _test(fits, order[:position], fit))
     return pd.DataFrame(rows).astype({"df": "Int64"})
+
+
+def _ranks(values: Mapping[str, float]) -> dict[str, int]:
+    """Ranks of values from the smallest, the same for values that differ by rounding: ties stay in the order given."""
+    ascending = sorted(values, key=lambda name: values[name])
+    ranks, rank = {}, 0
+    for before, name in zip(ascending[:1] + ascending, ascending, strict=False):
+        rank += values[name] - values[before] > _TIE
+        ranks[name] = rank
+    return ranks
 
 
 def _test(fits: Mapping[str, RemlFit], before: Sequence[str], fit: RemlFit) -> dict[str, object]:
@@ -144,13 +158,15 @@ def _common_labels(designs: Sequence[Design], by: Grouping | None) -> Grouping |
 
 
 def _predictions(densities: Mapping[str, PredictiveDensity]) -> pd.DataFrame:
-    best = max(densities, key=lambda name: densities[name].elpd)
+    rank = _ranks({name: density.elpd for name, density in densities.items()})
+    best, *_ = order = sorted(densities, key=lambda name: -rank[name])
     rows = []
-    for name, density in densities.items():
+    for name in order:
+        density = densities[name]
         if not density.labels.equals(densities[best].labels):
             raise SpecError(f"'{best}' leaves out {densities[best].by}s and '{name}' {density.by}s; choose one")
         difference = density.log_density - densities[best].log_density
         row = {"model": name, "elpd": density.elpd, "se": density.se, "p_loo": density.p_loo}
         row |= {"difference": float(difference.sum()), "difference_se": error_of_sum(difference)}
         rows.append(row | {"high_k": density.high_k, "warning": density.warning})
-    return pd.DataFrame(rows).sort_values("elpd", ascending=False, ignore_index=True)
+    return pd.DataFrame(rows)

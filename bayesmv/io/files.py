@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesmv.design.design import Design, build_design
 from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.io.shipped import find_model
 from bayesmv.model.spec import ModelSpec
 from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.relationship.relationship import Relationship
@@ -22,7 +23,7 @@ def load_design(path: str | Path, data: str | Path | None = None) -> Design:
     Parameters
     ----------
     path
-        Model file (TOML).
+        Model file (TOML), or name of a shipped model where there is no such file.
     data
         CSV file to use in place of the one that the model names.
 
@@ -33,7 +34,7 @@ def load_design(path: str | Path, data: str | Path | None = None) -> Design:
     DataError
         If a file cannot be read, or the data cannot support the model.
     """
-    spec = ModelSpec.from_file(path)
+    spec = ModelSpec.from_file(find_model(path))
     return build_design(spec, read_data(spec, data), read_relationships(spec))
 
 

@@ -17,8 +17,9 @@ from bayesmv.estimates.components import variance_components
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.source import estimates_of
 from bayesmv.estimates.trajectory import Points, trajectory
+from bayesmv.model.spec import ModelSpec
 from bayesmv.reml.result import RemlFit
-from bayesmv.report.document import Document, Line, Picture, Section
+from bayesmv.report.document import Document, Line, Picture, Section, Table
 from bayesmv.report.tables import (
     comparison_table,
     fixed_table,
@@ -28,6 +29,7 @@ from bayesmv.report.tables import (
     traits_table,
     trajectory_table,
     varcomp_table,
+    word_column,
 )
 from bayesmv.sampling.convergence import Convergence, convergence
 
@@ -149,6 +151,14 @@ def curves_document(source: RemlFit | xr.DataTree, at: Points) -> Document:
         main="curves",
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
     )
+
+
+def shipped_document(specs: Mapping[str, ModelSpec]) -> Document:
+    """Model files that come with the package."""
+    rows = [{"name": name, "title": spec.title, "model": str(spec)} for name, spec in specs.items()]
+    columns = tuple(map(word_column, ("name", "title", "model")))
+    table = Table(name="models", title="Shipped models", frame=pd.DataFrame(rows), columns=columns)
+    return Document(sections=((table,),), main="models")
 
 
 def note_lines(notes: Iterable[str]) -> tuple[Line, ...]:

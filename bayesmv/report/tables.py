@@ -37,7 +37,7 @@ def component_label(row: Row) -> str:
     return f"{kind} {row['trait_i']}, {row['trait_j']}"
 
 
-def _words(header: str, column: str | None = None) -> Column:
+def word_column(header: str, column: str | None = None) -> Column:
     """Column of words, as they stand in the frame."""
     name = column or header
     return Column(header=header, show=lambda row: str(row[name]), words=True)
@@ -69,7 +69,7 @@ def traits_table(design: Design) -> Table:
         }
     )
     records = Column(header="records", show=lambda row: str(int(row["records"])))
-    columns = (_words("trait"), records, _number("mean"), _number("sd after fixed effects", "sd"))
+    columns = (word_column("trait"), records, _number("mean"), _number("sd after fixed effects", "sd"))
     return Table(name="traits", title="Traits", frame=frame, columns=columns)
 
 
@@ -91,7 +91,7 @@ def information_table(information: Iterable[TermInformation]) -> Table:
         ]
     )
     columns = (
-        _words("term"),
+        word_column("term"),
         Column(header="matrix", show=lambda row: f"{row['size']} × {row['size']}"),
         Column(header="levels", show=lambda row: str(row["levels"])),
         Column(header="degrees of freedom", show=lambda row: ("" if row["exact"] else "≤ ") + str(row["freedom"])),
@@ -111,19 +111,19 @@ def varcomp_table(fit: RemlFit) -> Table:
         return component_label(pd.concat([row, pd.Series({"parameter": kind})]))
 
     columns = (
-        _words("term"),
+        word_column("term"),
         Column(header="component", show=label, words=True),
         Column(header="estimate", show=_unless_not_identified(lambda row: number(row["component"], 7))),
         _number("s.e.", "std_error"),
         _number("z", "z_ratio", 3),
-        _words("constraint"),
+        word_column("constraint"),
     )
     return Table(name="varcomp", title="REML variance components", frame=fit.varcomp, columns=columns)
 
 
 def fixed_table(fit: RemlFit) -> Table:
     """Fixed effects of REML."""
-    columns = (_words("trait"), _words("effect"), _number("estimate", digits=6), _number("s.e.", "std_error"))
+    columns = (word_column("trait"), word_column("effect"), _number("estimate", digits=6), _number("s.e.", "std_error"))
     return Table(name="fixed", title="Fixed effects", frame=fit.fixed, columns=columns)
 
 
@@ -132,7 +132,7 @@ def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     posterior = ("mean", "sd", "hdi_low", "hdi_high", "ess_bulk", "r_hat")
     numbers = ("estimate", "std_error") if "estimate" in frame else posterior
     what = "parameter" if "parameter" in frame else "term"
-    columns = (_words(what), Column(header="trait", show=_traits, words=True), *map(_number, numbers))
+    columns = (word_column(what), Column(header="trait", show=_traits, words=True), *map(_number, numbers))
     marks = {"boundary", "not identified", "prior only"}
     if "constraint" in frame and marks & set(frame["constraint"]):
         columns += (Column(header="", show=lambda row: row["constraint"] * (row["constraint"] in marks), words=True),)
@@ -143,14 +143,14 @@ def trajectory_table(frame: pd.DataFrame) -> Table:
     """Genetic parameters at the points of a covariate, or of environments."""
     numbers = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")
     at = Column(header="at", show=lambda row: number(row["at"], 6) if isinstance(row["at"], float) else str(row["at"]))
-    columns = (_words("parameter"), _words("trait", "trait_i"), at, *map(_number, numbers))
+    columns = (word_column("parameter"), word_column("trait", "trait_i"), at, *map(_number, numbers))
     return Table(name="curves", title="Along the covariate", frame=frame, columns=columns)
 
 
 def comparison_table(frame: pd.DataFrame) -> Table:
     """REML and posterior of every (co)variance and correlation, side by side."""
     columns = (
-        _words("term"),
+        word_column("term"),
         Column(header="component", show=component_label, words=True),
         _number("REML", "reml"),
         _number("s.e.", "std_error", 3),
@@ -160,7 +160,7 @@ def comparison_table(frame: pd.DataFrame) -> Table:
             header="ESS",
             show=lambda row: number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
         ),
-        _words("verdict"),
+        word_column("verdict"),
     )
     return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 
@@ -172,12 +172,12 @@ def models_table(frame: pd.DataFrame) -> Table:
         return lambda row: show(row) if row["against"] else ""
 
     columns = (
-        _words("model"),
+        word_column("model"),
         Column(header="logLik", show=lambda row: f"{row['loglik']:.3f}"),
         Column(header="parameters", show=lambda row: str(row["parameters"])),
         Column(header="AIC", show=lambda row: f"{row['aic']:.1f}"),
         Column(header="BIC", show=lambda row: f"{row['bic']:.1f}"),
-        _words("against"),
+        word_column("against"),
         Column(header="LR", show=if_tested(lambda row: number(row["statistic"]))),
         Column(header="df", show=if_tested(lambda row: str(row["df"]))),
         Column(header="p", show=if_tested(lambda row: number(row["p_value"], 3))),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
+from published import folder
 from test_bench_likelihood import livestock_data
 
 import bayesmv as bmv
 from bayesmv.design.design import Design
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def cpu_seconds() -> float:
@@ -61,8 +59,8 @@ def pedigree(n: int, missing: float = 0.0) -> Problem:
 
 
 def bluetit() -> Problem:
-    """Nestlings in foster nests (shared data; not part of this repository)."""
-    data, parents = (pd.read_csv(SHARED / "bluetit" / f"{name}.csv") for name in ("data", "pedigree"))
+    """Nestlings in foster nests (a published set that is not part of this repository)."""
+    data, parents = (pd.read_csv(folder("bluetit") / f"{name}.csv") for name in ("data", "pedigree"))
     traits, fixed = ("tarsus", "back"), ("sex", "hatchdate")
     return Problem(data=data, pedigree=parents, traits=traits, terms=("animal", "fosternest"), fixed=fixed)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import peers
@@ -13,6 +14,26 @@ import bayesmv as bmv
 
 ROWS = pytest.StashKey[list[Row]]()
 SKIPPED = pytest.StashKey[dict[str, str]]()
+
+
+#: Most levels of a case that the tests run once, to see that it works; the others are left to `make bench-parts`.
+LARGEST = 10_000
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out large cases where nothing is timed."""
+    if config.getoption("benchmark_enable"):
+        return
+    here = Path(__file__).parent
+    large = [item for item in items if here in item.path.parents and size(item) > LARGEST]
+    config.hook.pytest_deselected(items=large)
+    items[:] = [item for item in items if item not in large]
+
+
+def size(item: pytest.Item) -> int:
+    """Size that a case is given as ``n``; 0 if none."""
+    given = getattr(item, "callspec", None)
+    return 0 if given is None else max((v for v in given.params.values() if isinstance(v, int)), default=0)
 
 
 def pytest_configure(config: pytest.Config) -> None:

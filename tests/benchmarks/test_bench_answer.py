@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answers import SHARED, Answer, Problem, bluetit, cpu_seconds, pedigree, trial
+from answers import Answer, Problem, bluetit, cpu_seconds, pedigree, trial
 
 import bayesmv as bmv
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.benchmark(timer=cpu_seconds)
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = pytest.mark.skipif("BENCH_LARGE" not in os.environ, reason="set BENCH_LARGE=1 for 100,000 animals")
-BLUETIT = pytest.mark.skipif(not (SHARED / "bluetit").is_dir(), reason="no shared data")
+BLUETIT = pytest.mark.published("bluetit")
 COMPARE = ["-c", "from bayesmv.cli.commands import main; main()", "compare", "models/canty_us.toml", "--json"]
 
 

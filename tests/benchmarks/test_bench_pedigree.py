@@ -1,4 +1,4 @@
-"""How long pedigrees take: 100,000 and 1,000,000 animals of twelve overlapping generations."""
+"""How long pedigrees take: 10,000 to 1,000,000 animals of twelve overlapping generations."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,11 @@ import pytest
 
 from bayesmv.relationship.pedigree import Pedigree
 
-SIZES = [pytest.param(100_000, id="100k"), pytest.param(1_000_000, id="1M", marks=pytest.mark.slow)]
+SIZES = [
+    pytest.param(10_000, id="10k"),
+    pytest.param(100_000, id="100k"),
+    pytest.param(1_000_000, id="1M", marks=pytest.mark.slow),
+]
 
 
 def simulated(animals: int, cohorts: int = 12, seed: int = 1) -> pd.DataFrame:

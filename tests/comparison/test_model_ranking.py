@@ -1,5 +1,8 @@
 """Models side by side: REML fits by likelihood, posteriors by predictive density."""
 
+from dataclasses import replace
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +69,17 @@ def test_compare_models__residuals_by_group_have_no_boundary(fits):
     assert frame.loc["by site", "reference"].startswith("chi-square on 3 df")
 
 
+@pytest.mark.parametrize("order", list(permutations("abc")))
+def test_compare_models__ties_stay_in_the_order_given(fits, order):
+    """Models of one size whose likelihoods differ by rounding, in whichever direction."""
+    off = {"a": 1e-9, "b": -1e-9, "c": 2e-7}
+    fit = fits["no family"]
+    tied = {name: replace(fit, loglik=fit.loglik + off[name]) for name in order}
+    names = [*order, "better"]
+    frame = compare_models({"better": replace(fit, loglik=fit.loglik + 1e-3), **tied})
+    assert list(frame["model"]) == names
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
@@ -106,6 +120,20 @@ def test_compare_models__posteriors(posteriors):
         assert (row["elpd"], row["se"], row["p_loo"]) == (density.elpd, density.se, density.p_loo)
         assert (row["high_k"], row["warning"]) == (density.high_k, density.warning)
     pd.testing.assert_frame_equal(frame, compare_models(alone).set_index("model"))
+
+
+@pytest.fixture(scope="module")
+def density(posteriors):
+    return predictive_density(*posteriors["blocks"], max_draws=30)
+
+
+@pytest.mark.parametrize("order", list(permutations("abc")))
+def test_compare_models__equal_predictions_stay_in_the_order_given(density, order):
+    off = {"a": 1e-12, "b": -1e-12, "c": 0.0}
+    tied = {name: replace(density, log_density=density.log_density + off[name]) for name in order}
+    frame = compare_models({"worse": replace(density, log_density=density.log_density - 1.0), **tied})
+    assert list(frame["model"]) == [*order, "worse"]
+    assert frame["difference"].iloc[0] == 0.0
 
 
 def test_compare_models__leaves_out_levels_of_a_term_that_a_model_lacks(posteriors):

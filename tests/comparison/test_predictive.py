@@ -39,6 +39,7 @@ def test_predictive_density__equals_the_posterior_without_the_block():
     data["y1"] = np.repeat(rng.normal(size=6), 4) + rng.normal(size=24)
     case = simple_case(["y1"], "g", data)
     posterior = log_posterior(case.design)
+    blocks, coordinates = case.design.blocks, posterior.coordinates
     grid = np.array(list(product(np.linspace(-2.0, 1.0, 15), np.linspace(-0.5, 0.5, 15))))
     log_full = np.array([posterior.value(x) for x in grid])
     tried = rng.uniform([-2.0, -0.5], [1.0, 0.5], (12000, 2))
@@ -47,9 +48,17 @@ def test_predictive_density__equals_the_posterior_without_the_block():
     assert (found.draws, list(found.labels)) == (1000, list("abcdef"))
 
     def logliks(data):
-        part = simple_case(["y1"], "g", data)
-        sigmas = (case.design.blocks.matrices(posterior.coordinates.constrain(x)) for x in grid)
-        return np.array([Dense(part, [S * case.design.scale**2 for S in point]).loglik for point in sigmas])
+        """Dense log-likelihoods over the grid; V is linear in the two variances."""
+        unit = Dense(simple_case(["y1"], "g", data), [np.eye(1), np.eye(1)])
+        among, X, y = unit.Z[0] @ unit.K[0] @ unit.Z[0].T, unit.X, unit.y
+        out = []
+        for x in grid:
+            (g,), (r,) = (S[0] * case.design.scale[0] ** 2 for S in blocks.matrices(coordinates.constrain(x)))
+            V = g * among + r * np.eye(len(y))
+            Vi_X, Vi_y = np.linalg.solve(V, X), np.linalg.solve(V, y)
+            P_y = Vi_y - Vi_X @ np.linalg.solve(X.T @ Vi_X, X.T @ Vi_y)
+            out.append(np.linalg.slogdet(V)[1] + np.linalg.slogdet(X.T @ Vi_X)[1] + y @ P_y)
+        return -0.5 * (np.array(out) + (len(y) - X.shape[1]) * np.log(2.0 * np.pi))
 
     whole = logliks(data)
     for level in (2, 3, 4):

@@ -1,5 +1,7 @@
 """Posterior beside REML: values, contraction from the prior, and the verdict in every case."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from traces import draws_around, incomplete, make_design, records, trace_of
@@ -17,11 +19,13 @@ COLUMNS = [
     *("contraction", "difference", "verdict"),
 ]
 CHAINS, DRAWS = 4, 1000
+#: Draws where no figure depends on how many there are.
+FEW = 200
 
 
-def around(design, fit):
+def around(design, fit, draws=DRAWS):
     """Draws of x around REML, (chains, draws, d)."""
-    return draws_around(log_posterior(design), fit.theta, CHAINS, DRAWS)
+    return draws_around(log_posterior(design), fit.theta, CHAINS, draws)
 
 
 def uniform_correlations(m, n, rng):
@@ -59,8 +63,19 @@ def fitted():
 
 
 @pytest.fixture(scope="module")
-def table(fitted):
-    return compare_reml(trace_of(fitted.design, around(fitted.design, fitted), reml=fitted), fitted)
+def trace(fitted):
+    return trace_of(fitted.design, around(fitted.design, fitted, FEW), reml=fitted)
+
+
+@pytest.fixture(scope="module")
+def table(fitted, trace):
+    return compare_reml(trace, fitted)
+
+
+@cache
+def complete(t=2):
+    """A fit of complete records."""
+    return fit_reml(make_design(data=records(t=t, blocks=10, families=30)))
 
 
 def rows_of(table, term, parameter=None):
@@ -101,8 +116,8 @@ def test_compare_reml__reml_columns(table, fitted):
         assert row["constraint"] == "unconstrained"
 
 
-def test_compare_reml__posterior_columns_and_difference(fitted, table):
-    posterior = trace_of(fitted.design, around(fitted.design, fitted), reml=fitted)["posterior"].to_dataset()
+def test_compare_reml__posterior_columns_and_difference(trace, table):
+    posterior = trace["posterior"].to_dataset()
     for _, row in table.iterrows():
         kind = "corr" if row["parameter"] == "correlation" else "cov"
         draws = posterior[f"{row['term']}_{kind}"].sel(trait=row["trait_i"], trait_other=row["trait_j"]).to_numpy()
@@ -111,9 +126,9 @@ def test_compare_reml__posterior_columns_and_difference(fitted, table):
         assert row["difference"] == pytest.approx((np.median(draws) - row["reml"]) / draws.std(ddof=1), rel=1e-9)
 
 
-def test_compare_reml__contraction_of_the_sd_by_interquartile_ranges(fitted, table):
+def test_compare_reml__contraction_of_the_sd_by_interquartile_ranges(fitted, trace, table):
     """The quartiles of half-t(3, 1) are those of t at 5/8 and 7/8: 0.3492 and 1.4226."""
-    posterior = trace_of(fitted.design, around(fitted.design, fitted), reml=fitted)["posterior"].to_dataset()
+    posterior = trace["posterior"].to_dataset()
     sd = posterior["family_sd"].sel(trait="y2").to_numpy() / fitted.design.scale[1]
     ratio = np.subtract(*np.quantile(sd, [0.75, 0.25])) / (1.4226 - 0.3492)
     assert rows_of(table, "family", "variance").iloc[1]["contraction"] == pytest.approx(1 - ratio**2, abs=1e-4)
@@ -122,7 +137,7 @@ def test_compare_reml__contraction_of_the_sd_by_interquartile_ranges(fitted, tab
 def test_compare_reml__structures_without_covariances_have_no_such_rows():
     design = make_design("diag(trait):block + at(trait, y2):family")
     fit = fit_reml(design)
-    got = compare_reml(trace_of(design, around(design, fit), reml=fit), fit)
+    got = compare_reml(trace_of(design, around(design, fit, FEW), reml=fit), fit)
     assert rows_of(got, "block")["parameter"].tolist() == ["variance", "variance"]
     assert rows_of(got, "family_y2")[["trait_i", "parameter"]].to_numpy().tolist() == [["y2", "variance"]]
     assert len(rows_of(got, "Residual")) == 4
@@ -131,10 +146,9 @@ def test_compare_reml__structures_without_covariances_have_no_such_rows():
 def test_compare_reml__corgh_is_compared_as_us_is():
     """The structure's parameters are reported on all scales: variances, covariances and correlations."""
     data = records(blocks=10, families=30)
-    us = make_design(data=data)
     corgh = make_design("corgh(trait):block + corgh(trait):family", data, residual="corgh(trait):units")
-    fits = [fit_reml(d) for d in (us, corgh)]
-    tables = [compare_reml(trace_of(f.design, around(f.design, f), reml=f), f) for f in fits]
+    fits = [complete(), fit_reml(corgh)]
+    tables = [compare_reml(trace_of(f.design, around(f.design, f, FEW), reml=f), f) for f in fits]
     np.testing.assert_allclose(tables[0]["reml"], tables[1]["reml"], rtol=1e-5)
     np.testing.assert_allclose(tables[0]["std_error"], tables[1]["std_error"], rtol=1e-4)
 
@@ -166,13 +180,13 @@ def test_verdict__differs_by_k_posterior_sd(fitted):
     assert (down["verdict"] == [f"differ by {-d:.1f} posterior s.d." for d in down["difference"]]).all()
 
 
-@pytest.mark.parametrize("t", [2, 3])
-@pytest.mark.parametrize("prior", [CovariancePrior(), CovariancePrior(sd=HalfStudentT(nu=7.0, scale=0.4))], ids=str)
+@pytest.mark.parametrize(
+    ("t", "prior"), [(3, CovariancePrior()), (2, CovariancePrior(sd=HalfStudentT(nu=7.0, scale=0.4)))], ids=str
+)
 def test_contraction__posterior_equal_to_the_prior(t, prior):
     """Zero up to Monte Carlo error: 4 standard errors of two quartiles of 4000 draws are about 0.2; seeded."""
-    data = records(t=t, blocks=10, families=30)
-    design = make_design(data=data)
-    fit = fit_reml(design)
+    fit = complete(t)
+    design = fit.design
     sigma = from_prior(t, prior, np.random.default_rng(6))
     x = with_term(design, around(design, fit), "block", sigma)
     got = compare_reml(trace_of(design, x, reml=fit, priors={"block": prior}), fit)
@@ -185,7 +199,7 @@ def test_contraction__posterior_equal_to_the_prior(t, prior):
 def test_contraction__other_eta():
     """A correlation from LKJ(4) of two traits is Beta(4, 4) on (-1, 1): no contraction against that prior."""
     rng = np.random.default_rng(7)
-    fit = fit_reml(make_design(data=records(blocks=10, families=30)))
+    fit = complete()
     sigma = from_prior(2, CovariancePrior(), rng)
     sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
     r = 2 * rng.beta(4.0, 4.0, sd.shape[:2]) - 1
@@ -204,7 +218,7 @@ def singular():
 
 
 def test_verdict__reml_on_boundary(singular):
-    got = compare_reml(trace_of(singular.design, around(singular.design, singular), reml=singular), singular)
+    got = compare_reml(trace_of(singular.design, around(singular.design, singular, FEW), reml=singular), singular)
     block = rows_of(got, "block")
     assert (block["constraint"] == "boundary").all()
     assert (block["verdict"] == "REML on boundary").all()
@@ -233,7 +247,7 @@ def test_component__on_the_edge_has_no_error(singular):
 def test_compare_reml__units_change_no_verdict(fitted, factors, table):
     data = incomplete(records(blocks=10, families=30))
     fit = fit_reml(make_design(data=data.assign(y1=factors[0] * data["y1"], y2=factors[1] * data["y2"])))
-    x = around(fitted.design, fitted)
+    x = around(fitted.design, fitted, FEW)
     got = compare_reml(trace_of(fit.design, x, reml=fit), fit)
     for name in ("difference", "contraction"):
         np.testing.assert_allclose(got[name], table[name], rtol=1e-3, atol=1e-4)

@@ -48,17 +48,16 @@ def dense_loglik(design, data, family, residuals):
     """Restricted log-likelihood in the units of the data; `residuals` by site."""
     Y, traits = data[["a", "b"]].to_numpy(), (0, 1)
     rows = [(u, t) for u in range(len(Y)) for t in traits if not np.isnan(Y[u, t])]
-    weights = data["w"] if design.spec.weights else pd.Series(1.0, data.index)
+    weights = data["w"].to_numpy() if design.spec.weights else np.ones(len(data))
+    fam, site = list(data["fam"]), list(data["site"])
     V = np.zeros((len(rows), len(rows)))
     for p, (u, s) in enumerate(rows):
         for q, (v, t) in enumerate(rows):
-            if data["fam"].iloc[u] == data["fam"].iloc[v]:
+            if fam[u] == fam[v]:
                 V[p, q] += family[s, t]
             if u == v:
-                V[p, q] += residuals[data["site"].iloc[u]][s, t] / weights.iloc[u]
-    X = np.array(
-        [[(data["site"].iloc[u] == site) * (t == s) for s in traits for site in SITES] for u, t in rows], float
-    )
+                V[p, q] += residuals[site[u]][s, t] / weights[u]
+    X = np.array([[(site[u] == level) * (t == s) for s in traits for level in SITES] for u, t in rows], float)
     y = np.array([Y[u, t] for u, t in rows])
     inside = X.T @ np.linalg.solve(V, X)
     b = np.linalg.solve(inside, X.T @ np.linalg.solve(V, y))

@@ -3,28 +3,15 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 import scipy.linalg
 from scipy import sparse
 
 from bayesmv.design.design import Design, build_design
 from bayesmv.model.spec import ModelSpec
 from bayesmv.relationship.relationship import Relationship
-
-#: Beside the project, never inside it.
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-
-
-def shared_data(name: str) -> Path:
-    """Folder of a data set that is not shipped; skips the test where it is absent."""
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"the data set '{name}' is not at {folder}")
-    return folder
 
 
 def pedigree_relationship(pedigree) -> Relationship:

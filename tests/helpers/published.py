@@ -1,4 +1,8 @@
-"""Published answers of `shared/data`, the fits that reproduce them, and the tolerance that each source allows.
+"""Published answers, where they are, the fits that reproduce them, and the tolerance that each source allows.
+
+Sets whose licences allow it stand in ``tests/reference/data``; the others are read from ``shared/data`` beside the
+project where that is there. A test that needs a set says so, ``@pytest.mark.published("gryphon")``: it is skipped where
+the set is absent, and the last lines of a run count it (``tests/conftest.py``).
 
 A row of ``answers.csv`` is reproduced when it differs by no more than **half a unit of its last printed digit** plus
 what its source's own stopping rule left undone (`Stop`), in standard errors of the estimate.
@@ -19,8 +23,11 @@ import pytest
 
 import bayesmv as bmv
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-ABSENT = "the data sets with published answers are not shipped; expected at {}"
+ROOT = Path(__file__).resolve().parents[2]
+#: Folders that may hold a published set, the first that has it counts.
+HOMES = (ROOT / "tests" / "reference" / "data", ROOT.parent / "shared" / "data")
+#: Numbers of textbooks, typed in `textbooks`: always here.
+TYPED = ("mrode", "pedigrees_small")
 
 
 class Stop(NamedTuple):
@@ -80,20 +87,33 @@ def half_unit(text: str) -> float:
     return 0.5 * 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
+def find(dataset: str) -> Path | None:
+    """Folder of a published set, None where it is absent."""
+    return next((home / dataset for home in HOMES if (home / dataset).is_dir()), None)
+
+
+def absent(dataset: str) -> str:
+    """Why a test of a set that is absent is skipped; empty where the set is there."""
+    if dataset in TYPED or find(dataset) is not None:
+        return ""
+    return f"the published set '{dataset}' is in none of {', '.join(str(home) for home in HOMES)}"
+
+
 def folder(dataset: str) -> Path:
-    """Folder of a data set; skips the test where it is absent."""
-    if not (DATA / dataset).is_dir():
-        pytest.skip(ABSENT.format(DATA / dataset))
-    return DATA / dataset
+    """Folder of a published set; skips the test where it is absent."""
+    found = find(dataset)
+    if found is None:
+        pytest.skip(absent(dataset))
+    return found
 
 
 @cache
 def answers(dataset: str) -> tuple[Answer, ...]:
     """All rows of a data set, each standard error as a row of its own; none where the data are absent."""
-    path = DATA / dataset / "answers.csv"
-    if not path.is_file():
+    home = find(dataset)
+    if home is None:
         return ()
-    with path.open(encoding="utf-8") as file:
+    with (home / "answers.csv").open(encoding="utf-8") as file:
         return tuple(answer for row in csv.DictReader(file) for answer in _read(row))
 
 
@@ -242,15 +262,16 @@ def cases(
         Models that take seconds to fit.
     """
     slow = set(slow)
+    needed = pytest.mark.published(dataset)
     if not answers(dataset):
-        return [pytest.param(None, None, id="absent", marks=pytest.mark.skip(ABSENT.format(DATA / dataset)))]
+        return [pytest.param(None, None, id="absent", marks=needed)]
     out, seen = [], dict[str, int]()
     for answer in answers(dataset):
         if kinds is not None and answer.kind not in kinds:
             continue
         reason = skipped.get(answer.model) or skipped.get(answer.quantity)
         model = None if reason else models[answer.model]
-        marks = [pytest.mark.skip(reason)] if reason else [pytest.mark.slow] if model in slow else []
+        marks = [needed, *([pytest.mark.skip(reason)] if reason else [pytest.mark.slow] if model in slow else [])]
         name = f"{model.label if model else answer.model[:40]}-{answer.quantity}{'-se' * answer.is_error}"
         seen[name] = seen.get(name, 0) + 1
         out.append(pytest.param(model, answer, marks=marks, id=name if seen[name] == 1 else f"{name}-{seen[name]}"))
@@ -322,7 +343,10 @@ def check_maximum(model: Model, name: str, gap: float) -> None:
 
 def models_with_components(models: Mapping[str, Model], kinds: Iterable[str]) -> list[object]:
     """Models whose covariances were all published, for `pytest.mark.parametrize`."""
-    names = {a.model for d in {m.dataset for m in models.values()} for a in answers(d) if a.kind in kinds}
-    if not names:
-        return [pytest.param(None, None, id="absent", marks=pytest.mark.skip(ABSENT.format(DATA)))]
-    return [pytest.param(m, name, id=m.label) for name, m in models.items() if name in names]
+    datasets = dict.fromkeys(m.dataset for m in models.values())
+    names = {a.model for d in datasets for a in answers(d) if a.kind in kinds}
+    gone = [
+        pytest.param(None, None, id=f"{d}-absent", marks=pytest.mark.published(d)) for d in datasets if not answers(d)
+    ]
+    there = [(name, m) for name, m in models.items() if name in names]
+    return gone + [pytest.param(m, name, id=m.label, marks=pytest.mark.published(m.dataset)) for name, m in there]

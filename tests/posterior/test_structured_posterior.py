@@ -242,6 +242,7 @@ def test_compare_reml__labels_of_the_effects():
     assert "y1:dam" in set(table["trait_j"])
 
 
+@pytest.mark.slow
 def test_simulate_records__has_the_covariance_of_the_model():
     """Variance of records of a maternal model over 4000 simulations, within 4 s.e. = 4 sqrt(2/4000) of it."""
     case = structured_case("maternal")

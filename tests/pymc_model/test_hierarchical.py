@@ -1,10 +1,13 @@
 """The hierarchical PyMC model against dense Gaussian algebra: integrated over the effects it is the marginal model."""
 
+from functools import cache
+
 import numpy as np
 import pytensor.tensor as pt
 import pytest
 from cases import StructuredDense, structured_case
 from oracles import Dense, all_patterns, dense_relationship, finite_difference, random_case, random_kin
+from pytensor.compile.mode import Mode
 
 from bayesmv import dims
 from bayesmv.posterior.log_posterior import log_posterior
@@ -13,7 +16,8 @@ from bayesmv.pymc_model import build_model
 from bayesmv.pymc_model.hierarchical import record_classes
 from bayesmv.pymc_model.root import RelationshipRoot
 
-MODE = "FAST_COMPILE"
+#: Graphs as they are written: a handful of evaluations each do not pay for rewriting.
+MODE = Mode(linker="py", optimizer=None)
 
 #: Traits, random terms, and whether records are missing.
 CASES = {
@@ -84,16 +88,22 @@ def log_effects_given_records(case, evaluated, x, sigmas):
     return log_normal(np.concatenate(effects) - mean, covariance) + jacobian
 
 
+@cache
+def sampled(name, residual="us(trait):units"):
+    """A case, its priors, and the compiled model: one graph for all tests of a case."""
+    case = make_case(name, residual)
+    priors = effect_priors(case.design)
+    return case, priors, Evaluated(build_model(case.design, priors=priors, effects="sampled"))
+
+
 def effect_priors(design):
     return {n: CovariancePrior(sd=HalfStudentT(nu=4.0, scale=0.8), eta=2.0) for n in design.names}
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if CASES[n][1]])
 def test_sampled_model__is_the_marginal_model_times_the_effects(name):
-    case = make_case(name)
-    priors = effect_priors(case.design)
+    case, priors, evaluated = sampled(name)
     posterior = log_posterior(case.design, priors)
-    evaluated = Evaluated(build_model(case.design, priors=priors, effects="sampled"))
     d = case.design.blocks.n_parameters
     rng = np.random.default_rng(2)
     differences = []
@@ -108,10 +118,9 @@ def test_sampled_model__is_the_marginal_model_times_the_effects(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_sampled_model__gradient(name):
-    case = make_case(name, residual="diag(trait):units" if name == "no random term" else "us(trait):units")
-    evaluated = Evaluated(build_model(case.design, effects="sampled"))
+    _, _, evaluated = sampled(name, "diag(trait):units") if name == "no random term" else sampled(name)
     rng = np.random.default_rng(0)
-    x, directions = rng.normal(0.0, 0.4, evaluated.size), rng.normal(0.0, 1.0, (6, evaluated.size))
+    x, directions = rng.normal(0.0, 0.4, evaluated.size), rng.normal(0.0, 1.0, (3, evaluated.size))
     gradient = evaluated.density(x)[1]
     for v in directions:
         slope = finite_difference(lambda h, v=v: evaluated.logp(x + h[0] * v), np.zeros(1), step=1e-4)[0]
@@ -172,10 +181,8 @@ def test_sampled_model__complete_records_are_one_variable():
 
 def test_sampled_model__effects_are_zero_at_the_initial_point():
     # The initial point is then the least-squares fit.
-    case = make_case("complete records")
-    model = build_model(case.design, effects="sampled")
-    evaluated = Evaluated(model)
-    start = np.concatenate([v.reshape(-1) for v in model.initial_point().values()])
+    case, _, evaluated = sampled("complete records")
+    start = np.concatenate([v.reshape(-1) for v in evaluated.model.initial_point().values()])
     values = evaluated.deterministics(start)
     np.testing.assert_allclose(values["fixed"], case.design.fixed.ols[case.design.fixed.present], rtol=1e-12)
     assert not values["block_effect"].any()

@@ -16,6 +16,8 @@ from published import (
 
 import bayesmv as bmv
 
+pytestmark = pytest.mark.published("bluetit")
+
 TRAITS = ("tarsus", "back")
 FIXED = {f"b_{trait}_{sex}": (trait, f"sex[{sex}]") for trait in TRAITS for sex in ("Fem", "Male", "UNK")}
 FIXED |= {f"b_{trait}_hatchdate": (trait, "hatchdate") for trait in TRAITS}

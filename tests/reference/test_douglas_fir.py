@@ -7,6 +7,8 @@ from published import Model, answers, cases, check, check_maximum, correlation, 
 
 import bayesmv as bmv
 
+pytestmark = pytest.mark.published("douglas_fir")
+
 TRAITS = ("H04", "C13")
 ORIGINS = [f"p{letter}" for letter in "ABCFGHIJK"]
 

@@ -20,6 +20,8 @@ from scipy.optimize import minimize
 
 import bayesmv as bmv
 
+pytestmark = pytest.mark.published("gryphon")
+
 UNIVARIATE = {"VA": ("animal", "bwt", "bwt"), "VR": ("Residual", "bwt", "bwt")}
 SEX = {"b_intercept(sex1)": ("bwt", "Intercept"), "b_sex2": ("bwt", "C(sex)[T.2]")}
 

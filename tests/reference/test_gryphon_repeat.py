@@ -3,6 +3,8 @@
 import pytest
 from published import ASREML, Model, Stop, cases, check, check_maximum, models_with_components, parameter
 
+pytestmark = pytest.mark.published("gryphon_repeat")
+
 IND = {"V_ind": ("animal_ide", "laydate", "laydate"), "VR": ("Residual", "laydate", "laydate")}
 GENETIC = {"VA": ("animal", "laydate", "laydate"), "VR": ("Residual", "laydate", "laydate")}
 PE = GENETIC | {"V_PE": ("animal_ide", "laydate", "laydate")}

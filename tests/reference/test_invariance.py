@@ -10,6 +10,8 @@ from published import folder, pedigree, relationships, table
 
 import bayesmv as bmv
 
+pytestmark = pytest.mark.published("gryphon")
+
 BIVARIATE = bmv.ModelSpec.from_formula("bwt + tarsus ~ C(sex)", random="us(trait):vm(animal, A) + us(trait):byear")
 UNIVARIATE = bmv.ModelSpec.from_formula("bwt ~ C(sex)", random="vm(animal, A)")
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from information import Canonical, correlation_error, errors, observed
-from oracles import shared_data
 from published import (
     Found,
     Model,
@@ -20,6 +19,7 @@ from published import (
     check_maximum,
     correlation,
     models_with_components,
+    pedigree,
     table,
 )
 from scipy import sparse
@@ -120,6 +120,7 @@ def test_fit_reml__pine_computed_point_is_not_better(model, name):
     check_maximum(model, name, 1e-8)
 
 
+@pytest.mark.published("pine_halfsib_4heights")
 def test_fit_reml__pine_four_heights_on_the_boundary():
     """A singular matrix of families is an answer, with a label; three heights have an interior one."""
     fit = FOUR_HEIGHTS.fit
@@ -132,6 +133,7 @@ def test_fit_reml__pine_four_heights_on_the_boundary():
     assert THREE_HEIGHTS.fit.at_boundary == ()
 
 
+@pytest.mark.published("pine_halfsib_4heights")
 def test_fit_reml__pine_average_and_observed_information_differ_by_little():
     """Average information is the mean of observed and expected: within 5 % of the published (observed) errors."""
     fit = THREE_HEIGHTS.fit
@@ -242,7 +244,11 @@ def test_fit_reml__wheat(model, answer):
     check(model, answer)
 
 
-@pytest.mark.parametrize("model", [SIMULATED, WHEAT], ids=lambda m: m.label)
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(m, marks=pytest.mark.published(m.dataset)) for m in (SIMULATED, WHEAT)],
+    ids=["simulated", "wheat"],
+)
 def test_fit_reml__rotated_oracle(model):
     """l, and the average information behind our standard errors, by rotation to independent records."""
     fit = model.fit
@@ -300,18 +306,16 @@ def without_inbreeding(pedigree):
     """A as BLUPF90 makes it unless told otherwise: Mendelian variances ¾ and ½ whatever the inbreeding."""
     ids = pedigree.ids.tolist()
     parents = pd.DataFrame({"sire": pedigree.sire, "dam": pedigree.dam})
-    T = sparse.eye_array(len(ids), format="lil")
-    for child, row in enumerate(parents.to_numpy()):
-        for parent in row[row >= 0]:
-            T[child, parent] -= 0.5
-    mendelian = 1.0 - 0.25 * (parents.to_numpy() >= 0).sum(axis=1)
+    known = parents.to_numpy() >= 0
+    halves = (np.full(known.sum(), 0.5), (np.nonzero(known)[0], parents.to_numpy()[known]))
+    T = sparse.eye_array(len(ids)) - sparse.coo_array(halves, shape=(len(ids), len(ids)))
+    mendelian = 1.0 - 0.25 * known.sum(axis=1)
     return bmv.Relationship.from_precision(sparse.csc_array(T.T @ sparse.diags_array(1.0 / mendelian) @ T), ids)
 
 
 @pytest.fixture(scope="module")
 def blupf90():
-    folder = shared_data("blupf90_sim")
-    data, pedigree = (pd.read_csv(folder / name) for name in ("data.csv", "pedigree.csv"))
+    data, known = table("blupf90_sim"), pedigree("blupf90_sim")
     spec = bmv.ModelSpec.from_formula(
         "y1 ~ C(farm) + C(sex) + C(year)",
         random="vm(id, A)",
@@ -319,11 +323,11 @@ def blupf90():
         weights="weight",
         genetic=bmv.Genetic(term="id"),
     )
-    known = bmv.Pedigree.from_frame(pedigree)
     relationships = {"inbreeding": bmv.Relationship.from_pedigree(known), "none": without_inbreeding(known)}
     return {name: bmv.fit_reml(bmv.build_design(spec, data, {"A": A})) for name, A in relationships.items()}
 
 
+@pytest.mark.published("blupf90_sim")
 def test_fit_reml__blupf90_sim(blupf90):
     """All digits of the estimates; the s.e. to 1e-3 of themselves: which information they come from is not said."""
     found = [answer for answer in answers("blupf90_sim") if answer.kind == "published"]
@@ -340,6 +344,7 @@ def test_fit_reml__blupf90_sim(blupf90):
     assert h2["std_error"] == pytest.approx(error["h2"], rel=2e-3)
 
 
+@pytest.mark.published("blupf90_sim")
 def test_fit_reml__blupf90_sim_leaves_out_inbreeding(blupf90):
     """With inbreeding, as it should be, the estimates are 0.02 and 0.04 s.e. higher, and l is 0.25 higher."""
     right, published = blupf90["inbreeding"], blupf90["none"]

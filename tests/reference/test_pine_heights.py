@@ -5,10 +5,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import shared_data
+from published import folder
 
 import bayesmv as bmv
 from bayesmv.reml.maximise import maximise_reml
+
+pytestmark = pytest.mark.published("pine_halfsib_4heights")
 
 HEIGHTS = ["HT1", "HT2", "HT3", "HT4"]
 MODEL = "4-trait (HT1,HT2,HT3,HT4) ~ rep"
@@ -16,7 +18,7 @@ MODEL = "4-trait (HT1,HT2,HT3,HT4) ~ rep"
 
 @cache
 def fitted(structure):
-    data = pd.read_csv(shared_data("pine_halfsib_4heights") / "data.csv", na_values="*")
+    data = pd.read_csv(folder("pine_halfsib_4heights") / "data.csv", na_values="*")
     spec = bmv.ModelSpec.from_formula(
         f"{' + '.join(HEIGHTS)} ~ C(rep)", random=f"{structure}:female", residual="us(trait):units"
     )
@@ -24,7 +26,7 @@ def fitted(structure):
 
 
 def test_us__computed_elsewhere():
-    answers = pd.read_csv(shared_data("pine_halfsib_4heights") / "answers.csv")
+    answers = pd.read_csv(folder("pine_halfsib_4heights") / "answers.csv")
     answers = answers[answers["model"].str.startswith(MODEL)].set_index("quantity")["value"]
     fit = fitted("us(trait)")
     for i, a in enumerate(HEIGHTS):

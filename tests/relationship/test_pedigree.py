@@ -1,19 +1,18 @@
 """Pedigrees against the tabular method, dense inverses and textbook answers."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from textbooks import PRINTED_2_1, RELATIONSHIPS, relationship
+from textbooks import pedigree as textbook_pedigree
 
 from bayesmv.errors import DataError, PedigreeError
 from bayesmv.relationship import pedigree as module
 from bayesmv.relationship import pedigree_kernels as kernels
 from bayesmv.relationship.pedigree import Pedigree
 
-SMALL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pedigrees_small"
 WRIGHT = {"id": [1, 2, 3, 4, 5, 6], "sire": [0, 0, 1, 1, 4, 5], "dam": [0, 0, 2, 0, 3, 2]}
 
 
@@ -231,27 +230,20 @@ def test_pedigree__raise_on_wrong_arrays():
 # ---------------------------------------------------------------- A
 
 
-@pytest.mark.skipif(not SMALL.exists(), reason="the textbook pedigrees are not beside the repository")
-@pytest.mark.parametrize("name", ["FG90", "Mrode2", "Mrode9", "Wray90"])
+@pytest.mark.published("pedigrees_small")
+@pytest.mark.parametrize("name", RELATIONSHIPS)
 def test_relationship__textbook(name):
-    pedigree = Pedigree.from_frame(pd.read_csv(SMALL / f"pedigree_{name}.csv"))
-    A = pd.read_csv(SMALL / f"A_{name}.csv", index_col=0)
+    pedigree, A = Pedigree.from_frame(textbook_pedigree(name)), relationship(name)
     np.testing.assert_allclose(pedigree.relationship(A.index), A, atol=1e-12)
-    answers = pd.read_csv(SMALL / "answers.csv").query("model == @name and quantity.str.startswith('F_')")
-    F = pd.Series(pedigree.inbreeding, index=[f"F_{label}" for label in pedigree.ids])
-    assert len(answers) == len(F)
-    np.testing.assert_allclose(F[answers["quantity"]], answers["value"], atol=1e-12)
+    F = pd.Series(pedigree.inbreeding, index=pedigree.ids)
+    np.testing.assert_allclose(F[A.index], np.diag(A) - 1.0, atol=1e-12)
 
 
-@pytest.mark.skipif(not SMALL.exists(), reason="the textbook pedigrees are not beside the repository")
+@pytest.mark.published("pedigrees_small")
 def test_relationship__mrode_as_printed():
     """Three decimals are printed."""
-    A = Pedigree.from_frame(pd.read_csv(SMALL / "pedigree_Mrode2.csv")).relationship()
-    printed = pd.read_csv(SMALL / "answers.csv").query("kind == 'published'")
-    assert len(printed) == 21
-    for quantity, value in zip(printed["quantity"], printed["value"], strict=True):
-        _, i, j = quantity.split("_")
-        assert A.loc[int(i), int(j)] == pytest.approx(value, abs=5.1e-4)
+    A = Pedigree.from_frame(textbook_pedigree("Mrode2")).relationship().loc[range(1, 7), range(1, 7)].to_numpy()
+    np.testing.assert_allclose(A[np.tril_indices(6)], np.array(PRINTED_2_1.split(), float), atol=5.1e-4)
 
 
 @settings(deadline=None)

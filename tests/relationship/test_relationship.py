@@ -1,13 +1,15 @@
 """Relationships against dense formulas, textbook matrices and each other's order."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import folder
 from scipy import sparse
+from textbooks import RELATIONSHIPS
+from textbooks import pedigree as textbook_pedigree
+from textbooks import relationship as textbook_relationship
 
 from bayesmv.design.design import build_design
 from bayesmv.errors import DataError, PedigreeError
@@ -19,8 +21,6 @@ from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import fit_reml
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-SMALL, WHEAT = DATA / "pedigrees_small", DATA / "wheat599"
 WRIGHT = {"id": [1, 2, 3, 4, 5, 6], "sire": [0, 0, 1, 1, 4, 5], "dam": [0, 0, 2, 0, 3, 2]}
 
 
@@ -60,12 +60,11 @@ def assert_holds(relationship: Relationship, K, tolerance=1e-9) -> None:
 # ---------------------------------------------------------------- pedigrees
 
 
-@pytest.mark.skipif(not SMALL.exists(), reason="the textbook pedigrees are not beside the repository")
-@pytest.mark.parametrize("name", ["FG90", "Mrode2", "Mrode9", "Wray90"])
+@pytest.mark.published("pedigrees_small")
+@pytest.mark.parametrize("name", RELATIONSHIPS)
 def test_from_pedigree__textbook(name):
-    A = pd.read_csv(SMALL / f"A_{name}.csv", index_col=0)
-    K = Relationship.from_pedigree(pd.read_csv(SMALL / f"pedigree_{name}.csv"))
-    A.columns = A.columns.astype(int)
+    A = textbook_relationship(name)
+    K = Relationship.from_pedigree(textbook_pedigree(name))
     assert_holds(K, A.loc[K.ids, K.ids])
     assert_holds(Relationship.from_covariance(A), A)
 
@@ -585,11 +584,11 @@ def test_dominance__is_the_kernel_of_the_pedigree():
     assert_holds(chosen, K.loc[[10, 9], [10, 9]])
 
 
-@pytest.mark.skipif(not SMALL.exists(), reason="the textbook pedigrees are not beside the repository")
+@pytest.mark.published("pedigrees_small")
 def test_dominance__mrode_example():
     """The pedigree of Mrode (2005) example 9.1 has no inbreeding; full sibs share 1/4."""
-    D = Relationship.dominance(pd.read_csv(SMALL / "pedigree_Mrode9.csv"))
-    A = Relationship.from_pedigree(pd.read_csv(SMALL / "pedigree_Mrode9.csv"))
+    D = Relationship.dominance(textbook_pedigree("Mrode9"))
+    A = Relationship.from_pedigree(textbook_pedigree("Mrode9"))
     assert (D.diagonal == 1.0).all()
     full_sibs = D.covariance([9, 10]).loc[9, 10]
     assert full_sibs == pytest.approx(0.25)
@@ -709,16 +708,16 @@ def test_build_design__order_of_kernel_and_data_changes_nothing(seed):
     np.testing.assert_allclose(again.varcomp["component"], reml.varcomp["component"], rtol=1e-4)
 
 
-@pytest.mark.skipif(not WHEAT.exists(), reason="the wheat lines are not beside the repository")
+@pytest.mark.published("wheat599")
 def test_build_design__wheat():
     """Crossa et al. (2010), A given as a matrix, beside an independent REML code without the constant of log 2π."""
-    data = pd.read_csv(WHEAT / "data.csv")
-    A = pd.read_csv(WHEAT / "A_relationship.csv.gz", header=None).to_numpy()
+    data = pd.read_csv(folder("wheat599") / "data.csv")
+    A = pd.read_csv(folder("wheat599") / "A_relationship.csv.gz", header=None).to_numpy()
     K = Relationship.from_covariance(A, data["line"])
     np.testing.assert_allclose(K.precision @ A, np.eye(599), atol=1e-6)
     spec = ModelSpec.from_formula("env1 + env2 + env3 + env4 ~ 1", random="us(trait):line", residual="us(trait):units")
     reml = fit_reml(build_design(spec, data.sample(frac=1.0, random_state=1).astype({"line": str}), {"line": K}))
-    answers = pd.read_csv(WHEAT / "answers.csv").set_index("quantity")["value"].astype(float)
+    answers = pd.read_csv(folder("wheat599") / "answers.csv").set_index("quantity")["value"].astype(float)
     constant = 0.5 * (4 * 599 - 4) * np.log(2 * np.pi)
     assert reml.loglik + constant == pytest.approx(answers["logLik_REML"], abs=1e-3)
     line = reml.varcomp.query("term == 'line'").set_index(["trait_i", "trait_j"])["component"]

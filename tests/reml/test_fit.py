@@ -6,14 +6,13 @@ import pytest
 import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import Dense, pedigree_relationship, random_case, shared_data, simple_case
+from oracles import Dense, random_case, simple_case
 from scipy.stats import chi2
 
 from bayesmv.comparison.likelihood_ratio import likelihood_ratio
 from bayesmv.design.design import build_design
 from bayesmv.errors import ConvergenceWarning, SpecError
 from bayesmv.model.spec import ModelSpec
-from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.reml import fit_reml
 
 engines = pytest.mark.parametrize("engine", ["strata", "sparse"])
@@ -517,157 +516,6 @@ def test_likelihood_ratio__raises_on_models_that_are_not_nested(incomplete):
     null, full = (fit("y1 + y2 ~ 1", r, incomplete) for r in ("diag(trait):b", "us(trait):f"))
     with pytest.raises(SpecError, match="nested"):
         likelihood_ratio(null, full)
-
-
-# ---------------------------------------------------------------- published answers
-
-
-def asreml_loglik(reml):
-    """Without the constant -(N-p)/2 log 2π, as ASReml prints it."""
-    free = reml.design.n_records - int(reml.design.fixed.present.sum())
-    return reml.loglik + 0.5 * free * np.log(2 * np.pi)
-
-
-def published(folder, model):
-    """value and se of a model's published quantities; of two sources the first, which has the standard errors."""
-    table = pd.read_csv(folder / "answers.csv")
-    table = table[(table["model"] == model) & (table["kind"] == "published")]
-    assert len(table)
-    return table.drop_duplicates("quantity").set_index("quantity")
-
-
-def check_components(reml, answers, names, value_rel, error_rel):
-    rows = reml.varcomp.set_index(["term", "trait_i", "trait_j"])
-    for quantity, at in names.items():
-        assert rows.loc[at, "component"] == pytest.approx(answers.loc[quantity, "value"], rel=value_rel), quantity
-        assert rows.loc[at, "std_error"] == pytest.approx(answers.loc[quantity, "se"], rel=error_rel), quantity
-
-
-@pytest.fixture(scope="module")
-def bluetit():
-    folder = shared_data("bluetit")
-    return pd.read_csv(folder / "data.csv"), Pedigree.from_frame(pd.read_csv(folder / "pedigree.csv"))
-
-
-#: answers.csv, computed by independent code, six decimals: half a unit of the last is 5e-7 at most 1e-5 of a component.
-BLUETIT = {
-    "dam": [0.229228, -0.069062, 0.069471, 0.069975, 0.074235, 0.115711, 0.567613, -0.036955, 0.804427],
-    "animal": [0.458456, -0.138124, 0.138942, 0.069975, 0.074235, 0.115712, 0.338385, 0.032107, 0.734956],
-}
-BLUETIT_ERRORS = {
-    "dam": [0.046854, 0.027428, 0.033239, 0.027552, 0.023917, 0.037621, 0.030880, 0.025927, 0.043367],
-    "animal": [0.093708, 0.054856, 0.066478, 0.027552, 0.023917, 0.037621, 0.057447, 0.039241, 0.058020],
-}
-
-
-@pytest.mark.parametrize("genetic", ["dam", "animal"])
-def test_bluetit__bivariate(bluetit, genetic):
-    data, pedigree = bluetit
-    relationships = {"animal": pedigree_relationship(pedigree)} if genetic == "animal" else {}
-    reml = fit("tarsus + back ~ sex + hatchdate", f"us(trait):{genetic} + us(trait):fosternest", data, relationships)
-    assert asreml_loglik(reml) == pytest.approx(-666.8043, abs=6e-5)  # four decimals
-    np.testing.assert_allclose(reml.varcomp["component"], BLUETIT[genetic], atol=2e-6)
-    np.testing.assert_allclose(reml.varcomp["std_error"], BLUETIT_ERRORS[genetic], atol=2e-6)
-
-
-@pytest.fixture(scope="module")
-def gryphon():
-    folder = shared_data("gryphon")
-    pedigree = Pedigree.from_frame(pd.read_csv(folder / "pedigree.csv"))
-    return folder, pd.read_csv(folder / "data.csv"), {"animal": pedigree_relationship(pedigree)}
-
-
-# Two published runs of one bivariate model differ by 4e-5 of a component (3.368397 and 3.368449): ASReml stops when l
-# rises by less than 0.002, so components carry about 1e-4 of their value; standard errors are those of the step before.
-GRYPHON_REL = 2e-4
-GRYPHON_LOGLIK = 6e-4  # three decimals
-
-
-@pytest.mark.parametrize(
-    ("model", "fixed", "random", "names"),
-    [
-        ("uni bwt ~ 1; animal; REML (omit missing)", "1", "animal", {"VA": "animal", "VR": "Residual"}),
-        ("uni bwt ~ sex; animal; REML", "C(sex)", "animal", {"VA": "animal", "VR": "Residual"}),
-        (
-            "uni bwt ~ sex; animal + byear; REML",
-            "C(sex)",
-            "animal + byear",
-            {"VA": "animal", "V_byear": "byear", "VR": "Residual"},
-        ),
-        (
-            "uni bwt ~ sex; animal + byear + mother; REML",
-            "C(sex)",
-            "animal + byear + mother",
-            {"VA": "animal", "V_byear": "byear", "V_mother": "mother", "VR": "Residual"},
-        ),
-    ],
-)
-def test_gryphon__univariate(gryphon, model, fixed, random, names):
-    folder, data, relationships = gryphon
-    answers = published(folder, model)
-    reml = fit(f"bwt ~ {fixed}", random, data, relationships)
-    assert asreml_loglik(reml) == pytest.approx(answers.loc["logLik_REML", "value"], abs=GRYPHON_LOGLIK)
-    at = {quantity: (term, "bwt", "bwt") for quantity, term in names.items()}
-    check_components(reml, answers, at, GRYPHON_REL, 5 * GRYPHON_REL)
-
-
-def test_gryphon__fixed_effect_of_sex(gryphon):
-    folder, data, relationships = gryphon
-    answers = published(folder, "uni bwt ~ sex; animal; REML")
-    table = fit("bwt ~ C(sex)", "animal", data, relationships).fixed
-    for row, quantity in enumerate(["b_intercept(sex1)", "b_sex2"]):
-        assert table.loc[row, "estimate"] == pytest.approx(answers.loc[quantity, "value"], rel=GRYPHON_REL)
-        assert table.loc[row, "std_error"] == pytest.approx(answers.loc[quantity, "se"], rel=GRYPHON_REL)
-
-
-def bivariate_names(short, term):
-    return {
-        f"V{short}_bwt": (term, "bwt", "bwt"),
-        f"COV{short}": (term, "bwt", "tarsus"),
-        f"V{short}_tarsus": (term, "tarsus", "tarsus"),
-    }
-
-
-def test_gryphon__bivariate(gryphon):
-    folder, data, relationships = gryphon
-    answers = published(folder, "biv (bwt,tarsus) ~ trait; us(trait):animal; us residual; REML")
-    reml = fit("bwt + tarsus ~ 1", "us(trait):animal", data, relationships)
-    assert reml.design.n_records == 1537
-    assert asreml_loglik(reml) == pytest.approx(answers.loc["logLik_REML", "value"], abs=GRYPHON_LOGLIK)
-    names = bivariate_names("A", "animal") | bivariate_names("R", "Residual")
-    check_components(reml, answers, names, GRYPHON_REL, 5 * GRYPHON_REL)
-
-
-@pytest.fixture(scope="module")
-def gryphon_full(gryphon):
-    _, data, relationships = gryphon
-    return fit("bwt + tarsus ~ C(sex)", "us(trait):animal + us(trait):byear + us(trait):mother", data, relationships)
-
-
-def test_gryphon__full_bivariate(gryphon, gryphon_full):
-    model = (
-        "biv (bwt,tarsus) ~ trait + trait:sex; us(trait):animal + us(trait):byear + us(trait):mother; us residual; REML"
-    )
-    answers, reml = published(gryphon[0], model), gryphon_full
-    assert asreml_loglik(reml) == pytest.approx(answers.loc["logLik_REML", "value"], abs=GRYPHON_LOGLIK)
-    names = bivariate_names("A", "animal") | bivariate_names("R", "Residual")
-    for term in ("byear", "mother"):
-        names |= bivariate_names(f"_{term}", term)
-    # The covariance among birth years is 0.4 standard errors: its digits are those of its error.
-    weak = {"COV_byear": names.pop("COV_byear")}
-    check_components(reml, answers, names, GRYPHON_REL, 5 * GRYPHON_REL)
-    check_components(reml, answers, weak, 10 * GRYPHON_REL, 5 * GRYPHON_REL)
-
-
-def test_gryphon__likelihood_ratio_of_the_maternal_covariance(gryphon, gryphon_full):
-    _, data, relationships = gryphon
-    random = "us(trait):animal + us(trait):byear + diag(trait):mother"
-    null = fit("bwt + tarsus ~ C(sex)", random, data, relationships)
-    test = likelihood_ratio(null, gryphon_full)
-    assert asreml_loglik(null) == pytest.approx(
-        -2386.045, abs=GRYPHON_LOGLIK
-    )  # answers.csv, Martin et al., ASReml-R 4.2
-    assert (test.df, test.statistic) == (1, pytest.approx(11.59835, abs=4 * GRYPHON_LOGLIK))
 
 
 def test_simple_case__agrees_with_fit():

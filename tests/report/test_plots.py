@@ -76,7 +76,7 @@ def test_plot_comparison__correlation_on_the_boundary_has_no_band():
 
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-"), ("svg", b"<?xml")])
 def test_plot_comparison__writes_the_picture(tmp_path, ending, magic):
-    trace, fit, _ = results("us")
+    trace, fit, _ = results("one trait")
     path = tmp_path / f"picture.{ending}"
     plot_comparison(trace, fit, path)
     assert path.read_bytes().startswith(magic)

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import xarray as xr
 
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, read_trace
@@ -52,17 +51,13 @@ def test_read_trace__chains_that_were_interrupted():
     assert (cut["n_steps"][1, 3:] == 0).all()
 
 
-@pytest.mark.parametrize(
-    "statement", ["import bayesmv", "import bayesmv.sampling.nutpie; bayesmv.sampling.nutpie.import_nutpie()"]
-)
-def test_import__loads_no_plots_and_no_pymc(statement):
+def test_import__loads_no_plots_and_no_pymc_until_they_are_used():
+    """One process: what `import bayesmv` loads, what nutpie loads on top, and that arviz is whole when it is used."""
     heavy = ["pymc", "pytensor", "matplotlib", "arviz_plots", "arviz_stats", "scipy.stats"]
-    code = f"{statement}; import sys; print([name for name in {heavy} if name in sys.modules])"
+    loaded = f"print([name for name in {heavy} if name in sys.modules])"
+    code = (
+        f"import sys, bayesmv; {loaded}; from bayesmv.sampling import nutpie; nutpie.import_nutpie(); {loaded}; "
+        "import arviz; print(callable(arviz.summary))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
-
-
-def test_import_nutpie__arviz_is_there_when_it_is_used():
-    code = "from bayesmv.sampling import nutpie; nutpie.import_nutpie(); import arviz; print(callable(arviz.summary))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "True"
+    assert out.stdout.split("\n") == ["[]", "[]", "True", ""]
