@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import sparse
 
 from bayesmv.arrays import Array
+from bayesmv.checks.confounding import confounding
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
 from bayesmv.design.fixed import pivoted_independence
@@ -45,7 +46,10 @@ class TermInformation:
     estimated
         Whether the structure has parameters.
     confounded
-        Other terms (or the residual) whose levels group the units in the same way.
+        Other terms (or the residual) that the data cannot tell it from: their covariances among the records are
+        linearly dependent.
+    related
+        Whether its levels have a relationship.
     """
 
     term: str
@@ -57,6 +61,7 @@ class TermInformation:
     effects: tuple[str, ...]
     free_covariances: bool
     confounded: tuple[str, ...] = ()
+    related: bool = False
     estimated: bool = True
 
     @property
@@ -71,9 +76,15 @@ class TermInformation:
             return ()
         out = []
         m = self.size
-        if self.confounded:
+        others = ", ".join(self.confounded)
+        if self.confounded and self.related:
             out.append(
-                f"{self.term}: groups the units as {', '.join(self.confounded)} does: the data cannot tell them apart; "
+                f"{self.term}: no relatives or repeated records tell it from {others}: their variances are not "
+                f"identified, and what is made of them; add relatives to the pedigree, or take the term out"
+            )
+        elif self.confounded and self.term != RESIDUAL:
+            out.append(
+                f"{self.term}: groups the units as {others} does: the data cannot tell them apart; "
                 f"take one of them out, or give one a relationship"
             )
         if self.freedom == 0 and self.term != RESIDUAL:
@@ -121,10 +132,11 @@ def identifiability(design: Design) -> tuple[TermInformation, ...]:
     """
     X = design.fixed.X.toarray()
     X = X[:, pivoted_independence(design.fixed.X)] if X.shape[1] else X
-    return (*(_term(design, term, X) for term in design.terms), _residual(design, X))
+    confounded = confounding(design)
+    return (*(_term(design, term, X, confounded) for term in design.terms), _residual(design, X))
 
 
-def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
+def _term(design: Design, term: TermDesign, X: Array, confounded: Mapping[str, tuple[str, ...]]) -> TermInformation:
     seen = design.observed[:, term.trait_of].astype(float)
     # A level links two effects where both were recorded on some of its units.
     recorded = np.column_stack(
@@ -140,7 +152,8 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
         levels=levels,
         freedom=freedom,
         exact=exact,
-        confounded=_confounded(design, term),
+        confounded=confounded[term.name],
+        related=term.relationship is not None,
         links=recorded.T @ recorded,
         effects=term.effects,
         free_covariances=_free_covariances(term.structure),
@@ -151,25 +164,6 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
 def _free_covariances(structure: CovarianceStructure) -> bool:
     m = structure.size
     return m > 1 and structure.n_parameters >= m * (m + 1) // 2
-
-
-def _confounded(design: Design, term: TermDesign) -> tuple[str, ...]:
-    """Other terms, and the residual, with the same grouping of units; relationships tell groupings apart."""
-    if term.relationship is not None or len(term.incidences) > 1:
-        return ()
-    own = _grouping(term)
-    others = [t for t in design.terms if t.name != term.name and t.relationship is None and len(t.incidences) == 1]
-    same = [t.name for t in others if set(t.effects) & set(term.effects) and np.array_equal(_grouping(t), own)]
-    alone = [RESIDUAL] if len(np.unique(own)) == len(own) else []
-    return (*same, *alone)
-
-
-def _grouping(term: TermDesign) -> npt.NDArray[np.intp]:
-    """Number of the group of every unit, groups numbered as they appear, -1 for units of none."""
-    Z = term.incidences[0]
-    level = np.full(Z.shape[0], -1)
-    level[np.diff(Z.indptr) > 0] = Z.indices
-    return np.where(level < 0, -1, pd.factorize(level)[0])
 
 
 def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
