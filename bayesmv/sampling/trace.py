@@ -24,6 +24,8 @@ from bayesmv.sampling.effects import effect_dataset
 
 #: Movements of the components that the data do not identify, in working units.
 _UNIDENTIFIED = "unidentified"
+#: Attribute of the trace of a run that was ended before its time.
+_INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +38,14 @@ class RunRecord:
         Seed and tuning draws per chain.
     min_ess
         Effective sample size that was asked for; None for none.
+    interrupted
+        Whether it was ended before its time.
     """
 
     seed: int
     tune: int
     min_ess: float | None = None
+    interrupted: bool = False
 
 
 def assemble(
@@ -89,7 +94,9 @@ def assemble(
 
 def _attributes(model: ModelRecord, engine: str, run: RunRecord) -> dict[str, Any]:
     packages = ("bayesmv", "nutpie", "numpy", "xarray")
-    asked = {} if run.min_ess is None else {"min_ess": float(run.min_ess)}
+    asked: dict[str, Any] = {} if run.min_ess is None else {"min_ess": float(run.min_ess)}
+    if run.interrupted:
+        asked[_INTERRUPTED] = 1
     return {
         **model.to_attributes(),
         "engine": engine,
@@ -154,6 +161,11 @@ def _constant(design: Design, model: ModelRecord, unidentified: Array | None) ->
     if unidentified is not None and unidentified.size:
         variables[_UNIDENTIFIED] = (("component", "direction"), unidentified)
     return xr.Dataset(variables, {dims.TRAIT: list(design.traits)})
+
+
+def was_interrupted(trace: xr.DataTree) -> bool:
+    """Whether a run was ended before its time, or is not yet at its end."""
+    return bool(trace.attrs.get(_INTERRUPTED, 0))
 
 
 def unidentified_of(trace: xr.DataTree) -> Array:
