@@ -330,7 +330,8 @@ def main() -> None:
     debug = len(words) < len(sys.argv) - 1
     _prepare_streams()
     with warnings.catch_warnings(), Interrupts() as interrupts:
-        warnings.showwarning = _show_all if debug else _show
+        shown: Any = _show_all if debug else _show
+        warnings.showwarning = shown
         code = _run(words, debug, interrupts)
     sys.exit(code)
 
@@ -365,13 +366,16 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors=PLAIN_ERRORS)
 
 
-def _show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Show a warning that is meant for users; those of libraries are for developers."""
     if issubclass(category, ConvergenceWarning) or category is UserWarning:
         _say(str(message))
 
 
-def _show_all(message: Warning | str, category: type[Warning], file: str, line: int, *_: object, **__: object) -> None:
+def _show_all(
+    message: Warning | str, category: type[Warning], file: str, line: int, out: Any = None, text: str | None = None
+) -> None:
+    """Show a warning with where it arose."""
     _say(f"{category.__name__} of {file}:{line}: {message}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +20,7 @@ from bayesmv.design.saved import read_tree
 from bayesmv.errors import SpecError, listing
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
-from bayesmv.sampling.batches import Run
+from bayesmv.sampling.chains import Run
 from bayesmv.sampling.effects import effect_dataset
 
 #: Movements of the components that the data do not identify, in working units.
@@ -55,6 +56,7 @@ def assemble(
     *,
     effects: dict[str, npt.NDArray[np.intp]] | None = None,
     unidentified: Array | None = None,
+    more: Mapping[str, xr.Dataset] | None = None,
 ) -> xr.DataTree:
     """Posterior in the units of the data, from draws of the sampler's coordinates.
 
@@ -70,6 +72,8 @@ def assemble(
         Positions of the levels whose effects are drawn too, by name of the term; None for no effects.
     unidentified
         Movements of the components that the data do not identify, in working units, (c, k).
+    more
+        Further groups.
 
     Returns
     -------
@@ -86,6 +90,7 @@ def assemble(
         "sample_stats": run.stats,
         "observed_data": _observed(design),
         "constant_data": _constant(design, model, unidentified),
+        **(more or {}),
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(_attributes(model, posterior.engine.name, record))
