@@ -1,5 +1,6 @@
 """Bayesian multivariate (multi-trait) animal models: NUTS posteriors beside REML estimates."""
 
+import bayesmv._loading  # noqa: F401 - before all else
 from bayesmv._version import __version__
 from bayesmv.checks.identifiability import identifiability
 from bayesmv.comparison.likelihood_ratio import LikelihoodRatio, likelihood_ratio

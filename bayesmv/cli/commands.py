@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,27 +27,46 @@ from bayesmv.cli.options import (
     Model,
     Output,
     Picture,
+    Resume,
     Seed,
+    TableName,
     Target,
     Tune,
     app,
 )
-from bayesmv.cli.output import NOT_CONVERGED, check_format, check_output, check_picture, give
-from bayesmv.errors import DataError, SpecError
+from bayesmv.cli.output import (
+    INTERRUPTED,
+    NOT_CONVERGED,
+    Form,
+    Write,
+    check_output,
+    check_picture,
+    files_of,
+    give,
+    keep_inputs,
+    reason,
+    say_written,
+    tell_notes,
+)
+from bayesmv.cli.signals import Interrupts
+from bayesmv.errors import ConvergenceWarning, DataError, SpecError
+from bayesmv.report.plain import PLAIN_ERRORS
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesmv.design import saved
     from bayesmv.design.design import Design
     from bayesmv.reml.result import RemlFit
-    from bayesmv.sampling.settings import SamplerSettings
 
-__all__ = ["BAD_INPUT", "NOT_CONVERGED", "app", "main"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "NOT_CONVERGED", "app", "main"]
 
-#: Exit code of bad input.
-BAD_INPUT = 2
+#: Exit codes of bad input, and of a bug.
+BAD_INPUT, BUG = 2, 1
 #: What typer raises for words that it does not understand, whichever click it is built on.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+#: Word that may stand anywhere among the others.
+_DEBUG = "--debug"
 
 
 app.add_typer(_models, name="models")
@@ -55,6 +76,7 @@ app.add_typer(_models, name="models")
 def _alone(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show where in the program an error arose.")] = False,
 ) -> None:
     if version:
         typer.echo(f"bayesmv {__version__}")
@@ -66,7 +88,9 @@ def _alone(
 
 
 @app.command()
-def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
+def check(
+    model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False, table: TableName = None
+) -> None:
     """Say what the data can tell about each covariance matrix, before fitting.
 
     Prints records, levels, degrees of freedom, what was left out, and the likelihood engine: why this one, and what
@@ -77,12 +101,15 @@ def check(model: Model, data: Data = None, as_json: AsJson = False) -> None:
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import check_document
 
+    form = Form(command="check", as_json=as_json, as_csv=as_csv, table=table)
     design = load_design(model, data)
-    give(check_document(design, identifiability(design), outlook(design)), as_json=as_json)
+    give(check_document(design, identifiability(design), outlook(design)), form)
 
 
 @app.command()
-def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def reml(
+    model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False, table: TableName = None
+) -> None:
     """Estimate the covariances by restricted maximum likelihood.
 
     Prints variance components with standard errors, fixed effects and, if the model names a genetic term,
@@ -91,12 +118,13 @@ def reml(model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import reml_document
 
-    check_format(as_json, as_csv)
-    give(reml_document(_fit(load_design(model, data))), as_json=as_json, as_csv=as_csv)
+    form = Form(command="reml", as_json=as_json, as_csv=as_csv, table=table)
+    give(reml_document(_fit(load_design(model, data))), form)
 
 
 @app.command()
 def sample(
+    context: typer.Context,
     model: Model,
     data: Data = None,
     draws: Draws = None,
@@ -107,9 +135,11 @@ def sample(
     target_accept: Target = None,
     min_ess: MinEss = None,
     output: Output = None,
+    resume: Resume = None,
     effects: Annotated[bool, typer.Option("--effects", help="Also draw fixed and random effects.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    table: TableName = None,
 ) -> None:
     """Sample the posterior of the covariances with NUTS.
 
@@ -118,15 +148,19 @@ def sample(
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import posterior_document
 
-    check_format(as_json, as_csv)
-    check_output(output)
-    settings = _settings(locals())
-    trace = _sample(_fit(load_design(model, data)), settings, effects=effects)
-    give(posterior_document(trace), as_json=as_json, as_csv=as_csv, trace=trace, output=output)
+    form = Form(command="sample", as_json=as_json, as_csv=as_csv, table=table)
+    target = check_output(output or resume)
+    words = _settings(context, resume)
+    design = load_design(model, data)
+    keep_inputs([target], files_of(design.spec, model, data))
+    fit = _fit(design)
+    trace = _sample(fit, words, effects=effects, resume=resume, checkpoint=target)
+    give(posterior_document(trace, fit), form, _written(trace, target))
 
 
 @app.command()
 def compare(
+    context: typer.Context,
     model: Model,
     data: Data = None,
     draws: Draws = None,
@@ -137,9 +171,11 @@ def compare(
     target_accept: Target = None,
     min_ess: MinEss = None,
     output: Output = None,
+    resume: Resume = None,
     plot: Picture = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    table: TableName = None,
 ) -> None:
     """Put the posterior beside the REML estimates: the whole job in one command.
 
@@ -149,14 +185,15 @@ def compare(
     from bayesmv.report.documents import comparison_document
 
     began = time.perf_counter()
-    check_format(as_json, as_csv)
-    check_output(output)
-    check_picture(plot)
-    settings = _settings(locals())
-    fit = _fit(load_design(model, data))
-    trace = _sample(fit, settings)
+    form = Form(command="compare", as_json=as_json, as_csv=as_csv, table=table)
+    target, picture = check_output(output or resume), check_picture(plot)
+    words = _settings(context, resume)
+    design = load_design(model, data)
+    keep_inputs([target, picture], files_of(design.spec, model, data))
+    fit = _fit(design)
+    trace = _sample(fit, words, resume=resume, checkpoint=target)
     document = comparison_document(fit, trace, time.perf_counter() - began)
-    give(document, as_json=as_json, as_csv=as_csv, plot=plot, trace=trace, output=output)
+    give(document, form, [*_written(trace, target), *_drawn(document, picture)])
 
 
 @app.command()
@@ -167,15 +204,18 @@ def rank(
     data: Data = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    table: TableName = None,
 ) -> None:
     """Put several models of the same records side by side: likelihood, AIC, BIC, likelihood-ratio tests."""
     from bayesmv.comparison.models import compare_models
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import models_document
 
-    check_format(as_json, as_csv)
+    form = Form(command="rank", as_json=as_json, as_csv=as_csv, table=table)
+    if len(models) < 2:
+        raise SpecError(f"give at least two models to compare, not {len(models)}")
     fits = [_fit(load_design(path, data)) for path in models]
-    give(models_document(compare_models(fits), fits), as_json=as_json, as_csv=as_csv)
+    give(models_document(compare_models(fits), fits), form)
 
 
 @app.command()
@@ -187,6 +227,7 @@ def curves(
     plot: Picture = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
+    table: TableName = None,
 ) -> None:
     """Heritability and genetic correlations along a covariate, or of each environment.
 
@@ -196,11 +237,14 @@ def curves(
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import curves_document
 
-    check_format(as_json, as_csv)
-    check_picture(plot)
+    form = Form(command="curves", as_json=as_json, as_csv=as_csv, table=table)
+    picture = check_picture(plot)
     design = load_design(model, data)
+    drawn_from = {} if posterior is None else {"the posterior": posterior}
+    keep_inputs([picture], files_of(design.spec, model, data) | drawn_from)
     source = _fit(design) if posterior is None else _posterior_of(design, posterior)
-    give(curves_document(source, read_points(at)), as_json=as_json, as_csv=as_csv, plot=plot)
+    document = curves_document(source, read_points(at))
+    give(document, form, _drawn(document, picture))
 
 
 @app.command()
@@ -219,13 +263,19 @@ def simulate(
     from bayesmv.io.files import load_design, read_data
     from bayesmv.simulation.simulate import simulate_records
 
-    check_output(output)
+    target = check_output(output)
+    assert target is not None
     design = load_design(model, data)
+    keep_inputs([target], files_of(design.spec, model, data))
     simulated = simulate_records(_fit(design), np.random.default_rng(seed))
     table = read_data(design.spec, data)
     kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
-    kept.to_csv(output, index=False)
-    typer.echo(f"wrote {len(kept)} rows to {output}", err=True)
+    tell_notes(design.notes)
+    try:
+        target.write(lambda part: kept.to_csv(part, index=False))
+    except OSError as error:
+        raise OSError(f"cannot write the data to '{target.path}': {reason(error)}") from None
+    say_written(f"{len(kept)} rows", target)
 
 
 def _fit(design: Design) -> RemlFit:
@@ -234,18 +284,34 @@ def _fit(design: Design) -> RemlFit:
     return fit_reml(design)
 
 
-def _settings(words: Mapping[str, Any]) -> SamplerSettings:
-    """Settings of the sampler among the options of a command."""
+def _settings(context: typer.Context, resume: Path | None) -> dict[str, Any]:
+    """Settings of the sampler among the options of a command; of a run that is taken up, those that were given."""
     from bayesmv.sampling.settings import SamplerSettings
 
-    names = [field.name for field in dataclasses.fields(SamplerSettings)]
-    return SamplerSettings(**{name: words[name] for name in names if name in words})
+    names = [field.name for field in dataclasses.fields(SamplerSettings) if field.name in context.params]
+    if resume is not None:
+        names = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    words = {name: context.params[name] for name in names}
+    SamplerSettings(**words)  # refuses what is wrong before any work
+    return words
 
 
-def _sample(fit: RemlFit, settings: SamplerSettings, *, effects: bool = False) -> xr.DataTree:
+def _sample(fit: RemlFit, words: dict[str, Any], **options: Any) -> xr.DataTree:
     from bayesmv.sampling.sample import sample as run
 
-    return run(fit.design, settings=settings, reml=fit, engine=fit.engine, effects=effects)
+    return run(fit.design, reml=fit, engine=fit.engine, **options, **words)
+
+
+def _written(trace: xr.DataTree, target: saved.Target | None) -> list[Write]:
+    if target is None:
+        return []
+    return [Write(what="the draws", target=target, write=lambda file: file.write_tree(trace))]
+
+
+def _drawn(document: Any, target: saved.Target | None) -> list[Write]:
+    if target is None or document.picture is None:
+        return []
+    return [Write(what="the picture", target=target, write=lambda file: file.write(document.picture.draw))]
 
 
 def _posterior_of(design: Design, path: Path) -> xr.DataTree:
@@ -259,18 +325,66 @@ def _posterior_of(design: Design, path: Path) -> xr.DataTree:
 
 
 def main() -> None:
-    """Run the command line; bad input ends in one line on standard error and exit code 2."""
-    warnings.formatwarning = _format_warning
+    """Run the command line: bad input ends in one line on standard error and exit code 2, a bug in exit code 1."""
+    words = [word for word in sys.argv[1:] if word != _DEBUG]
+    debug = len(words) < len(sys.argv) - 1
+    _prepare_streams()
+    with warnings.catch_warnings(), Interrupts() as interrupts:
+        shown: Any = _show_all if debug else _show
+        warnings.showwarning = shown
+        code = _run(words, debug, interrupts)
+    sys.exit(code)
+
+
+def _run(words: list[str], debug: bool, interrupts: Interrupts) -> int:
+    """Run a command and return its exit code."""
     try:
-        sys.exit(app(prog_name="bayesmv", standalone_mode=False))
-    except (SpecError, DataError, OSError) as error:
-        _refuse(str(error))
-    except _UsageError as error:
-        _refuse(_usage(error))
+        code = app(words, prog_name="bayesmv", standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except (SpecError, DataError, OSError, MemoryError, _UsageError) as error:
+        if debug:
+            traceback.print_exc()
+        return _refuse(_words_of(error))
+    except Exception as error:
+        return _confess(error, debug)
+    if code == INTERRUPTED:
+        _say("interrupted")
+        return interrupts.code
+    return int(code)
 
 
-def _format_warning(message: Warning | str, *_: object, **__: object) -> str:
-    return f"bayesmv: {message}\n"
+def _prepare_streams() -> None:
+    """Streams that take what they are given: plain characters where they know no others, nothing where closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAIN_ERRORS)
+
+
+def _show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning that is meant for users; those of libraries are for developers."""
+    if issubclass(category, ConvergenceWarning) or category is UserWarning:
+        _say(str(message))
+
+
+def _show_all(
+    message: Warning | str, category: type[Warning], file: str, line: int, out: Any = None, text: str | None = None
+) -> None:
+    """Show a warning with where it arose."""
+    _say(f"{category.__name__} of {file}:{line}: {message}")
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory{f': {error}' if str(error) else ''}; a smaller model or a larger machine is needed"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: '{error.filename}'" if error.filename is not None else error.strerror
+    return _usage(error) if isinstance(error, _UsageError) else str(error)
 
 
 def _usage(error: Any) -> str:
@@ -278,6 +392,23 @@ def _usage(error: Any) -> str:
     return f"{error.format_message().rstrip('.')}{hint}"
 
 
-def _refuse(message: str) -> NoReturn:
-    typer.echo(f"bayesmv: {' '.join(message.splitlines())}", err=True)
-    sys.exit(BAD_INPUT)
+def _refuse(message: str) -> int:
+    _say(message)
+    return BAD_INPUT
+
+
+def _confess(error: Exception, debug: bool) -> int:
+    """Say that an error is a bug, and what to report."""
+    if debug:
+        traceback.print_exc()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    at = f"{Path(where.filename).name}:{where.lineno}"
+    more = "" if debug else f"; please report what the same command prints with {_DEBUG}, and the model file"
+    _say(f"this is a bug of bayesmv {__version__}, {type(error).__name__} at {at}: {error}{more}")
+    return BUG
+
+
+def _say(message: str) -> None:
+    """Print one line to standard error; characters that would move the cursor are shown as they are written."""
+    line = " ".join(message.splitlines())
+    typer.echo(f"bayesmv: {''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)}", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bayesmv.cli.options import AsJson
-from bayesmv.cli.output import check_output, give
+from bayesmv.cli.output import Form, check_output, give
 
 models = typer.Typer(rich_markup_mode="markdown")
 
@@ -26,7 +26,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     from bayesmv.report.documents import shipped_document
 
     specs = {name: ModelSpec.from_file(path) for name, path in shipped_models().items()}
-    give(shipped_document(specs), as_json=as_json)
+    give(shipped_document(specs), Form(as_json=as_json))
 
 
 @models.command()

@@ -9,6 +9,7 @@ import typer
 
 app = typer.Typer(
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="""Multi-trait animal models: posteriors by NUTS beside REML estimates.
 
@@ -21,7 +22,8 @@ app = typer.Typer(
     `bayesmv models` lists the models that are shipped; their names stand for files in every command.
     `bayesmv check` says what the data can tell before anything is fitted; `bayesmv compare` does the whole job.
 
-    Exit codes: 0 done, 2 bad input (one line says what and how to mend it), 3 not converged.""",
+    Exit codes: 0 done, 2 bad input (one line says what and how to mend it) or a file that could not be written,
+    3 not converged, 130 interrupted.""",
 )
 
 
@@ -29,6 +31,9 @@ Model = Annotated[Path, typer.Argument(help="Model file (TOML), or name of a shi
 Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
+TableName = Annotated[
+    str | None, typer.Option("--table", help="Print this table as CSV; an unknown name says which there are.")
+]
 Draws = Annotated[
     int | None,
     typer.Option(
@@ -56,4 +61,18 @@ MinEss = Annotated[
 
 
 Picture = Annotated[Path | None, typer.Option(help="Draw densities and REML estimates to this PNG, PDF or SVG.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the draws to this netCDF file.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write the draws to this netCDF file, as the run goes on; a run that was ended is taken up by --resume.",
+    ),
+]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        help="Take up the run that wrote this file with -o, where it was ended; more --draws or --min-ess extend it. "
+        "It is written again, unless -o names another file."
+    ),
+]

@@ -21,12 +21,12 @@ from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.errors import SpecError, listing
 from bayesmv.estimates.genetic import GeneticParameter, phenotypic, ratios
 from bayesmv.estimates.source import Estimates, estimates_of
-from bayesmv.model.basis import Basis, Smooth
+from bayesmv.model.basis import Basis, Levels, Smooth
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import correlation
 
-#: Points of a grid that is not given.
-_POINTS = 11
+#: Points of a grid that is not given, and most of one that is.
+_POINTS, _MOST_POINTS = 11, 200
 
 type Points = npt.ArrayLike | Mapping[str, npt.ArrayLike] | None
 
@@ -143,11 +143,12 @@ class _Grid:
         """Functions at the points, (n, k)."""
         return self.basis.evaluate(self.covariates)
 
-    def covariance(self, sigma: Array, n_traits: int) -> Array:
-        """Covariance among points × members × traits, (…, m, m) → (…, n g t, n g t)."""
+    def covariance(self, sigma: Array, n_traits: int, among: Sequence[int] | None = None) -> Array:
+        """Covariance among points (all, or some) × members × traits, (…, m, m) → (…, n g t, n g t)."""
+        functions = self.functions if among is None else self.functions[list(among)]
         rows = [
-            np.concatenate([self.layout.individuals(sigma, n_traits, np.outer(f, g)) for g in self.functions], axis=-1)
-            for f in self.functions
+            np.concatenate([self.layout.individuals(sigma, n_traits, np.outer(f, g)) for g in functions], axis=-1)
+            for f in functions
         ]
         return np.concatenate(rows, axis=-2)
 
@@ -171,26 +172,24 @@ class _Along:
 
     def parameters(self, covariances: Mapping[str, Array], first: int) -> list[GeneticParameter]:
         """All parameters, point by point; correlations are with the point numbered `first`."""
-        traits = self.estimates.traits
-        family = self.grid.covariance(covariances[self.genetic.term], len(traits))
-        size = family.shape[-1] // len(self.grid.points)
-        r = correlation(family)[..., first * size : (first + 1) * size]
-        labels = self.grid.layout.labels(traits)
+        traits, sigma = self.estimates.traits, covariances[self.genetic.term]
+        labels, size = self.grid.layout.labels(traits), len(self.grid.layout.labels(traits))
         out = []
         for x in range(len(self.grid.points)):
-            mine = slice(x * size, (x + 1) * size)
+            # The point with the first one: among all points it would be a matrix of their square.
+            family = self.grid.covariance(sigma, len(traits), [x, first])
             shares = self._shares(covariances, x)
             out += ratios(
                 self.genetic,
                 self.grid.layout,
                 traits,
-                family[..., mine, mine],
+                family[..., :size, :size],
                 shares,
                 phenotypic(shares, self.terms),
                 same_subject=self.estimates.record.same_subject(self.genetic.term),
                 records=self.estimates.records_per_level(self.genetic.term),
             )
-            with_first = np.diagonal(r[..., mine, :], axis1=-2, axis2=-1)
+            with_first = np.diagonal(correlation(family)[..., :size, size:], axis1=-2, axis2=-1)
             values = np.ones_like(with_first) if x == first else with_first
             out += [
                 GeneticParameter("genetic correlation", label, label, values[..., i]) for i, label in enumerate(labels)
@@ -233,9 +232,25 @@ def _grid(estimates: Estimates, term: str, at: Points) -> _Grid:
     if basis is None:
         raise SpecError(f"the term '{term}' has no covariates; write for example us(leg(age, 2)):{term}")
     values = {column: np.atleast_1d(np.asarray(v)) for column, v in _values(basis, term, at).items()}
+    for column, array in values.items():
+        _check_points(column, array, basis)
     columns = [array.tolist() for array in values.values()]
     points = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
     return _Grid(layout=known[term], basis=basis, points=points, covariates=values)
+
+
+def _check_points(column: str, points: npt.NDArray[Any], basis: Basis) -> None:
+    """Refusal of points that are too many, or that are no numbers where the column is a covariate."""
+    if not 0 < len(points) <= _MOST_POINTS:
+        raise SpecError(f"{len(points)} points of '{column}' were given; give 1 to {_MOST_POINTS}")
+    if any(isinstance(part, Levels) and part.column == column for part in basis.parts):
+        return
+    try:
+        wrong = [point for point in points.tolist() if not np.isfinite(float(point))]
+    except (TypeError, ValueError):
+        raise SpecError(f"the points of the covariate '{column}' must be numbers, not {listing(points)}") from None
+    if wrong:
+        raise SpecError(f"the points of the covariate '{column}' must be finite numbers, not {listing(wrong)}")
 
 
 def _values(basis: Basis, term: str, at: Points) -> dict[str, npt.ArrayLike]:

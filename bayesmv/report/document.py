@@ -97,25 +97,35 @@ class Document:
     sections
         Tables and lines, in order.
     facts
-        Single values, for programs.
+        Single values, for programs; the notes are added to them.
     main
         Name of the table that ``--csv`` prints.
+    notes
+        What was left out or changed in the data, in words.
+    more
+        Tables for programs only.
     picture
         The picture of it, if there is one.
     converged
         Whether what it reports converged.
+    interrupted
+        Whether it reports a run that was ended before its time.
     """
 
     sections: tuple[Section, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     main: str = ""
+    notes: tuple[str, ...] = ()
+    more: tuple[Table, ...] = ()
     picture: Picture | None = None
     converged: bool = True
+    interrupted: bool = False
 
     @property
     def tables(self) -> dict[str, Table]:
-        """Tables by name."""
-        return {part.name: part for section in self.sections for part in section if isinstance(part, Table)}
+        """Tables by name, those for programs last."""
+        shown = [part for section in self.sections for part in section if isinstance(part, Table)]
+        return {table.name: table for table in (*shown, *self.more)}
 
     def table(self, name: str | None = None) -> Table:
         """Table of a name, by default the main one.

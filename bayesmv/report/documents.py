@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
 from typing import Any
 
 import pandas as pd
@@ -32,6 +33,17 @@ from bayesmv.report.tables import (
     word_column,
 )
 from bayesmv.sampling.convergence import Convergence, convergence
+from bayesmv.sampling.trace import was_interrupted
+
+#: Tables of the document of each command, by which ``--table`` asks for one.
+TABLES: dict[str, tuple[str, ...]] = {
+    "check": ("traits", "terms"),
+    "reml": ("varcomp", "fixed", "genetic"),
+    "sample": ("varcomp", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
+    "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
+    "rank": ("models",),
+    "curves": ("curves",),
+}
 
 
 def check_document(design: Design, information: Sequence[TermInformation], cost: Outlook) -> Document:
@@ -45,8 +57,9 @@ def check_document(design: Design, information: Sequence[TermInformation], cost:
     tables = traits_table(design), information_table(information)
     return Document(
         sections=((*said, *tables, *note_lines(design.notes), *warnings),),
-        facts={"model": str(design.spec), "notes": list(design.notes), "engine": dataclasses.asdict(cost)},
+        facts={"model": str(design.spec), "engine": dataclasses.asdict(cost)},
         main="terms",
+        notes=design.notes,
     )
 
 
@@ -56,7 +69,13 @@ def reml_document(fit: RemlFit) -> Document:
     sections: list[Section] = [(varcomp_table(fit), fixed_table(fit), *said)]
     if fit.record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters, REML", genetic_parameters(fit)),))
-    return Document(sections=tuple(sections), facts=_reml_facts(fit), main="varcomp", converged=fit.converged)
+    return Document(
+        sections=tuple(sections),
+        facts=_reml_facts(fit),
+        main="varcomp",
+        notes=fit.record.notes,
+        converged=fit.converged,
+    )
 
 
 def _reml_state(fit: RemlFit) -> str:
@@ -71,7 +90,6 @@ def _reml_state(fit: RemlFit) -> str:
 def _reml_facts(fit: RemlFit) -> dict[str, Any]:
     return {
         "model": str(fit.record.spec),
-        "notes": list(fit.record.notes),
         "loglik": fit.loglik,
         "aic": fit.aic,
         "bic": fit.bic,
@@ -82,24 +100,59 @@ def _reml_facts(fit: RemlFit) -> dict[str, Any]:
     }
 
 
-def posterior_document(trace: xr.DataTree) -> Document:
-    """Variance components, genetic parameters and convergence of a posterior."""
+def posterior_document(trace: xr.DataTree, fit: RemlFit | None = None) -> Document:
+    """Variance components, genetic parameters and convergence of a posterior; for programs, the REML fit beside it."""
     record, verdict = estimates_of(trace).record, convergence(trace)
-    sections: list[Section] = [(parameter_table("varcomp", "Posterior (co)variances", variance_components(trace)),)]
+    sections: list[Section] = [(_posterior_components(trace),)]
     if record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters", genetic_parameters(trace)),))
-    sections += [note_lines(record.notes), (convergence_line(verdict),)]
-    facts = {"model": str(record.spec), "notes": list(record.notes), **_posterior_facts(trace, verdict)}
-    return Document(sections=tuple(sections), facts=facts, main="varcomp", converged=verdict.converged)
+    sections += [note_lines(record.notes), _ending(trace, verdict)]
+    return Document(
+        sections=tuple(sections),
+        facts={"model": str(record.spec), **_posterior_facts(trace, verdict), **({} if fit is None else _beside(fit))},
+        main="varcomp",
+        notes=record.notes,
+        more=() if fit is None else _reml_tables(fit),
+        converged=verdict.converged,
+        interrupted=was_interrupted(trace),
+    )
+
+
+def _posterior_components(trace: xr.DataTree) -> Table:
+    return parameter_table("varcomp", "Posterior (co)variances", variance_components(trace))
+
+
+def _reml_tables(fit: RemlFit) -> tuple[Table, ...]:
+    """Tables of REML under the names that they have beside a posterior."""
+    tables = [dataclasses.replace(varcomp_table(fit), name="varcomp_reml"), fixed_table(fit)]
+    if fit.record.genetic is not None:
+        tables.append(parameter_table("genetic_reml", "Genetic parameters, REML", genetic_parameters(fit)))
+    return tuple(tables)
+
+
+def _beside(fit: RemlFit) -> dict[str, Any]:
+    """Facts of the REML fit beside a posterior."""
+    return {"iterations": fit.iterations, "reml": _reml_facts(fit)}
 
 
 def _posterior_facts(trace: xr.DataTree, verdict: Convergence) -> dict[str, Any]:
     return {
         "engine": trace.attrs["engine"],
         "seed": int(trace.attrs["seed"]),
+        "draws": verdict.draws,
+        "chains": verdict.chains,
         "converged": verdict.converged,
         "convergence": str(verdict),
+        "interrupted": was_interrupted(trace),
     }
+
+
+def _ending(trace: xr.DataTree, verdict: Convergence) -> Section:
+    """How a run ended: whether it was interrupted, and whether it converged."""
+    if not was_interrupted(trace):
+        return (convergence_line(verdict),)
+    cut = f"INTERRUPTED: {verdict.draws} draws of each of {verdict.chains} chains were complete; the run had not ended"
+    return Line(cut, "bad"), convergence_line(verdict)
 
 
 def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float) -> Document:
@@ -119,38 +172,61 @@ def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float) -> Doc
     sections += [
         tuple(Line(f"prior of {names}: {prior}") for names, prior in shared(record.prior_words).items()),
         (Line(f"REML logLik {fit.loglik:.3f}, {fit.engine_name} engine; {seconds:.1f} s in all"),),
-        (convergence_line(verdict),),
+        _ending(trace, verdict),
     ]
     return Document(
         sections=tuple(sections),
-        facts={**_reml_facts(fit), **_posterior_facts(trace, verdict), "reml_converged": fit.converged},
+        facts={**_reml_facts(fit), **_posterior_facts(trace, verdict), "reml_converged": fit.converged, **_beside(fit)},
         main="comparison",
+        notes=record.notes,
+        more=(_posterior_components(trace), *_reml_tables(fit)[:2]),
         picture=Picture(name="densities and REML estimates", draw=lambda path: plot_comparison(trace, fit, path)),
         converged=verdict.converged and fit.converged,
+        interrupted=was_interrupted(trace),
     )
 
 
-def models_document(frame: pd.DataFrame, fits: Iterable[RemlFit]) -> Document:
+def models_document(frame: pd.DataFrame, fits: Sequence[RemlFit]) -> Document:
     """REML fits side by side, with what their likelihood ratios were referred to."""
     tested = frame[frame["against"] != ""]
     lines = [
         Line(f"{row['model']} against {row['against']}: {row['reference']}", "note") for _, row in tested.iterrows()
     ]
-    return Document(sections=((models_table(frame), *lines),), main="models", converged=all(f.converged for f in fits))
+    notes = tuple(dict.fromkeys(note for fit in fits for note in fit.record.notes))
+    return Document(
+        sections=((models_table(frame), *lines), note_lines(notes)),
+        facts={"fits": [_reml_facts(fit) for fit in fits]},
+        main="models",
+        notes=notes,
+        converged=all(fit.converged for fit in fits),
+    )
 
 
 def curves_document(source: RemlFit | xr.DataTree, at: Points) -> Document:
     """Genetic parameters along a covariate, or of each environment."""
     from bayesmv.report.plots import plot_trajectory
 
-    notes = estimates_of(source).record.notes
+    estimates = estimates_of(source)
     table = trajectory_table(trajectory(source, at=at))
     return Document(
-        sections=((table,), note_lines(notes)),
-        facts={"notes": list(notes)},
+        sections=((table,), note_lines(estimates.record.notes)),
+        facts={"model": str(estimates.record.spec), **_facts_of(source)},
         main="curves",
+        notes=estimates.record.notes,
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
+        converged=not isinstance(source, RemlFit) or source.converged,
     )
+
+
+@singledispatch
+def _facts_of(source: Any) -> dict[str, Any]:
+    """Facts of what estimates are read from."""
+    return _posterior_facts(source, convergence(source))
+
+
+@_facts_of.register
+def _(source: RemlFit) -> dict[str, Any]:
+    return _reml_facts(source)
 
 
 def shipped_document(specs: Mapping[str, ModelSpec]) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,17 @@ from bayesmv.report.document import Document
 def to_json(document: Document) -> str:
     """All facts and tables of a document; numbers that are not finite are null."""
     tables = {name: _rows(table.frame) for name, table in document.tables.items()}
-    return json.dumps({**document.facts, **tables}, indent=1)
+    facts = {"notes": list(document.notes), **document.facts, **tables}
+    return json.dumps(_finite(facts), indent=1, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Value with null for numbers that are not finite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

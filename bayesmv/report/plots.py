@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import xarray as xr
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.comparison.reml_posterior import compare_reml
+from bayesmv.design.saved import write_whole
 from bayesmv.estimates.components import correlation_matrix
 from bayesmv.estimates.trajectory import Points, trajectory
 from bayesmv.reml.result import RemlFit
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _POSTERIOR, _REML = "#2b6cb0", "#c05621"
+#: Names of users stand as they are: a dollar sign begins no formula.
+_AS_IT_IS: dict[str, Any] = {"parse_math": False}
+
+
+def _save(figure: Figure, path: str | Path | None) -> None:
+    """Write a figure whole or not at all; a script that the font lacks is drawn as boxes, without a word."""
+    if path is None:
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        write_whole(path, lambda part: figure.savefig(part, dpi=130))
 
 
 def plot_comparison(trace: xr.DataTree, reml: RemlFit, path: str | Path | None = None) -> Figure:
@@ -55,8 +68,7 @@ def plot_comparison(trace: xr.DataTree, reml: RemlFit, path: str | Path | None =
         for ax in axes[len(rows) :]:
             ax.set_axis_off()
     figure.suptitle("Posterior (blue, 95 % HDI shaded) and REML ± 2 s.e. (orange)", fontsize=10)
-    if path is not None:
-        figure.savefig(path, dpi=130)
+    _save(figure, path)
     return figure
 
 
@@ -87,29 +99,36 @@ def plot_trajectory(
     names = list(dict.fromkeys(table["parameter"]))
     figure = Figure(figsize=(3.2 * len(names), 3.0), layout="constrained")
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for trait, rows in table[table["parameter"] == name].groupby("trait_i", sort=False):
-            _curve(ax, rows, str(trait))
-        ax.set_title(name, fontsize=9)
+        drawn = {
+            str(trait): _curve(ax, rows)
+            for trait, rows in table[table["parameter"] == name].groupby("trait_i", sort=False)
+        }
+        ax.set_title(name, fontsize=9, **_AS_IT_IS)
         ax.tick_params(labelsize=7)
-        ax.tick_params(axis="x", rotation=0 if pd.api.types.is_numeric_dtype(table["at"]) else 90)
-    if len(set(table["trait_i"])) > 1:
-        ax.legend(fontsize=7)
-    if path is not None:
-        figure.savefig(path, dpi=130)
+        if not pd.api.types.is_numeric_dtype(table["at"]):
+            sites = list(dict.fromkeys(table["at"]))
+            ax.set_xticks(range(len(sites)), sites, rotation=90, **_AS_IT_IS)
+    if len(drawn) > 1:
+        # A label that begins with an underscore is none to Matplotlib; the names are written in afterwards.
+        legend = ax.legend(drawn.values(), map(str, range(len(drawn))), fontsize=7)
+        for text, trait in zip(legend.get_texts(), drawn, strict=True):
+            text.set(text=trait, **_AS_IT_IS)
+    _save(figure, path)
     return figure
 
 
-def _curve(ax: Any, rows: pd.DataFrame, label: str) -> None:
+def _curve(ax: Any, rows: pd.DataFrame) -> Any:
+    """Draw a curve with its band, or points with their bars, and return what stands for them in a legend."""
     if "estimate" in rows:
         middle, reach = rows["estimate"], 2.0 * rows["std_error"].fillna(0.0)
         low, high = middle - reach, middle + reach
     else:
         middle, low, high = rows["median"], rows["hdi_low"], rows["hdi_high"]
     if pd.api.types.is_numeric_dtype(rows["at"]):
-        (line,) = ax.plot(rows["at"], middle, label=label)
+        (line,) = ax.plot(rows["at"], middle)
         ax.fill_between(rows["at"], low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-    else:
-        ax.errorbar(rows["at"], middle, [middle - low, high - middle], fmt="o", markersize=4, label=label)
+        return line
+    return ax.errorbar(range(len(rows)), middle, [middle - low, high - middle], fmt="o", markersize=4)
 
 
 def plot_correlations(source: Any, term: str, path: str | Path | None = None) -> Figure:
@@ -132,14 +151,13 @@ def plot_correlations(source: Any, term: str, path: str | Path | None = None) ->
     ax = figure.subplots()
     matrix = table.to_numpy(dtype=float)
     image = ax.imshow(matrix, vmin=-1.0, vmax=1.0, cmap="RdBu_r")
-    ax.set_xticks(range(len(table)), table.columns, rotation=90, fontsize=8)
-    ax.set_yticks(range(len(table)), table.index, fontsize=8)
+    ax.set_xticks(range(len(table)), table.columns, rotation=90, fontsize=8, **_AS_IT_IS)
+    ax.set_yticks(range(len(table)), table.index, fontsize=8, **_AS_IT_IS)
     for (i, j), r in np.ndenumerate(matrix):
         ax.text(j, i, f"{r:.2f}", ha="center", va="center", fontsize=7, color="white" if abs(r) > 0.6 else "black")
     figure.colorbar(image, ax=ax, shrink=0.8)
-    ax.set_title(f"Correlations of {term}", fontsize=9)
-    if path is not None:
-        figure.savefig(path, dpi=130)
+    ax.set_title(f"Correlations of {term}", fontsize=9, **_AS_IT_IS)
+    _save(figure, path)
     return figure
 
 
@@ -172,4 +190,4 @@ def _panel(ax: Any, draws: Array, row: pd.Series) -> None:
         ax.set_xticks([-1, -0.5, 0, 0.5, 1])
     ax.set_yticks([])
     ax.tick_params(labelsize=7)
-    ax.set_title(f"{row['term']}: {component_label(row)}", fontsize=8)
+    ax.set_title(f"{row['term']}: {component_label(row)}", fontsize=8, **_AS_IT_IS)

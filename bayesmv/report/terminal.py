@@ -7,6 +7,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bayesmv.report.document import Document, Line, Table
+from bayesmv.report.plain import plain
 
 WIDTH = 100
 
@@ -26,29 +27,35 @@ def show(document: Document) -> None:
     for i, section in enumerate(filter(None, document.sections)):
         if i:
             out.print()
-        out.print(Group(*map(rendered, section)), highlight=False)
+        out.print(Group(*(rendered(part, out.encoding) for part in section)), highlight=False)
 
 
-def rendered(part: Table | Line) -> RenderableType:
+def rendered(part: Table | Line, encoding: str = "utf-8") -> RenderableType:
     """Rich rendering of a table or line; names and labels are text, never markup."""
-    return _table(part) if isinstance(part, Table) else _line(part)
+    return _table(part, encoding) if isinstance(part, Table) else _text(part.text, encoding, _STYLES[part.kind])
 
 
-def _line(line: Line) -> Text:
-    return Text(line.text, style=_STYLES[line.kind])
+def _text(text: str, encoding: str, style: str = "") -> Text:
+    """Text as it is, in characters that the encoding has; what would move the cursor is shown as it is written."""
+    shown = "".join(c if c.isprintable() or c in "\n " else repr(c)[1:-1] for c in text)
+    return Text(plain(shown, encoding), style=style)
 
 
-def _table(table: Table) -> RichTable:
+def _table(table: Table, encoding: str) -> RichTable:
     out = RichTable(
-        title=Text(table.title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="dim"
+        title=_text(table.title, encoding, "bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
     )
     for column in table.columns:
         out.add_column(
-            Text(column.header),
+            _text(column.header, encoding),
             justify="left" if column.words else "right",
             overflow="fold",
             no_wrap=not column.words,
         )
     for _, row in table.frame.iterrows():
-        out.add_row(*(Text(column.show(row)) for column in table.columns))
+        out.add_row(*(_text(column.show(row), encoding) for column in table.columns))
     return out

@@ -7,18 +7,28 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import xarray as xr
 
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.posterior.native import DirectDensity, copy_point
+from bayesmv.sampling.chains import Chains, CutShort
 
 #: Log density and gradient at z (d,).
 type LogDensity = Callable[[Array], tuple[float, Array]]
+
+
+class Watch(Protocol):
+    """Who is shown the draws of a batch while it runs."""
+
+    seconds: float
+
+    def look(self, chains: Chains) -> None:
+        """Take note of the draws of z so far; asked every so many seconds."""
+
 
 #: The variable that is drawn.
 _POINT = "z"
@@ -86,7 +96,37 @@ def _make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
     return lambda z: {_POINT: z}
 
 
-def read_trace(raw: Any, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset]:
+def run_nuts(model: Any, settings: Mapping[str, Any], watch: Watch | None = None) -> Chains:
+    """Chains of a model of :func:`nuts_model`.
+
+    Parameters
+    ----------
+    model
+        What is drawn from.
+    settings
+        Keywords of ``nutpie.sample``.
+    watch
+        Is shown the draws so far, every now and then.
+
+    Raises
+    ------
+    CutShort
+        On KeyboardInterrupt: with the draws that were complete.
+    """
+    options = {"save_warmup": False, "return_raw_trace": True, "blocking": False}
+    sampler = import_nutpie().sample(model, **options, **settings)
+    try:
+        while True:
+            try:
+                return read_trace(sampler.wait(timeout=None if watch is None else watch.seconds), settings)
+            except TimeoutError:
+                if watch is not None:
+                    watch.look(read_trace(sampler.inspect(), settings))
+    except KeyboardInterrupt:
+        raise CutShort(read_trace(sampler.abort(), settings)) from None
+
+
+def read_trace(raw: Any, settings: Mapping[str, Any]) -> Chains:
     """Read what ``nutpie.sample(…, save_warmup=False, return_raw_trace=True)`` returns.
 
     Parameters
@@ -98,43 +138,37 @@ def read_trace(raw: Any, settings: Mapping[str, Any]) -> tuple[Array, xr.Dataset
 
     Returns
     -------
-    tuple
-        Draws of z (chains, draws, d) and the statistics of the sampler, a number a draw. Chains that were interrupted
-        are filled up with NaN, 0 or None.
+    Chains
+        Draws of z, and the statistics of the sampler, a number a draw; of unequal lengths after an interruption.
     """
     draws, statistics = ([pa.record_batch(batch) for batch in batches] for batches in raw.get_arrow_trace())
     kept = [np.flatnonzero(~batch["tuning"].to_numpy(zero_copy_only=False)) for batch in statistics]
-    x = _stack([_vectors(batch[_POINT])[rows] for batch, rows in zip(draws, kept, strict=True)])
-    variables = {}
-    for field in statistics[0].schema:
-        if not pa.types.is_nested(field.type):
-            chains = [_numbers(batch[field.name])[rows] for batch, rows in zip(statistics, kept, strict=True)]
-            variables[field.name] = ((dims.CHAIN, dims.DRAW), _stack(chains))
+    # nutpie numbers chains and draws too, tuning included.
+    names = [
+        field.name
+        for field in statistics[0].schema
+        if not pa.types.is_nested(field.type) and field.name not in (dims.CHAIN, dims.DRAW)
+    ]
     attributes = {
         "inference_library": "nutpie",
         "inference_library_version": import_nutpie().__version__,
         "inference_library_settings": json.dumps(dict(settings)),
     }
-    coords = {dims.CHAIN: np.arange(x.shape[0]), dims.DRAW: np.arange(x.shape[1])}
-    # nutpie numbers chains and draws too, tuning included.
-    return x, xr.Dataset({k: v for k, v in variables.items() if k not in coords}, coords, attributes)
+    return Chains(
+        x=[_vectors(batch[_POINT])[rows] for batch, rows in zip(draws, kept, strict=True)],
+        stats=[
+            {name: _numbers(batch[name])[rows] for name in names} for batch, rows in zip(statistics, kept, strict=True)
+        ],
+        attributes=attributes,
+    )
 
 
 def _vectors(column: pa.Array) -> Array:
-    return np.asarray(column.flatten().to_numpy().reshape(len(column), -1))
+    # A chain that has not begun does not know how long its vectors are.
+    return np.asarray(column.flatten().to_numpy().reshape(len(column), -1 if len(column) else 1))
 
 
 def _numbers(column: pa.Array) -> Array:
     """Numbers or words of a column; 0 for an integer, NaN for a number and None for a word that is missing."""
     filled = column.fill_null(0) if pa.types.is_integer(column.type) else column
     return np.asarray(filled.to_numpy(zero_copy_only=False))
-
-
-def _stack(chains: list[Array]) -> Array:
-    """Put chains side by side, filled up to the longest: with NaN, 0 or None, after an interruption."""
-    first = chains[0]
-    fill = np.nan if first.dtype.kind == "f" else None if first.dtype.kind == "O" else 0
-    out = np.full((len(chains), max(map(len, chains)), *first.shape[1:]), fill, first.dtype)
-    for row, values in zip(out, chains, strict=True):
-        row[: len(values)] = values
-    return out

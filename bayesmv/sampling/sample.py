@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
-from bayesmv.errors import ConvergenceWarning, listing
+from bayesmv.design.saved import Target
+from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
-from bayesmv.sampling.batches import Metric, Run, batch, extend, resume
+from bayesmv.sampling.batches import Logbook, Metric, Stage, around_mode, batch, complete, extend, whole
+from bayesmv.sampling.batches import resume as resume_run
+from bayesmv.sampling.chains import Chains, CutShort, Run
 from bayesmv.sampling.convergence import Convergence, convergence, judge
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
+from bayesmv.sampling.state import STATE, State, as_trace
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
 
 #: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
@@ -39,6 +46,8 @@ def sample(
     engine: Engine | RestrictedLikelihood = "auto",
     reml: RemlFit | None = None,
     effects: Wanted = False,
+    resume: xr.DataTree | str | Path | None = None,
+    checkpoint: str | Path | Target | None = None,
     **words: Unpack[SettingsWords],
 ) -> xr.DataTree:
     """Sample the posterior of the covariance matrices with NUTS.
@@ -63,6 +72,12 @@ def sample(
         Also draw fixed effects and the effects of these random terms, exactly, given each draw of the covariances:
         names of terms, ``{term: levels}`` for chosen levels only, True for all. For many levels prefer
         ``breeding_values(trace, term, design=design)``, which accumulates means and standard deviations.
+    resume
+        A trace, or the file of one, whose run was ended before its time: it goes on, with the settings that it had.
+        ``draws`` and ``min_ess`` extend it, a finished one too; ``cores`` and ``progress`` may change.
+    checkpoint
+        A netCDF file to which the run is written as it goes, after each batch and at least every minute, to be taken
+        up by `resume`. Effects are not in it; they are drawn at the end.
     **words
         Single settings, in place of those of `settings`: ``draws``, ``tune``, ``chains``, ``cores``, ``seed``,
         ``target_accept``, ``min_ess``, ``progress``. See :class:`bayesmv.SamplerSettings`.
@@ -72,41 +87,135 @@ def sample(
     DataTree
         ``posterior`` with ``<term>_cov``, ``<term>_corr``, ``<term>_sd`` in the units of the data (and ``fixed``,
         ``<term>_effect``; ``<term>_loading`` and ``<term>_specific`` of factor structures, before rotation),
-        ``sample_stats``, ``observed_data``, ``constant_data``; the attributes hold the model, priors, seed and
-        versions.
+        ``sample_stats``, ``observed_data``, ``constant_data``, ``sampler_state``; the attributes hold the model,
+        priors, seed and versions, and ``interrupted`` (1) if the run was ended by Ctrl-C: it then holds the draws that
+        were complete.
 
     Raises
     ------
     SpecError
-        If a number is out of range, a term does not exist, or the REML fit is of another model or other data.
+        If a number is out of range, a term does not exist, or the REML fit or the run to resume is of another model
+        or other data, or was made with other settings.
+    KeyboardInterrupt
+        If the run was ended before its first draw was complete.
 
     Warns
     -----
     ConvergenceWarning
-        If the run ended at its limit, short of `min_ess`: for which parameter, how far, and what to do.
+        If the run ended at its limit, short of `min_ess`: for which parameter, how far, and what to do. If it was
+        interrupted, or could not be written to `checkpoint`.
 
     References
     ----------
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
-    chosen = replace(settings or SamplerSettings(), **words)
-    wanted = wanted_effects(design, effects)
+    chosen, wanted = replace(settings or SamplerSettings(), **words), wanted_effects(design, effects)
     posterior = log_posterior(design, priors, engine)
+    so_far = None if resume is None else as_trace(resume)
+    state = None if so_far is None else _state(posterior, so_far, settings, words)
     if reml is None:
         reml = fit_reml(design, engine=posterior.engine)
     else:
         ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
-    chosen = chosen.settled(at_boundary=bool(reml.at_boundary))
+    chosen = chosen.settled(at_boundary=bool(reml.at_boundary)) if state is None else state.settings
     posterior = replace(posterior, design=pivoted(design, reml.sigmas)).planar()
+    if state is not None and so_far is not None:
+        _require_coordinates(posterior, state, so_far)
+    keeper = _Keeper(posterior, reml, chosen, wanted if wanted is not None or state is None else state.effects)
+    logbook = Logbook(None if checkpoint is None else keeper.writer(checkpoint))
     with threadpool_limits(1, user_api="blas"):
-        run = draw(posterior, reml, chosen)
-    record = RunRecord(seed=chosen.seed or 0, tune=chosen.tune, min_ess=chosen.min_ess)
-    trace = assemble(posterior, run, record, effects=wanted, unidentified=reml.uncertainty.unidentified)
-    if chosen.min_ess is not None:
+        stage, interrupted = _drawn(posterior, reml, chosen, state, keeper, logbook)
+    trace = keeper.trace(stage, interrupted=interrupted)
+    if interrupted:
+        warnings.warn(_cut_short(trace), ConvergenceWarning, stacklevel=2)
+    elif chosen.min_ess is not None:
         reason = shortage(trace, chosen.limit, reml)
         if reason:
             warnings.warn(reason, ConvergenceWarning, stacklevel=2)
     return trace
+
+
+def _state(
+    posterior: LogPosterior, trace: xr.DataTree, settings: SamplerSettings | None, words: SettingsWords
+) -> State:
+    """State of the run to resume, with what may be changed of its settings."""
+    theirs, mine = ModelRecord.read(trace), ModelRecord.of(posterior.design, posterior.priors)
+    theirs.require_same(mine, "the run to resume", "the design")
+    changed = [name for name, prior in mine.prior_words.items() if theirs.prior_words.get(name) != prior]
+    if changed:
+        was = listing(theirs.prior_words.get(name, "unknown") for name in changed)
+        raise SpecError(f"the run to resume has other priors of {listing(changed)}: {was}; sample again")
+    return State.read(trace).continued({**({} if settings is None else asdict(settings)), **words})
+
+
+def _require_coordinates(posterior: LogPosterior, state: State, trace: xr.DataTree) -> None:
+    """Refuse a run whose draws mean other covariances here: it was made with another REML fit."""
+    run, before = state.stage.chains.run(), trace["posterior"].to_dataset()
+    if run is None:
+        raise SpecError("the run to resume holds no draws; sample again")
+    now = covariance_dataset(posterior.design, posterior.coordinates.constrain(run.x[:, -1:]))
+    same = all(
+        np.allclose(now[name].to_numpy(), before[name].to_numpy()[:, -1:], rtol=1e-4, atol=0.0, equal_nan=True)
+        for name in map(dims.covariance_name, posterior.design.names)
+    )
+    if not same:
+        raise SpecError("the run to resume began at another REML fit, and its coordinates are others; sample again")
+
+
+def _cut_short(trace: xr.DataTree) -> str:
+    sizes = trace["posterior"].sizes
+    return (
+        f"interrupted: {sizes[dims.DRAW]} draws of each of {sizes[dims.CHAIN]} chains are complete; "
+        f"`resume` goes on from here"
+    )
+
+
+class _Keeper:
+    """Maker of traces of a run, whole or not."""
+
+    def __init__(
+        self,
+        posterior: LogPosterior,
+        reml: RemlFit,
+        settings: SamplerSettings,
+        effects: dict[str, npt.NDArray[np.intp]] | None,
+    ) -> None:
+        self._posterior, self._reml, self._settings, self._effects = posterior, reml, settings, effects
+        self.metric: Metric | None = None
+
+    def trace(self, stage: Stage, *, interrupted: bool, effects: bool = True) -> xr.DataTree:
+        """Trace of the draws that are complete, with all that it takes to go on."""
+        run, settings = stage.chains.run(), self._settings
+        assert run is not None
+        assert self.metric is not None
+        state = State(stage=stage, metric=self.metric, settings=settings, effects=self._effects)
+        record = RunRecord(
+            seed=settings.seed or 0, tune=settings.tune, min_ess=settings.min_ess, interrupted=interrupted
+        )
+        return assemble(
+            self._posterior,
+            run,
+            record,
+            effects=self._effects if effects else None,
+            unidentified=self._reml.uncertainty.unidentified,
+            more={STATE: state.to_dataset()},
+        )
+
+    def writer(self, path: str | Path | Target) -> Callable[[Stage], None]:
+        """Function that writes a run that is not at its end; where it cannot, it says so once, and the run goes on."""
+        target, failed = path if isinstance(path, Target) else Target(path), False
+
+        def write(stage: Stage) -> None:
+            nonlocal failed
+            try:
+                target.write_tree(self.trace(stage, interrupted=True, effects=False))
+            except OSError as error:
+                if not failed:
+                    why = error.strerror or error
+                    warnings.warn(f"cannot write the draws so far to '{target.path}': {why}", UserWarning, stacklevel=2)
+                failed = True
+
+        return write
 
 
 def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
@@ -127,36 +236,74 @@ def _remedy(verdict: Convergence, reml: RemlFit) -> str:
     return "the limit is a multiple of `draws`: give more"
 
 
-def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> Run:
-    """Draws of x by NUTS, from the posterior mode on.
+def _drawn(
+    posterior: LogPosterior,
+    reml: RemlFit,
+    settings: SamplerSettings,
+    state: State | None,
+    keeper: _Keeper,
+    logbook: Logbook,
+) -> tuple[Stage, bool]:
+    """Draws of a run, and whether it was interrupted; raises KeyboardInterrupt before the first draw."""
+    try:
+        keeper.metric = mode_metric(posterior, reml) if state is None else state.metric
+        run = draw(posterior, keeper.metric, settings, logbook, None if state is None else state.stage)
+    except KeyboardInterrupt as end:
+        stage = logbook.stage(end.chains if isinstance(end, CutShort) else None)
+        if stage is None:
+            raise KeyboardInterrupt from None
+        return stage, True
+    done = logbook.stage()
+    assert done is not None
+    return done._replace(chains=Chains.of(run)), False
+
+
+def mode_metric(posterior: LogPosterior, reml: RemlFit) -> Metric:
+    """Coordinates around the posterior mode, climbed to from REML, by the curvature there."""
+    at = posterior.blocks.from_matrices(reml.sigmas)
+    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
+    return Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
+
+
+def draw(
+    posterior: LogPosterior, metric: Metric, settings: SamplerSettings, logbook: Logbook, stage: Stage | None = None
+) -> Run:
+    """Draws of x by NUTS.
 
     Parameters
     ----------
     posterior
         In planar coordinates.
-    reml
-        REML fit of its design, to start from.
+    metric
+        Coordinates of the first batch.
     settings
         Settled settings.
+    logbook
+        Is told of every batch.
+    stage
+        Where a run stands that goes on; None begins one.
     """
-    at = posterior.blocks.from_matrices(reml.sigmas)
-    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
-    metric = Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
-
-    def start(seed: int) -> Array:
-        return np.random.default_rng(seed).normal(0.0, 0.5, len(mode.theta))
-
-    first = batch(posterior, metric, start, settings)
+    if stage is None:
+        draws = settings.draws or 0
+        logbook.begin(None, draws, draws, 0)
+        chains = batch(posterior, metric, around_mode(metric), settings, logbook)
+        run, since = whole(chains), (draws, 0)
+        logbook.end(run)
+    else:
+        logbook.begin(stage.chains, stage.wanted, stage.drawn, stage.number)
+        run, since = complete(posterior, metric, settings, stage, logbook), (stage.drawn, stage.number)
+        logbook.end(run)
     if settings.min_ess is None or settings.target_accept is None:
-        return first
+        return run
     min_ess = settings.min_ess
 
     def judged(run: Run) -> Convergence:
         theta = posterior.coordinates.constrain(run.x)
         return judge(covariance_dataset(posterior.design, theta), run.stats, min_ess)
 
-    more = partial(resume, posterior, metric, settings)
-    return extend(first, more, judged, target_accept=settings.target_accept, limit=settings.limit)
+    more = partial(resume_run, posterior, metric, settings, logbook=logbook)
+    accept, limit = settings.target_accept, settings.limit
+    return extend(run, more, judged, target_accept=accept, limit=limit, logbook=logbook, since=since)
 
 
 def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:

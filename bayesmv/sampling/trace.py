@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,11 +20,13 @@ from bayesmv.design.saved import read_tree
 from bayesmv.errors import SpecError, listing
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
-from bayesmv.sampling.batches import Run
+from bayesmv.sampling.chains import Run
 from bayesmv.sampling.effects import effect_dataset
 
 #: Movements of the components that the data do not identify, in working units.
 _UNIDENTIFIED = "unidentified"
+#: Attribute of the trace of a run that was ended before its time.
+_INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,14 @@ class RunRecord:
         Seed and tuning draws per chain.
     min_ess
         Effective sample size that was asked for; None for none.
+    interrupted
+        Whether it was ended before its time.
     """
 
     seed: int
     tune: int
     min_ess: float | None = None
+    interrupted: bool = False
 
 
 def assemble(
@@ -50,6 +56,7 @@ def assemble(
     *,
     effects: dict[str, npt.NDArray[np.intp]] | None = None,
     unidentified: Array | None = None,
+    more: Mapping[str, xr.Dataset] | None = None,
 ) -> xr.DataTree:
     """Posterior in the units of the data, from draws of the sampler's coordinates.
 
@@ -65,6 +72,8 @@ def assemble(
         Positions of the levels whose effects are drawn too, by name of the term; None for no effects.
     unidentified
         Movements of the components that the data do not identify, in working units, (c, k).
+    more
+        Further groups.
 
     Returns
     -------
@@ -81,6 +90,7 @@ def assemble(
         "sample_stats": run.stats,
         "observed_data": _observed(design),
         "constant_data": _constant(design, model, unidentified),
+        **(more or {}),
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(_attributes(model, posterior.engine.name, record))
@@ -89,7 +99,9 @@ def assemble(
 
 def _attributes(model: ModelRecord, engine: str, run: RunRecord) -> dict[str, Any]:
     packages = ("bayesmv", "nutpie", "numpy", "xarray")
-    asked = {} if run.min_ess is None else {"min_ess": float(run.min_ess)}
+    asked: dict[str, Any] = {} if run.min_ess is None else {"min_ess": float(run.min_ess)}
+    if run.interrupted:
+        asked[_INTERRUPTED] = 1
     return {
         **model.to_attributes(),
         "engine": engine,
@@ -154,6 +166,11 @@ def _constant(design: Design, model: ModelRecord, unidentified: Array | None) ->
     if unidentified is not None and unidentified.size:
         variables[_UNIDENTIFIED] = (("component", "direction"), unidentified)
     return xr.Dataset(variables, {dims.TRAIT: list(design.traits)})
+
+
+def was_interrupted(trace: xr.DataTree) -> bool:
+    """Whether a run was ended before its time, or is not yet at its end."""
+    return bool(trace.attrs.get(_INTERRUPTED, 0))
 
 
 def unidentified_of(trace: xr.DataTree) -> Array:
