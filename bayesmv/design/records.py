@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from bayesmv.arrays import Array, IntArray
 from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.fixed import FixedDesign
 from bayesmv.errors import DataError, listing, rows_of
-from bayesmv.relationship.labels import MISSING_WORDS, as_text
+from bayesmv.relationship.labels import MISSING_WORDS, as_text, is_from_file
 
 
 def read_traits(
@@ -54,9 +55,10 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
     if bad.any():
         words = column[bad]
         point = "; write decimals with a point" if words.astype(str).str.fullmatch(r"[-+]?\d+,\d+").any() else ""
+        lines = f" ({rows_of(words.index)})" if is_from_file(column) else ""
         raise DataError(
-            f"the trait '{trait}' is not numeric: {listing(words.unique())} in {len(words)} rows: "
-            f"{rows_of(words.index)}; leave a record that is missing empty{point}"
+            f"the trait '{trait}' is not numeric: {listing(words.unique())} in {len(words)} rows{lines}; "
+            f"leave a record that is missing empty{point}"
         )
     if np.isinf(values).any():
         raise DataError(f"the trait '{trait}' is infinite in rows {rows_of(column.index[np.isinf(values)])}")
@@ -84,10 +86,10 @@ def _without_codes(
     """Values with NaN for codes, and a note that counts them; empty cells are no codes."""
     numbers = pd.to_numeric(pd.Series(list(missing), dtype=object), errors="coerce").dropna().to_numpy(dtype=float)
     coded = np.isin(values, numbers) | _is_code(column, missing)
-    counts = column[coded].map(as_text).str.strip().value_counts(sort=False)
-    counts = counts[counts.index != ""]
-    if len(counts):
-        words = listing(f"{word!r} in {count}" for word, count in counts.items()).replace('"', "")
+    counts = Counter(as_text(code).strip() for code in column[coded])
+    counts.pop("", None)
+    if counts:
+        words = ", ".join(f"{word!r} in {count}" for word, count in counts.items())
         notes.append(f"{words} records of '{trait}' read as missing")
     values[coded] = np.nan
     return values

@@ -7,7 +7,7 @@ import gzip
 import lzma
 from pathlib import Path
 
-_COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_DECOMPRESS = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -29,8 +29,7 @@ def read_text(path: Path, what: str, error: type[ValueError]) -> str:
         Of class `error`: if the file is absent, cannot be read, or is not text in UTF-8.
     """
     try:
-        with _COMPRESSED.get(path.suffix.lower(), open)(path, "rb") as stream:
-            content = bytes(stream.read())
+        content = _DECOMPRESS.get(path.suffix.lower(), bytes)(path.read_bytes())
     except FileNotFoundError:
         raise error(f"no {what} '{path}'") from None
     except (OSError, EOFError, lzma.LZMAError, ValueError) as problem:
@@ -38,15 +37,15 @@ def read_text(path: Path, what: str, error: type[ValueError]) -> str:
         raise error(f"cannot read the {what} '{path}': {reason}") from None
     save = "save it as UTF-8 text"
     if content.startswith(_UTF16):
-        raise error(f"the {what} '{path}' is in UTF-16; {save}")
+        raise error(f"cannot read the {what} '{path}': it is in UTF-16; {save}")
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
-        raise error(f"the {what} '{path}' is not text: it has zero bytes, the first in line {line}; {save}")
+        raise error(f"cannot read the {what} '{path}': it has zero bytes, the first in line {line}; {save}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line, byte = content.count(b"\n", 0, problem.start) + 1, content[problem.start]
         raise error(
-            f"the {what} '{path}' is not in UTF-8 (byte 0x{byte:02x} in line {line}, an accented letter of another "
-            f"encoding, such as Latin-1?); {save}"
+            f"cannot read the {what} '{path}': it is not in UTF-8 (byte 0x{byte:02x} in line {line}, perhaps an accented "
+            f"letter in Latin-1); {save}"
         ) from None

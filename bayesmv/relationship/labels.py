@@ -40,7 +40,7 @@ def is_from_file(table: pd.DataFrame | pd.Series[Any]) -> bool:
 
 def is_missing_word(texts: pd.Index[Any] | pd.Series[Any]) -> BoolArray:
     """Which cells of a file are missing, (n,)."""
-    return np.asarray(texts.isin(list(MISSING_WORDS)) | texts.isna(), dtype=np.bool_)
+    return np.asarray(texts.isin(list(MISSING_WORDS)), dtype=np.bool_) | np.asarray(texts.isna(), dtype=np.bool_)
 
 
 def names_no_animal(label: object) -> bool:

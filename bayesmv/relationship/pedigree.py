@@ -399,7 +399,7 @@ def _unknown(labels: Labels, has_row: BoolArray, groups: set[str], added: tuple[
 def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list[str]) -> Notes:
     """Note of the codes that were read as unknown parents; blank cells, and 0 in a table of numbers, are none."""
     cells, numeric = [], pd.api.types.is_numeric_dtype(labels.dtype)
-    for code in np.flatnonzero(unknown):
+    for code in np.flatnonzero(unknown).tolist():
         if numeric and labels[code] == 0:
             continue
         counts = [int((column == code).sum()) for column in codes[1:]]
