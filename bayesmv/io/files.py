@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bayesmv.design.design import Design, build_design
-from bayesmv.errors import DataError, SpecError, listing
+from bayesmv.errors import LINE, DataError, SpecError, listing
 from bayesmv.io.shipped import find_model
 from bayesmv.model.spec import ModelSpec
+from bayesmv.model.textfile import read_text
 from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.simulation.datasets import load_dataset, load_pedigree
@@ -58,28 +61,96 @@ def read_relationships(spec: ModelSpec) -> dict[str, Relationship]:
         source = entry["pedigree"]
         shipped = source.startswith(_SHIPPED)
         frame = load_pedigree(source.removeprefix(_SHIPPED)) if shipped else read_csv(spec.base / source)
-        identity, sire, dam = (entry.get(key, key) for key in ("id", "sire", "dam"))
-        out[name] = Relationship.from_pedigree(Pedigree.from_frame(frame, id=identity, sire=sire, dam=dam))
+        words = {key: entry.get(key, key) for key in ("id", "sire", "dam")}
+        out[name] = Relationship.from_pedigree(Pedigree.from_frame(frame, **words, unknown=entry.get("unknown", ())))
     return out
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file; empty cells, NA and NaN are missing.
+    """Table of a CSV file as text: what stands in each cell but for blanks around it, NaN where nothing does.
+
+    Whether a cell is a label or a number is decided where it is used. Columns without a name are left out.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by the line that each row starts on (`LINE`), the header being line 1. ``attrs["notes"]`` tells by
+        column which labels became one when blanks were taken off.
 
     Raises
     ------
     DataError
-        If the file is absent, is not a table, or its header does not name every column once.
+        If the file is absent, is not text, is not a table with rows, or its header does not name every column once.
     """
-    try:
-        table = pd.read_csv(path, skipinitialspace=True, low_memory=False)
-        header = pd.read_csv(path, skipinitialspace=True, header=None, nrows=2, dtype=str).iloc[0].dropna()
-    except FileNotFoundError:
-        raise DataError(f"no data file '{path}'") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read '{path}' as CSV: {str(error).strip()}") from None
-    # pandas alone would rename a second column of the same name, and take cells without a name for row labels.
-    twice = header[header.duplicated()].unique()
+    text = read_text(path, "data file", DataError)
+    cells = _cells(text, path)
+    header = cells.iloc[0].fillna("").str.strip()
+    names = header[header != ""]
+    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in names.iloc[0]), "")):
+        raise DataError(f"the cells of '{path}' are separated by {separator!r}; separate them by commas")
+    twice = names[names.duplicated()].unique()
     if len(twice):
         raise DataError(f"'{path}' has two columns called {listing(twice)}; rename one of them")
-    return table
+    cells = cells.iloc[1:]
+    blank = (cells.isna() | (cells == "")).all(axis=1) if len(cells.columns) > 1 else cells[0].isna()
+    short = cells.isna().any(axis=1) & ~blank
+    if short.any():
+        raise DataError(
+            f"{short.sum()} rows of '{path}' have fewer cells than the header has columns: "
+            f"lines {listing(cells.index[short])}; give each a cell for every column, empty ones too"
+        )
+    cells = cells[~blank]
+    if cells.empty or not len(names):
+        raise DataError(f"'{path}' has {'a header but no rows' if len(names) else 'no column names in its first line'}")
+    table, merged = {}, {}
+    for place, name in names.items():
+        given = cells[place]
+        table[name] = given.str.strip()
+        note = _merged(given, table[name])
+        if note:
+            merged[name] = f"blanks around labels of '{name}' taken off, which makes one of {note}"
+        table[name] = table[name].mask(table[name] == "")
+    out = pd.DataFrame(table, index=cells.index)
+    out.attrs["notes"] = merged
+    return out
+
+
+def _cells(text: str, path: Path) -> pd.DataFrame:
+    """All cells of a CSV as they stand, the header's too, NaN where a row has fewer; indexed by line."""
+    try:
+        cells: pd.DataFrame = pd.read_csv(
+            io.StringIO(text),
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+            skip_blank_lines=False,
+            low_memory=False,
+        )
+    except pd.errors.EmptyDataError:
+        raise DataError(f"'{path}' is empty; give a header and rows") from None
+    except (ValueError, OverflowError) as error:
+        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise DataError(f"cannot read '{path}' as CSV: {reason}") from None
+    lines = np.arange(1, len(cells) + 1)
+    if len(cells) != text.count("\n") + (not text.endswith("\n")):  # cells with line breaks in them
+        breaks = sum((cells[c].str.count("\n").fillna(0).to_numpy(dtype=int) for c in cells), np.zeros(len(cells), int))
+        lines += np.concatenate([[0], np.cumsum(breaks)[:-1]])
+    cells.index = pd.Index(lines, name=LINE)
+    return cells
+
+
+def _merged(given: pd.Series, bare: pd.Series) -> str:
+    """Labels that differed by blanks around them only."""
+    padded = (given != bare).to_numpy() & (bare != "").to_numpy()
+    if not padded.any():
+        return ""
+    labels = bare[padded].unique()
+    spellings = given[bare.isin(labels)].groupby(bare).unique()
+    several = [spelled for spelled in spellings if len(spelled) > 1]
+    return listing(" and ".join(repr(str(label)) for label in spelled) for spelled in several).replace('"', "")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
+from bayesmv.errors import DataError, Needed, SpecError, listing, require_all_complete, require_known
 
 _NAME = r"[A-Za-z_.][\w.]*"
 _CUBIC = 3
@@ -263,8 +263,7 @@ class Basis:
         DataError
             If a covariate is missing or not finite in some record, constant, or outside limits.
         """
-        for column in self.columns:
-            _check_covariate(data[column])
+        require_all_complete(needed_covariate(data[column]) for column in self.columns)
         return Basis(parts=tuple(part.resolve(data) for part in self.parts))
 
     @property
@@ -368,12 +367,14 @@ def _is_numeric(column: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _check_covariate(column: pd.Series[Any]) -> None:
+def needed_covariate(column: pd.Series[Any]) -> Needed:
+    """Covariate (n,) as a column that must be complete and finite."""
     bad = column.isna().to_numpy()
     if _is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
     remedy = "fill the values in or take these units out"
-    require_complete(column, f"covariate '{column.name}'", remedy, problem="missing or not finite", bad=bad)
+    role, problem = f"covariate '{column.name}'", "missing or not finite"
+    return Needed(column=column, role=role, remedy=remedy, problem=problem, bad=bad)
 
 
 def _text(level: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, spl
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.relationship.labels import as_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,10 @@ class ModelSpec:
         Column of known weights: the residual covariance of a unit is divided by its weight.
     unit
         Column that identifies the units; None takes each row as a unit.
+    missing
+        Codes that mean missing in the traits, ``("-999",)``, besides empty cells, ``.``, ``*`` and ``NA``; numbers
+        match however they are written. None lets the design refuse values that look like codes; an empty tuple says
+        that there are none, so that all values are records.
     genetic
         The genetic term, for heritabilities and genetic correlations.
     priors
@@ -74,11 +79,12 @@ class ModelSpec:
     residual_by: str | None = None
     weights: str | None = None
     unit: str | None = None
+    missing: tuple[str, ...] | None = None
     genetic: Genetic | None = None
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
     matrices: Mapping[str, Matrix] = field(default_factory=dict)
     constraints: Mapping[str, Mapping[str, Constraint]] = field(default_factory=dict)
-    relationships: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    relationships: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: str | None = None
     name: str = "model"
     title: str = ""
@@ -99,6 +105,7 @@ class ModelSpec:
         residual: str | None = None,
         weights: str | None = None,
         unit: str | None = None,
+        missing: Iterable[object] | None = None,
         genetic: Genetic | None = None,
         priors: Mapping[str, CovariancePrior] | None = None,
         matrices: Mapping[str, Any] | None = None,
@@ -114,7 +121,7 @@ class ModelSpec:
             Random terms, ``us(trait):Block + us(trait):Family``.
         residual
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
-        weights, unit, genetic, priors, matrices, constraints
+        weights, unit, missing, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
         Raises
@@ -141,6 +148,7 @@ class ModelSpec:
             residual_by=by,
             weights=weights,
             unit=unit,
+            missing=None if missing is None else tuple(as_text(code) for code in missing),
             genetic=genetic,
             priors=dict(priors or {}),
             matrices=dict(matrices or {}),
