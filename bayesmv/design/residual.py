@@ -14,6 +14,7 @@ from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, listing, require_complete
+from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
 
@@ -91,7 +92,7 @@ class ResidualDesign:
             products=((1.0,),),
             totals=(1.0,),
             functions=tuple(map(tuple, np.diag(share).tolist())),
-            basis=f"C({self.column})",
+            basis=f"C({quoted(self.column)})",
             factors=(self.groups,),
         )
 
