@@ -13,9 +13,9 @@ from bayesmv.arrays import Array
 from bayesmv.checks.confounding import confounding
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
-from bayesmv.design.fixed import pivoted_independence
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
+from bayesmv.numerics.dependence import independent_columns, projection
 
 #: Terms with more levels than this get a bound on their degrees of freedom, not the rank.
 _LARGEST = 1500
@@ -130,13 +130,14 @@ def identifiability(design: Design) -> tuple[TermInformation, ...]:
     tuple of TermInformation
         Random terms, then the residual.
     """
-    X = design.fixed.X.toarray()
-    X = X[:, pivoted_independence(design.fixed.X)] if X.shape[1] else X
+    X = design.fixed.working[:, independent_columns(design.fixed.X)]
     confounded = confounding(design)
     return (*(_term(design, term, X, confounded) for term in design.terms), _residual(design, X))
 
 
-def _term(design: Design, term: TermDesign, X: Array, confounded: Mapping[str, tuple[str, ...]]) -> TermInformation:
+def _term(
+    design: Design, term: TermDesign, X: sparse.csc_array, confounded: Mapping[str, tuple[str, ...]]
+) -> TermInformation:
     seen = design.observed[:, term.trait_of].astype(float)
     # A level links two effects where both were recorded on some of its units.
     recorded = np.column_stack(
@@ -166,18 +167,17 @@ def _free_covariances(structure: CovarianceStructure) -> bool:
     return m > 1 and structure.n_parameters >= m * (m + 1) // 2
 
 
-def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
+def _rank_after(X: sparse.csc_array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
     """Rank of the incidence of a term after fixed effects, by the eigenvalues of Z'MZ."""
     Z = sparse.csc_array(sparse.hstack(term.incidences))[rows]
     Z = Z[:, np.diff(Z.indptr) > 0]
-    Q, _ = np.linalg.qr(X[rows])
-    inside = Z.T @ Q
-    gram = (Z.T @ Z).toarray() - inside @ inside.T
+    left = Z.toarray() - projection(X[rows], Z.toarray())
+    gram = left.T @ left
     values = np.linalg.eigvalsh(gram)
     return int((values > 1e-9 * float((Z.T @ Z).diagonal().max())).sum())
 
 
-def _residual(design: Design, X: Array) -> TermInformation:
+def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
     seen = design.observed.astype(float)
     levels = sum(len(t.levels) - 1 for t in design.terms if t.relationship is None)
     return TermInformation(

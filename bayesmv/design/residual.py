@@ -16,6 +16,7 @@ from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.written import as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, Needed, listing, require_all_complete, require_complete, rows_of
+from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.relationship.labels import factorise
@@ -98,7 +99,7 @@ class ResidualDesign:
             products=((1.0,),),
             totals=(1.0,),
             functions=tuple(map(tuple, np.diag(share).tolist())),
-            basis=f"C({self.column})" if self.groups else "",
+            basis=f"C({quoted(self.column)})" if self.groups else "",
             factors=(self.groups,) if self.groups else (),
         )
 

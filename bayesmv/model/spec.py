@@ -19,8 +19,9 @@ from bayesmv.covariance import (
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model import modelfile
-from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
+from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, parse_traits, split_top
 from bayesmv.model.genetic import Genetic
+from bayesmv.model.grammar import quoted
 from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import as_text
@@ -116,7 +117,7 @@ class ModelSpec:
         Parameters
         ----------
         formula
-            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, as formulaic reads it).
+            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, :mod:`bayesmv.model.grammar`).
         random
             Random terms, ``us(trait):Block + us(trait):Family``.
         residual
@@ -135,10 +136,11 @@ class ModelSpec:
         >>> print(spec)
         bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units
         """
-        if formula.count("~") != 1:
+        sides = split_top(formula, "~")
+        if len(sides) != 2:
             raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
-        left, right = formula.split("~")
-        traits = tuple(split_top(left, "+"))
+        left, right = sides
+        traits = parse_traits(left)
         structure, by = ("us", None) if residual is None else parse_residual(residual, len(traits))
         return cls(
             traits=traits,
@@ -208,7 +210,7 @@ class ModelSpec:
     @property
     def residual_formula(self) -> str:
         """Residual as written in a formula."""
-        groups = "" if self.residual_by is None else f"at({self.residual_by}):"
+        groups = "" if self.residual_by is None else f"at({quoted(self.residual_by)}):"
         return f"{groups}{trait_prefix(self.residual, None)}:units"
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
@@ -234,7 +236,7 @@ class ModelSpec:
             raise SpecError(f"[constraints.{term}]: {error}") from None
 
     def __str__(self) -> str:
-        traits = " + ".join(self.traits)
+        traits = " + ".join(map(quoted, self.traits))
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
 

@@ -276,6 +276,7 @@ class MixedModelLikelihood:
         at, size = self._fixed_scalars()
         fixed = np.zeros(self.design.fixed.present.shape)
         fixed[self.design.fixed.present] = theta[at] / size
+        fixed = np.asarray(self.design.fixed.mixing @ fixed)
         random = [theta[self._scalars(k)] @ clipped_factor(S).T for k, S in enumerate(sigmas[:-1])]
         return Solution(fixed, random)
 
@@ -428,6 +429,7 @@ def _constant(design: Design, equations: Equations) -> float:
         for term in equations.reduced.terms
         if term.relationship is not None
     )
-    log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
+    # Of the columns that the user wrote, not of those that the equations hold.
+    log_X = 2.0 * design.fixed.present.sum(axis=1) @ (np.log(equations.fixed_scale) - design.fixed.log_mixing)
     log_W = design.observed.sum(axis=1) @ np.log(design.residual.weights)
     return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X - log_W) + design.log_jacobian)
