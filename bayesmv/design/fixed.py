@@ -13,7 +13,7 @@ from formulaic import Formula, SimpleFormula
 from formulaic.errors import FormulaicError
 from scipy import sparse
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
 from bayesmv.model.basis import leg
 from bayesmv.model.terms import FixedTerm
@@ -22,8 +22,8 @@ from bayesmv.model.terms import FixedTerm
 _CONTEXT = {"leg": leg}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixedDesign:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FixedDesign(ByContent):
     """Fixed effects of all traits.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.dims import RESIDUAL
@@ -18,8 +18,8 @@ from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResidualDesign:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualDesign(ByContent):
     """Residuals of the units: ``e_i ~ N(0, S_g(i) Σ S_g(i)' / w_i)``, S_g the choice of the effects of group g.
 
     Parameters
