@@ -162,11 +162,9 @@ ROW = r"^\w+ +(?:var|cov|cor) [a-z_]+(?:,(?: [a-z_]+)?)? +(-?[\d.e-]+) +([\d.e-]
 
 def term_estimates(fit, name):
     """(estimate, s.e.) of the covariances of a term, then of its correlations."""
-    from bayesmv.comparison.reml_posterior import reml_component
-
-    support = fit.design.blocks.structures[fit.design.names.index(name)].support
-    covariances = [reml_component(fit, name, i, j, False) for i, j in support]
-    return covariances + [reml_component(fit, name, i, j, True) for i, j in support if i != j]
+    support = fit.record.structure(name).support
+    covariances = [fit.component(name, i, j)[:2] for i, j in support]
+    return covariances + [fit.component(name, i, j, as_correlation=True)[:2] for i, j in support if i != j]
 
 
 def test_readme__published_table():

@@ -120,7 +120,7 @@ class Design(ByContent):
     def effect_scale(self, name: str) -> Array:
         """Unit of each effect of a term or of the residual, (m,): phenotypic sd, over the unit of a raw covariate."""
         if name == RESIDUAL:
-            return np.asarray(self.scale[self.residual.trait_of])
+            return np.asarray(self.scale[self.residual.trait_of] * self.residual.unit)
         term = self.term(name)
         return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
 

@@ -274,7 +274,7 @@ def fingerprint(design: Design) -> dict[str, str]:
     }
     if not design.residual.plain:
         out["residual groups and weights"] = _digest(
-            design.residual.groups, design.residual.group, _rounded(design.residual.weights)
+            design.residual.groups, design.residual.group, _rounded(design.residual.weights * design.residual.unit**2)
         )
     for term in design.terms:
         out[f"levels of {term.name}"] = _digest(term.levels, *(_sums(Z.tocoo()) for Z in term.incidences))

@@ -35,7 +35,10 @@ class ResidualDesign(ByContent):
     group
         Group of each unit, (n,).
     weights
-        w (n,).
+        w (n,), in a unit in which 1/w is 1 on average: multiplied by a constant, they are the same weights.
+    unit
+        Square root of that unit. In working units residuals are divided by it too, so that Σ is the covariance of an
+        average record.
     """
 
     structure: CovarianceStructure
@@ -46,6 +49,7 @@ class ResidualDesign(ByContent):
     groups: tuple[str, ...] = ()
     group: npt.NDArray[np.intp]
     weights: Array
+    unit: float = 1.0
 
     @property
     def plain(self) -> bool:
@@ -75,14 +79,14 @@ class ResidualDesign(ByContent):
 
     def rescaled(self, scale: Array) -> ResidualDesign:
         """Residuals of traits divided by `scale` (t,)."""
-        return replace(self, structure=self.structure.rescaled(scale[self.trait_of]))
+        return replace(self, structure=self.structure.rescaled(scale[self.trait_of] * self.unit))
 
     @property
     def layout(self) -> EffectLayout | None:
-        """How the effects make up a record; None where they are the traits."""
-        if not self.groups:
+        """How the effects make up a record, with variance Σ / w on average; None where all residuals are alike."""
+        if self.plain:
             return None
-        share = np.bincount(self.group, weights=1.0 / self.weights, minlength=len(self.groups)) / len(self.group)
+        share = np.bincount(self.group, weights=1.0 / self.weights) / (len(self.group) * self.unit**2)
         return EffectLayout(
             effects=self.effects,
             traits=tuple(dict.fromkeys(self.trait_of.tolist())),
@@ -91,8 +95,8 @@ class ResidualDesign(ByContent):
             products=((1.0,),),
             totals=(1.0,),
             functions=tuple(map(tuple, np.diag(share).tolist())),
-            basis=f"C({self.column})",
-            factors=(self.groups,),
+            basis=f"C({self.column})" if self.groups else "",
+            factors=(self.groups,) if self.groups else (),
         )
 
 
@@ -113,7 +117,7 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
     DataError
         If a group or a weight is missing, a weight is not positive, or a group has too few records.
     """
-    weights = np.ones(len(data)) if spec.weights is None else _weights(data[spec.weights], spec.weights)
+    weights, unit = _weights(spec, data)
     t = len(spec.traits)
     if spec.residual_by is None:
         return ResidualDesign(
@@ -123,6 +127,7 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
             group_of=np.zeros(t, dtype=np.intp),
             group=np.zeros(len(data), dtype=np.intp),
             weights=weights,
+            unit=unit,
         )
     by = data[spec.residual_by]
     require_complete(by, f"residual group '{spec.residual_by}'", "give these units a group or take them out")
@@ -140,6 +145,7 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
         groups=groups,
         group=np.asarray(group, dtype=np.intp),
         weights=weights,
+        unit=unit,
     )
 
 
@@ -163,9 +169,14 @@ def _check_groups(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[n
             )
 
 
-def _weights(column: pd.Series, name: str) -> Array:
+def _weights(spec: ModelSpec, data: pd.DataFrame) -> tuple[Array, float]:
+    """Weights of the units, and the square root of their unit."""
+    if spec.weights is None:
+        return np.ones(len(data)), 1.0
+    column = data[spec.weights]
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values > 0.0))
     remedy = "the residual variance is divided by it"
-    require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)
-    return np.asarray(values)
+    require_complete(column, f"weight '{spec.weights}'", remedy, problem="not a positive number", bad=wrong)
+    mean = float(np.mean(1.0 / values))
+    return np.asarray(values * mean), mean**-0.5

@@ -20,7 +20,7 @@ from bayesmv.estimates.source import estimates_of
 from bayesmv.estimates.trajectory import Points, trajectory
 from bayesmv.model.spec import ModelSpec
 from bayesmv.reml.result import RemlFit
-from bayesmv.report.document import Document, Line, Picture, Section, Table
+from bayesmv.report.document import Column, Document, Line, Picture, Section, Table
 from bayesmv.report.tables import (
     comparison_table,
     fixed_table,
@@ -232,7 +232,8 @@ def _(source: RemlFit) -> dict[str, Any]:
 def shipped_document(specs: Mapping[str, ModelSpec]) -> Document:
     """Model files that come with the package."""
     rows = [{"name": name, "title": spec.title, "model": str(spec)} for name, spec in specs.items()]
-    columns = tuple(map(word_column, ("name", "title", "model")))
+    said = Column(header="model", show=lambda row: f"{row['title']}\n{row['model']}", words=True)
+    columns = word_column("name"), said
     table = Table(name="models", title="Shipped models", frame=pd.DataFrame(rows), columns=columns)
     return Document(sections=((table,),), main="models")
 

@@ -145,7 +145,8 @@ def simulate_model(
         unit = term.load_unit[term.load_of]
         sigma = np.asarray(covariances[term.name], dtype=float)
         values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], rng)
-    values += _residual_values(design, np.asarray(covariances[RESIDUAL], dtype=float), rng)
+    residual = np.asarray(covariances[RESIDUAL], dtype=float) / design.residual.unit**2
+    values += _residual_values(design, residual, rng)
     return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
 
 

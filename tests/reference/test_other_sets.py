@@ -5,7 +5,6 @@ expected one for the simulated pedigree and the wheat. Both are computed here, a
 """
 
 import numpy as np
-import pandas as pd
 import pytest
 from information import Canonical, correlation_error, errors, observed
 from published import (
@@ -304,13 +303,21 @@ def test_fit_reml__milk_computed_point_is_not_better(model, name):
 
 def without_inbreeding(pedigree):
     """A as BLUPF90 makes it unless told otherwise: Mendelian variances ¾ and ½ whatever the inbreeding."""
-    ids = pedigree.ids.tolist()
-    parents = pd.DataFrame({"sire": pedigree.sire, "dam": pedigree.dam})
-    known = parents.to_numpy() >= 0
-    halves = (np.full(known.sum(), 0.5), (np.nonzero(known)[0], parents.to_numpy()[known]))
-    T = sparse.eye_array(len(ids)) - sparse.coo_array(halves, shape=(len(ids), len(ids)))
+    n, parents = len(pedigree), np.column_stack([pedigree.sire, pedigree.dam])
+    known = parents >= 0
+    T = sparse.eye_array(n) - sparse.coo_array(
+        (np.full(known.sum(), 0.5), (np.nonzero(known)[0], parents[known])), (n, n)
+    )
     mendelian = 1.0 - 0.25 * known.sum(axis=1)
-    return bmv.Relationship.from_precision(sparse.csc_array(T.T @ sparse.diags_array(1.0 / mendelian) @ T), ids)
+    flow = np.eye(n)  # T⁻¹, parents first
+    for child in range(n):
+        flow[child] += 0.5 * flow[parents[child, known[child]]].sum(axis=0)
+    return bmv.Relationship(
+        ids=pedigree.ids,
+        precision=sparse.csc_array(T.T @ sparse.diags_array(1.0 / mendelian) @ T),
+        log_determinant=float(np.log(mendelian).sum()),
+        diagonal=flow**2 @ mendelian,
+    )
 
 
 @pytest.fixture(scope="module")
