@@ -54,15 +54,11 @@ def read(path: Path) -> dict[str, Any]:
         If the file is absent, is not TOML, or has unknown or ill-typed entries.
     """
     try:
-        # The mark at the beginning that editors on Windows write is no part of the text.
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"no model file '{path}'") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"cannot read the model file '{path}': it is not text in UTF-8") from None
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise SpecError(f"cannot read the model file '{path}': {reason}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"cannot read the model file '{path}': {error}") from None
     return parse(text, path)
 
 
