@@ -1,10 +1,55 @@
-"""Types of arrays; shapes stand in one-line comments and docstrings."""
+"""Types of arrays, and equality of what holds them; shapes stand in one-line comments and docstrings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
 
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+
+class ByContent:
+    """Equality by content, for dataclasses (``eq=False``) that hold arrays, whose own equality is an array."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields hold the same."""
+        return same(self, other) if type(self) is type(other) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash of what is cheap to hash: names and shapes."""
+        words = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        return hash((type(self).__name__, *(w for w in words if isinstance(w, str)), *map(np.shape, _arrays(words))))
+
+
+def _arrays(values: list[Any]) -> list[npt.NDArray[Any]]:
+    return [value for value in values if isinstance(value, np.ndarray)]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values hold the same, at any depth of sequences, mappings and dataclasses; NaN is NaN."""
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
+    if isinstance(one, pd.Index):
+        return one.equals(other)
+    if isinstance(one, sparse.sparray):
+        matrices: Any = one, other
+        return matrices[0].shape == matrices[1].shape and not (matrices[0] != matrices[1]).nnz
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if is_dataclass(one):
+        return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one) if f.compare)
+    return bool(one == other)

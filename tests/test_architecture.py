@@ -86,3 +86,13 @@ def loaded(path: Path) -> set[str]:
 
 def test_floors__name_each_room_once():
     assert len(FLOOR) == sum(map(len, FLOORS))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=IDS)
+def test_kernels__are_kept_by_our_own_cache(path):
+    """numba's own cache goes stale, and fails where nothing can be written."""
+    if path.parent.name == "numerics" and path.stem == "compiled":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "numba":
+            assert not {"njit", "jit", "cfunc"} & {alias.name for alias in node.names}, "take it of numerics.compiled"

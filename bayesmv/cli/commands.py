@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import os
 import sys
 import time
@@ -329,6 +330,8 @@ def main() -> None:
     words = [word for word in sys.argv[1:] if word != _DEBUG]
     debug = len(words) < len(sys.argv) - 1
     _prepare_streams()
+    # Matplotlib tells of every folder that it cannot write to.
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
     with warnings.catch_warnings(), Interrupts() as interrupts:
         shown: Any = _show_all if debug else _show
         warnings.showwarning = shown

@@ -133,7 +133,8 @@ def files_of(spec: ModelSpec, model: Path, data: Path | None) -> dict[str, Path]
         files["the data"] = data if data is not None else spec.base / str(spec.data)
     for name, entry in spec.relationships.items():
         # Words of an entry that are no files do no harm here.
-        files |= {f"the {key} of '{name}'": spec.base / word for key, word in entry.items()}
+        words = {key: word for key, word in entry.items() if isinstance(word, str)}
+        files |= {f"the {key} of '{name}'": spec.base / word for key, word in words.items()}
     return files
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
@@ -27,8 +27,8 @@ from bayesmv.relationship.relationship import Relationship
 __all__ = ["Design", "TermDesign", "build_design"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Design:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Design(ByContent):
     """Everything that the likelihood needs, and what was done to the data to get there.
 
     Parameters

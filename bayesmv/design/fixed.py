@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.design.columns import Block, Columns, Scoped, check_finite
 from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
 from bayesmv.model.terms import FixedTerm
 from bayesmv.numerics.dependence import conditioned, independent_columns, least_squares
 
 
-@dataclass(frozen=True, kw_only=True)
-class FixedDesign:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FixedDesign(ByContent):
     """Fixed effects of all traits.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.written import as_labels, basis_columns
@@ -38,8 +38,8 @@ from bayesmv.relationship.relationship import Relationship
 _SAMPLED = 400
 
 
-@dataclass(frozen=True, kw_only=True)
-class TermDesign:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TermDesign(ByContent):
     """One random term: ``vec(U) ~ N(0, Σ ⊗ K)``, U of shape (levels, effects).
 
     Parameters

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.written import as_labels
@@ -22,8 +22,8 @@ from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.relationship.labels import factorise
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResidualDesign:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ResidualDesign(ByContent):
     """Residuals of the units: ``e_i ~ N(0, S_g(i) Σ S_g(i)' / w_i)``, S_g the choice of the effects of group g.
 
     Parameters

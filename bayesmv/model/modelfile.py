@@ -41,6 +41,8 @@ _KEYS = {
     "matrices": dict,
     "constraints": dict,
 }
+#: What TOML calls these.
+_WORDS: dict[type, str] = {str: "string", list: "list", dict: "table"}
 _RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam", "unknown"}
 
 # ---------------------------------------------------------------- reading
@@ -67,8 +69,9 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     """
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"'{path}' is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError of Python's own
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise SpecError(f"'{path}' is not valid TOML: {reason}") from None
     _check_values(values, path)
     n_traits = len(values["traits"])
     residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)
@@ -97,16 +100,25 @@ def _check_values(values: Mapping[str, Any], path: Path) -> None:
     require_known(values, _KEYS, f"unknown entry {{}} in '{path}'; allowed")
     for key, value in values.items():
         if not isinstance(value, _KEYS[key]):
-            raise SpecError(f"'{key}' in '{path}' must be a {_KEYS[key].__name__}, not {value!r}")
+            raise SpecError(f"'{key}' in '{path}' must be a {_WORDS[_KEYS[key]]}, not {_shown(value)}")
     if "traits" not in values:
         raise SpecError(f'\'{path}\' names no traits; add for example traits = ["bden", "veloc"]')
     if not all(isinstance(t, str) for t in values["traits"]):
-        raise SpecError(f"'traits' in '{path}' must be a list of column names, not {values['traits']!r}")
+        raise SpecError(f"'traits' in '{path}' must be a list of column names, not {_shown(values['traits'])}")
+
+
+def _shown(value: object, most: int = 80) -> str:
+    """Value as it is shown in a message: not all of a long one."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, nesting without end
+        return f"this {type(value).__name__}"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _table(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise SpecError(f"[{where}] must be a table of the model file, not {value!r}")
+        raise SpecError(f"[{where}] must be a table of the model file, not {_shown(value)}")
     return value
 
 
@@ -145,7 +157,7 @@ def _read_constraints(values: Mapping[str, Any]) -> dict[str, dict[str, Constrai
         if wrong:
             raise SpecError(
                 f"{wrong[0]!r} in [constraints.{term}] must be a number or the name of another parameter, "
-                f"not {table[wrong[0]]!r}"
+                f"not {_shown(table[wrong[0]])}"
             )
         out[term] = {k: v if isinstance(v, str) else float(v) for k, v in table.items()}
     return out

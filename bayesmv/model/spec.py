@@ -97,6 +97,12 @@ class ModelSpec:
         _check_traits(self)
         _check_terms(self)
 
+    def __hash__(self) -> int:
+        """Hash that equal models share; the mappings enter by their keys."""
+        formulas = (self.traits, self.fixed, self.random, self.residual, self.residual_by, self.weights, self.unit)
+        tables = (self.priors, self.matrices, self.constraints, self.relationships)
+        return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables)))
+
     @classmethod
     def from_formula(
         cls,

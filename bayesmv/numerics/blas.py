@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from bayesmv.numerics.compiled import njit
 
 _NUMBERS = types.CPointer(types.float64)
 # The function behind numba's np.dot: kind, whether to transpose A and B, m, n, k, α, A, B, β, C with their strides.

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy.fft import dct
 
 from bayesmv.arrays import Array
-from bayesmv.numerics.compiled import FAST
+from bayesmv.numerics.compiled import FAST, njit
 
 #: The last node is at this multiple of C; beyond it the series is extrapolated, over less than 0.01 in x, to λ = ∞.
 _LAST = 100.0

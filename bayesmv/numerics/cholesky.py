@@ -13,11 +13,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.blas import KEEP, PLAIN, REPLACE, TRANSPOSED, subtract
-from bayesmv.numerics.compiled import FAST, apart
+from bayesmv.numerics.compiled import FAST, apart, njit
 from bayesmv.numerics.supernodes import Supernodes
 
 U = np.uint64

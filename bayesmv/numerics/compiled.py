@@ -1,4 +1,4 @@
-"""Compilation of kernels: only where the data are large enough to repay it, and apart from their callers."""
+"""Compilation of kernels: kept on disk, only where the data are large enough to repay it, apart from their callers."""
 
 from __future__ import annotations
 
@@ -7,16 +7,43 @@ from functools import cached_property, update_wrapper
 from types import FunctionType
 from typing import Any
 
+import numba
 import numpy as np
-from numba import njit, types
+from numba import types
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
+
+from bayesmv.numerics.kernel_cache import KernelCache
 
 #: Flags of floating-point sums: they may be reordered (vectorised), but NaN and infinity keep their meaning.
 FAST = {"reassoc", "contract", "arcp"}
 
 #: Numbers in the arrays of a call below which Python (a fifth of a second) is quicker than to compile.
 SMALL = 20000
+
+
+def njit(function: Callable[..., Any] | None = None, *, cache: bool = False, **options: Any) -> Any:
+    """Decorator of kernels, as ``numba.njit``; `cache` keeps what was compiled in a :class:`KernelCache`."""
+    if function is None:
+        return lambda kernel: njit(kernel, cache=cache, **options)
+    kernel = numba.njit(**options)(function)
+    if cache:
+        kernel._cache = KernelCache(function, options)
+    return kernel
+
+
+def cfunc(signature: Any, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of C functions, as ``numba.cfunc``, kept in a :class:`KernelCache`."""
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        made: Any = CFunc(function, normalize_signature(signature), locals={}, options=options)
+        made._cache = KernelCache(function, options)
+        made.compile()
+        return made
+
+    return compiled
 
 
 class CompiledWhenLarge:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from bayesmv.arrays import IntArray
-from bayesmv.numerics.compiled import CompiledWhenLarge
+from bayesmv.numerics.compiled import CompiledWhenLarge, njit
 
 __all__ = ["elimination_tree", "minimum_degree", "postorder"]
 

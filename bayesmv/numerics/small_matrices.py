@@ -6,9 +6,8 @@ They run as fast as products of arrays do at this size, and compile in a fifth o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from bayesmv.numerics.compiled import FAST
+from bayesmv.numerics.compiled import FAST, njit
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from bayesmv.arrays import IntArray
-from bayesmv.numerics.compiled import CompiledWhenLarge
+from bayesmv.numerics.compiled import CompiledWhenLarge, njit
 
 #: Widest supernode, in scalar columns: beyond it the triangular kernels, which are not BLAS, would dominate.
 WIDEST = 96

@@ -7,14 +7,14 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from bayesmv.arrays import Array
 from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.spectral.series import restricted
-from bayesmv.numerics.compiled import FAST
+from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.small_matrices import (
     add_square,
     affine,

@@ -23,7 +23,7 @@ _NEAR_ENOUGH = 1e-6
 _LARGEST = 1e100
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LogPosterior:
     """Log posterior ``l(Σ(θ)) + Σ_k log p(θ_k) + log|dθ/dx|`` of unconstrained x (:mod:`.coordinates`).
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import carray, cfunc, njit, typeof, types
+from numba import carray, typeof, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from bayesmv.arrays import Array
+from bayesmv.numerics.compiled import cfunc, njit
 
 type Contents = tuple[Any, ...]
 
@@ -69,14 +70,14 @@ class DirectDensity:
 @lru_cache
 def _compiled(function: Callable[..., int], kind: types.Type) -> Any:
     signature = types.int64(types.uint64, _REAL, _REAL, _REAL, types.CPointer(kind))
-    return cfunc(signature, cache=True, error_model="numpy")(function)
+    return cfunc(signature, error_model="numpy")(function)
 
 
 @lru_cache
 def copy_point() -> Any:
     """C function (length, length, z, out, data) -> 0 that the sampler asks for what it is to keep of z: all of it."""
     signature = types.int64(types.uint64, types.uint64, _REAL, _REAL, types.voidptr)
-    return cfunc(signature, cache=True)(_copy_point)
+    return cfunc(signature)(_copy_point)
 
 
 def _copy_point(length, kept, z, out, data):  # type: ignore[no-untyped-def]

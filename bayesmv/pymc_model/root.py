@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytensor.tensor as pt
-from numba import njit
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array
+from bayesmv.numerics.compiled import njit
 from bayesmv.pymc_model.fallback import runs_in_python
 from bayesmv.relationship.relationship import Relationship
 

@@ -11,11 +11,10 @@ A = T D T' (Henderson 1976). T is never formed: T v and T'v are one sweep throug
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy.sparse import coo_array, csc_array
 
 from bayesmv.arrays import Array, BoolArray, IntArray
-from bayesmv.numerics.compiled import CompiledWhenLarge
+from bayesmv.numerics.compiled import CompiledWhenLarge, njit
 
 OPEN, DONE = 1, 2
 BLOCK_ENTRIES = 2**23  # numbers held at once while columns of A are made: 64 MB

@@ -154,10 +154,12 @@ def _require_coordinates(posterior: LogPosterior, state: State, trace: xr.DataTr
     if run is None:
         raise SpecError("the run to resume holds no draws; sample again")
     now = covariance_dataset(posterior.design, posterior.coordinates.constrain(run.x[:, -1:]))
-    same = all(
-        np.allclose(now[name].to_numpy(), before[name].to_numpy()[:, -1:], rtol=1e-4, atol=0.0, equal_nan=True)
-        for name in map(dims.covariance_name, posterior.design.names)
-    )
+
+    def close(name: str) -> bool:
+        mine, theirs = now[name].to_numpy(), before[name].to_numpy()[:, -1:]
+        return np.allclose(mine, theirs, rtol=1e-4, atol=1e-9 * float(np.abs(theirs).max()))
+
+    same = all(close(dims.covariance_name(name)) for name in posterior.design.names)
     if not same:
         raise SpecError("the run to resume began at another REML fit, and its coordinates are others; sample again")
 

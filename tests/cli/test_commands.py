@@ -245,7 +245,8 @@ def test_simulate__same_layout_same_missing_cells_new_values(folder):
     folder.write(data=data)
     output = folder.path / "simulated.csv"
     assert folder.run("simulate", folder.model, "--output", output, "--seed", 3) == 0
-    assert folder.err == f"wrote 99 rows to {output}\n"
+    left_out = "note: 1 units without a record of any trait were left out: 't5'\n"
+    assert folder.err == f"{left_out}wrote 99 rows to {output}\n"
     simulated = pd.read_csv(output)
     kept = pd.read_csv(folder.csv).drop(5).reset_index(drop=True)
     labels = ["Block", "Family", "tree", "age"]

@@ -196,7 +196,7 @@ def test_model_spec__raises_on_two_terms_of_one_name():
         ("traits = [", r"is not valid TOML"),
         ('traits = ["a"]\nresponse = "a"', r"unknown entry 'response' in '.*'; allowed: 'name', 'title'"),
         ('traits = "a"', r"'traits' in '.*' must be a list, not 'a'"),
-        ('traits = ["a"]\nfixed = 1', r"'fixed' in '.*' must be a str, not 1"),
+        ('traits = ["a"]\nfixed = 1', r"'fixed' in '.*' must be a string, not 1"),
         ('fixed = "1"', r"names no traits; add for example traits = "),
         ("traits = [1, 2]", r"'traits' in '.*' must be a list of column names, not \[1, 2\]"),
         ('traits = ["a"]\n[genetic]\nrelationship = "animal"', r"\[genetic\] needs 'term' and may have 'relationship'"),

@@ -121,7 +121,7 @@ def test_nuts_model__draws_the_same_from_python_as_directly():
     def run(make_density):
         model = nuts_model(make_density, 3, start)
         raw = import_nutpie().sample(model, save_warmup=False, return_raw_trace=True, progress_bar=False, **settings)
-        return read_trace(raw, settings)[0]
+        return np.stack(read_trace(raw, settings).x)
 
     direct, python = run(lambda: density), run(lambda: lambda z: density(z))
     assert direct.shape == (3, 30, 3)

@@ -24,7 +24,7 @@ def run(**options):
 
 def test_read_trace__as_nutpie_reads_it():
     expected = run()
-    x, stats = read_trace(run(return_raw_trace=True), SETTINGS)
+    x, stats = read_trace(run(return_raw_trace=True), SETTINGS).run()
     np.testing.assert_array_equal(x, expected["posterior"]["z"].to_numpy())
     xr.testing.assert_equal(stats, expected["sample_stats"].to_dataset())
     assert {n: v.dtype for n, v in stats.items()} == {n: v.dtype for n, v in expected["sample_stats"].data_vars.items()}
@@ -41,14 +41,15 @@ def test_read_trace__chains_that_were_interrupted():
         def get_arrow_trace(self):
             return [draws[0], draws[1].slice(0, 23), draws[2]], [stats[0], stats[1].slice(0, 23), stats[2]]
 
-    x, cut = read_trace(Raw(), {})
-    whole, _ = read_trace(run(return_raw_trace=True), {})
-    assert x.shape == (3, 7, 2)
-    np.testing.assert_array_equal(x[1, :3], whole[1, :3])
-    assert np.isnan(x[1, 3:]).all()
-    assert np.isnan(cut["logp"][1, 3:]).all()
-    assert not cut["diverging"][1, 3:].any()
-    assert (cut["n_steps"][1, 3:] == 0).all()
+    cut, (whole, stats_of_whole) = read_trace(Raw(), {}), read_trace(run(return_raw_trace=True), {}).run()
+    assert cut.lengths == [7, 3, 7]
+    for c, n in enumerate(cut.lengths):
+        np.testing.assert_array_equal(cut.x[c], whole[c, :n])
+        np.testing.assert_array_equal(cut.stats[c]["logp"], stats_of_whole["logp"][c, :n])
+    # The most draws: two chains of seven, not three of three.
+    x, kept = cut.run()
+    np.testing.assert_array_equal(x, whole[[0, 2]])
+    np.testing.assert_array_equal(kept["n_steps"], stats_of_whole["n_steps"][[0, 2]])
 
 
 def test_import__loads_no_plots_and_no_pymc_until_they_are_used():

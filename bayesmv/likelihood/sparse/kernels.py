@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from bayesmv.numerics.cholesky import U, factorize, selected_inverse
-from bayesmv.numerics.compiled import FAST, apart
+from bayesmv.numerics.compiled import FAST, apart, njit
 from bayesmv.numerics.small_matrices import multiply
 
 

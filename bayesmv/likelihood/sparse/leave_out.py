@@ -22,7 +22,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
@@ -31,6 +30,7 @@ from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.likelihood.sparse.engine import Evaluation, MixedModelLikelihood
 from bayesmv.likelihood.sparse.equations import Equations
 from bayesmv.numerics.cholesky import Workspace
+from bayesmv.numerics.compiled import njit
 
 #: Most records of a block: its covariance is a dense matrix.
 LARGEST = 1000

@@ -25,11 +25,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.chebyshev import Scale, first_differences, log_bend, position, second_differences, slope
-from bayesmv.numerics.compiled import FAST
+from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.symmetric import packed_rows
 
 

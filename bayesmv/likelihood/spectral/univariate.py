@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
@@ -17,7 +16,7 @@ from bayesmv.design.design import Design
 from bayesmv.numerics import chebyshev
 from bayesmv.numerics.chebyshev import Scale
 from bayesmv.numerics.cholesky import Workspace, factorize, solve_lower, solve_upper, workspace
-from bayesmv.numerics.compiled import FAST
+from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.numerics.supernodes import Supernodes, analyse, locate
 from bayesmv.numerics.symmetric import largest_eigenvalue, packed_rows
