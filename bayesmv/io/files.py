@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
 
 from bayesmv.design.design import Design, build_design
 from bayesmv.errors import LINE, DataError, SpecError, listing
@@ -96,15 +99,10 @@ def read_csv(path: Path) -> pd.DataFrame:
     twice = names[names.duplicated()].unique()
     if len(twice):
         raise DataError(f"'{path}' has two columns called {listing(twice)}; rename one of them")
+    _check_rows(text, cells, path)
     cells = cells.iloc[1:]
-    blank = (cells.isna() | (cells == "")).all(axis=1) if len(cells.columns) > 1 else cells[0].isna()
-    short = cells.isna().any(axis=1) & ~blank
-    if short.any():
-        raise DataError(
-            f"{short.sum()} rows of '{path}' have fewer cells than the header has columns: "
-            f"lines {listing(cells.index[short])}; give each a cell for every column, empty ones too"
-        )
-    cells = cells[~blank]
+    if len(cells.columns) > 1:
+        cells = cells[~(cells.isna() | (cells == "")).all(axis=1)]
     if cells.empty or not len(names):
         raise DataError(f"'{path}' has {'a header but no rows' if len(names) else 'no column names in its first line'}")
     table, merged = {}, {}
@@ -121,28 +119,75 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def _cells(text: str, path: Path) -> pd.DataFrame:
-    """All cells of a CSV as they stand, the header's too, NaN where a row has fewer; indexed by line."""
+    """All cells of a CSV as they stand, the header's too, without blank lines before it; indexed by line."""
+    body = text.lstrip("\r\n")
+    before = text[: len(text) - len(body)].replace("\r\n", "\n")
     try:
-        cells: pd.DataFrame = pd.read_csv(
-            io.StringIO(text),
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-            skip_blank_lines=False,
-            low_memory=False,
-        )
+        cells = _plain_cells(body)
+        if cells is None:
+            cells = pd.read_csv(
+                io.StringIO(body),
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                skipinitialspace=True,
+                skip_blank_lines=False,
+                low_memory=False,
+            )
     except pd.errors.EmptyDataError:
         raise DataError(f"'{path}' is empty; give a header and rows") from None
     except (ValueError, OverflowError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(f"cannot read '{path}' as CSV: {reason}") from None
-    lines = np.arange(1, len(cells) + 1)
-    if len(cells) != text.count("\n") + (not text.endswith("\n")):  # cells with line breaks in them
+    lines = np.arange(1, len(cells) + 1) + len(before)
+    if '"' in body:  # cells may have line breaks in them
         breaks = sum((cells[c].str.count("\n").fillna(0).to_numpy(dtype=int) for c in cells), np.zeros(len(cells), int))
         lines += np.concatenate([[0], np.cumsum(breaks)[:-1]])
     cells.index = pd.Index(lines, name=LINE)
     return cells
+
+
+def _plain_cells(body: str) -> pd.DataFrame | None:
+    """Cells of a CSV without quotes and blank lines, whose rows are as long as the first, in a tenth of the time."""
+    if '"' in body or not body:
+        return None
+    names = [str(i) for i in range(body.partition("\n")[0].count(",") + 1)]
+    text = arrow_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False)
+    lines = arrow_csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(body.encode()),
+            read_options=arrow_csv.ReadOptions(column_names=names),
+            parse_options=lines,
+            convert_options=text,
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.to_pandas().set_axis(range(len(names)), axis=1)
+
+
+def _check_rows(text: str, cells: pd.DataFrame, path: Path) -> None:
+    """Refuse rows with fewer cells than the header, which pandas fills, and quotes that end amid a cell."""
+    width = cells.shape[1]
+    if '"' not in text and text.count(",") == len(cells) * (width - 1):
+        return
+    short, rows, first = [], csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True), 1
+    try:
+        for row in rows:
+            if any(row) and len(row) < width:
+                short.append(first)
+            first = rows.line_num + 1
+    except csv.Error as error:
+        if "field larger" not in str(error):
+            raise DataError(
+                f"cannot read '{path}' as CSV: a quoted cell in line {first} does not end before a comma or the end of "
+                f"its line; check its quotation marks"
+            ) from None
+    if short:
+        raise DataError(
+            f"{len(short)} rows of '{path}' have fewer cells than the header has columns: lines {listing(short)}; "
+            f"give each a cell for every column, empty ones too"
+        )
 
 
 def _merged(given: pd.Series, bare: pd.Series) -> str:
@@ -153,4 +198,5 @@ def _merged(given: pd.Series, bare: pd.Series) -> str:
     labels = bare[padded].unique()
     spellings = given[bare.isin(labels)].groupby(bare).unique()
     several = [spelled for spelled in spellings if len(spelled) > 1]
-    return listing(" and ".join(repr(str(label)) for label in spelled) for spelled in several).replace('"', "")
+    words = [" and ".join(repr(str(label)) for label in spelled) for spelled in several]
+    return "; ".join(words[:5]) + (f" (and {len(words) - 5} more)" if len(words) > 5 else "")

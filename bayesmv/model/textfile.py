@@ -46,6 +46,6 @@ def read_text(path: Path, what: str, error: type[ValueError]) -> str:
     except UnicodeDecodeError as problem:
         line, byte = content.count(b"\n", 0, problem.start) + 1, content[problem.start]
         raise error(
-            f"cannot read the {what} '{path}': it is not in UTF-8 (byte 0x{byte:02x} in line {line}, perhaps an accented "
-            f"letter in Latin-1); {save}"
+            f"cannot read the {what} '{path}': it is not in UTF-8 (byte 0x{byte:02x} in line {line}, perhaps an "
+            f"accented letter in Latin-1); {save}"
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from bayesmv.arrays import BoolArray, IntArray
 from bayesmv.errors import LINE, DataError, PedigreeError, listing
@@ -28,9 +29,14 @@ _EXACT_FLOATS = 2**53
 MISSING_WORDS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null"))
 MISSING_WORDS |= {"None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", ".", "*"}
 #: Labels that no animal has, in lower case.
-_NO_ANIMAL = frozenset(word.lower() for word in MISSING_WORDS) | {"-", "?", "n.a."}
+_NO_ANIMAL = frozenset(word.lower() for word in MISSING_WORDS if not word[:1].isdigit()) | {"-", "?", "n.a."}
 #: Labels that stand for unknown parents where no animal of that label has a row of its own, in lower case.
 _UNKNOWN = _NO_ANIMAL | {"-9", "-99", "-999", "unknown", "unk"}
+_UNKNOWN_NUMBERS = (0, -9, -99, -999)
+#: First characters of all these in either case, of blanks, and of nothing.
+_FIRST = (
+    frozenset(word[:1] for word in _UNKNOWN) | frozenset(word[:1].upper() for word in _UNKNOWN) | frozenset("0 \t\n")
+)
 
 
 def is_from_file(table: pd.DataFrame | pd.Series[Any]) -> bool:
@@ -41,6 +47,15 @@ def is_from_file(table: pd.DataFrame | pd.Series[Any]) -> bool:
 def is_missing_word(texts: pd.Index[Any] | pd.Series[Any]) -> BoolArray:
     """Which cells of a file are missing, (n,)."""
     return np.asarray(texts.isin(list(MISSING_WORDS)), dtype=np.bool_) | np.asarray(texts.isna(), dtype=np.bool_)
+
+
+def code_like(labels: Labels) -> IntArray:
+    """Positions of the labels that may be codes for missing or unknown, by their first character: few of many."""
+    if pd.api.types.is_numeric_dtype(labels.dtype):
+        return np.flatnonzero(labels.isin(_UNKNOWN_NUMBERS))
+    if isinstance(labels.dtype, pd.StringDtype):
+        return np.flatnonzero(labels.str.slice(0, 1).isin(list(_FIRST)))
+    return np.array([i for i, label in enumerate(labels) if str(label)[:1] in _FIRST], dtype=np.intp)
 
 
 def names_no_animal(label: object) -> bool:
@@ -74,12 +89,12 @@ def whole_numbers(numbers: npt.NDArray[np.number[Any]]) -> npt.NDArray[np.number
 
 def written_numbers(texts: Iterable[str]) -> IntArray | None:
     """Texts as whole numbers, (n,), if each is written as such a number is: 41, not 041, +41, 41.0 or 4.1e1."""
-    given = np.asarray(texts, dtype=object)
     try:
-        numbers = given.astype(np.int64)
-    except (TypeError, ValueError, OverflowError):
+        given = pa.array(texts, type=pa.large_string(), from_pandas=True)
+        numbers = given.cast(pa.int64())
+    except pa.ArrowException:
         return None
-    return numbers if (numbers.astype(str) == given.astype(str)).all() else None
+    return numbers.to_numpy(zero_copy_only=False) if numbers.cast(pa.large_string()).equals(given) else None
 
 
 def as_text(value: object) -> str:

@@ -24,10 +24,12 @@ from bayesmv.relationship.labels import (
     Labels,
     Notes,
     as_text,
+    code_like,
     find_labels,
     is_from_file,
     means_unknown,
     names_no_animal,
+    texts_of,
     twins,
     whole_numbers,
     written_numbers,
@@ -36,8 +38,6 @@ from bayesmv.relationship.labels import (
 #: Rows from which on, and share of rows above which, a parent without a row of its own is looked at, and how many times
 #: the offspring of the median parent it may have: codes for unknown parents have more.
 _MANY, _SHARE, _TIMES = 20, 0.2, 5.0
-#: Length of the longest word that no animal is called.
-LONGEST_WORD = 8
 #: Parents without a row that are written unlike an animal with one, from which on this is an error.
 _MISSPELT = 3
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
@@ -357,14 +357,16 @@ def _encode(
             f"the pedigree has no rows or lacks columns {listing(absent)}; its columns are "
             f"{listing(frame.columns)}: name them by from_frame(frame, id=..., sire=..., dam=...)"
         )
-    raw, values = pd.factorize(pd.concat([frame[name] for name in names], ignore_index=True))
-    code_of, found = pd.factorize(_spell(pd.Index(values)))
-    labels: Labels = pd.Index(found)
+    raw, values = pd.factorize(pd.concat(_columns(frame, names), ignore_index=True))
+    code_of, labels = _spell(pd.Index(values))
     codes = np.append(code_of, -1)[raw].reshape(3, -1)
     has_row = np.zeros(len(labels), dtype=np.bool_)
     has_row[codes[0][codes[0] >= 0]] = True
-    unknown = _unknown(labels, has_row, groups, added)
-    notes = (*_note_codes(codes, labels, unknown, names), *_note_animals(codes, labels, has_row & ~unknown))
+    likely = code_like(labels)
+    unknown = _unknown(labels, likely, has_row, groups, added)
+    animals = likely[has_row[likely] & ~unknown[likely]]
+    told = unknown if is_from_file(frame) else unknown & (labels != 0)
+    notes = (*_note_codes(codes, labels, told, names), *_note_animals(codes, labels, animals))
     codes = np.append(np.where(unknown, -1, np.cumsum(~unknown) - 1), -1)[codes]
     labels, mixed = _numbered(labels[~unknown], groups, frame[names[0]], pd.Index(values))
     merged = frame.attrs.get("notes", {})
@@ -372,23 +374,46 @@ def _encode(
     return codes, labels.rename(names[0]), (*mixed, *blanks, *notes)
 
 
-def _spell(values: Labels) -> Labels:
-    """Values as numbers if all are, else as text."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        return pd.Index([v if isinstance(v, str) else as_text(v) for v in values.to_numpy(dtype=object)], dtype=object)
-    floating = pd.api.types.is_float_dtype(values.dtype)
-    return pd.Index(whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64)))
+def _columns(frame: pd.DataFrame, names: list[str]) -> list[pd.Series[Any]]:
+    """Columns of ids, sires and dams; those of a file as whole numbers, if all three are written as such."""
+    columns: list[pd.Series[Any]] = [frame[name] for name in names]
+    if not is_from_file(frame):
+        return columns
+    numbers = [written_numbers(column.dropna()) for column in columns]
+    out = []
+    for column, known in zip(columns, numbers, strict=True):
+        if known is None:
+            return columns
+        missing = column.isna().to_numpy()
+        whole = np.zeros(len(column), dtype=np.int64)
+        whole[~missing] = known
+        out.append(pd.Series(pd.arrays.IntegerArray(whole, missing), index=column.index, name=column.name))
+    return out
 
 
-def _unknown(labels: Labels, has_row: BoolArray, groups: set[str], added: tuple[str, ...]) -> BoolArray:
+def _spell(values: Labels) -> tuple[IntArray, Labels]:
+    """Labels of different values as numbers if all are, else as text, and which of them each value is."""
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        floating = pd.api.types.is_float_dtype(values.dtype)
+        numbers = whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
+        return np.arange(len(values)), pd.Index(numbers)
+    if isinstance(values.dtype, pd.StringDtype):
+        return np.arange(len(values)), values
+    codes, found = pd.factorize(texts_of(values))
+    return np.asarray(codes, dtype=np.intp), pd.Index(found)
+
+
+def _unknown(
+    labels: Labels, likely: IntArray, has_row: BoolArray, groups: set[str], added: tuple[str, ...]
+) -> BoolArray:
     """Which labels are nobody: codes for unknown parents that have no row, and words that no animal is called."""
     unknown = np.zeros(len(labels), dtype=np.bool_)
-    alone, own = np.flatnonzero(~has_row), np.flatnonzero(has_row)
-    unknown[alone] = [means_unknown(label, added) and as_text(label) not in groups for label in labels[alone]]
-    if not pd.api.types.is_numeric_dtype(labels.dtype):
-        short = own[labels[own].str.len() <= LONGEST_WORD]
-        unknown[short] = [names_no_animal(label) for label in labels[short]]
-    refused = pd.Index(added)[find_labels(labels[own], pd.Index(added, dtype=object)) >= 0]
+    alone, own = likely[~has_row[likely]], likely[has_row[likely]]
+    unknown[alone] = [means_unknown(label) and as_text(label) not in groups for label in labels[alone]]
+    unknown[own] = [names_no_animal(label) for label in labels[own]]
+    place = find_labels(labels, pd.Index(added, dtype=object))
+    refused = pd.Index(added)[(place >= 0) & has_row[place]]
+    unknown[place[place >= 0]] = True
     if len(refused):
         raise PedigreeError(
             f"codes for unknown parents have rows of their own: {listing(refused)}; take the rows out, or the codes"
@@ -397,11 +422,9 @@ def _unknown(labels: Labels, has_row: BoolArray, groups: set[str], added: tuple[
 
 
 def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list[str]) -> Notes:
-    """Note of the codes that were read as unknown parents; blank cells, and 0 in a table of numbers, are none."""
-    cells, numeric = [], pd.api.types.is_numeric_dtype(labels.dtype)
+    """Note of the codes that were read as unknown parents; blank cells, and numbers 0 in a table of Python, are none."""
+    cells = []
     for code in np.flatnonzero(unknown).tolist():
-        if numeric and labels[code] == 0:
-            continue
         counts = [int((column == code).sum()) for column in codes[1:]]
         where = " and ".join(name for name, count in zip(names[1:], counts, strict=True) if count)
         if where and as_text(labels[code]).strip():
@@ -409,10 +432,9 @@ def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list
     return (f"{', '.join(cells)} read as unknown",) if cells else ()
 
 
-def _note_animals(codes: IntArray, labels: Labels, has_row: BoolArray) -> Notes:
+def _note_animals(codes: IntArray, labels: Labels, animals: IntArray) -> Notes:
     """Note of parents that look like codes, but have rows; PedigreeError if one is both parents of an animal."""
-    parents = np.unique(codes[1:])
-    looks = [p for p in parents[parents >= 0].tolist() if has_row[p] and means_unknown(labels[p])]
+    looks = [p for p in animals.tolist() if means_unknown(labels[p]) and (codes[1:] == p).any()]
     for parent in looks:
         count = int((codes[1:] == parent).all(axis=0).sum())
         if count:
