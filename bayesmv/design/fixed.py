@@ -49,7 +49,7 @@ class FixedDesign:
     @property
     def log_mixing(self) -> Array:
         """Logarithm of the diagonal of B, (v,): a sum over the columns of a trait is log|det B| of the trait."""
-        return np.asarray(np.log(self.mixing.diagonal()))
+        return np.asarray(np.log(np.abs(self.mixing.diagonal())))
 
     @property
     def fitted(self) -> Array:

@@ -539,6 +539,20 @@ def least_squares(W: sparse.csc_array, y: Array) -> Array:
     return _normal(W).coefficients(y[:, None])[:, 0]
 
 
+def left_of_cross_products(X: sparse.csc_array, Z: sparse.csc_array) -> Array:
+    """Cross-products Z'MZ (q, q) of what the columns of X, some of which may depend on others, leave of Z (n, q)."""
+    X = sparse.csc_array(X)[:, independent_columns(X)]
+    gram = (Z.T @ Z).toarray()
+    if not X.shape[1]:
+        return np.asarray(gram)
+    if X.shape[1] <= FEW:
+        inside = Z.T @ np.linalg.qr(X.toarray())[0]
+        return np.asarray(gram - inside @ inside.T)
+    cross, factor = (X.T @ Z).toarray(), _normal(X).factor
+    assert factor is not None
+    return np.asarray(gram - cross.T @ factor.solve(cross))
+
+
 def projection(X: sparse.csc_array, Y: Array) -> Array:
     """Projection of the columns of Y (n, k) on those of X (n, p), some of which may depend on others, (n, k)."""
     X = sparse.csc_array(X)[:, independent_columns(X)]
