@@ -339,9 +339,11 @@ def _wide_null(
     size = np.linalg.norm(about, axis=0)
     rest = about - F @ normal.coefficients(about)
     rest = rest - F @ normal.coefficients(rest)
+    plain = S - F @ normal.coefficients(S)
     out: list[tuple[IntArray, Array]] = []
     kept: list[int] = []
     basis: list[Array] = []
+    without: list[Array] = []
     left_one = one[:, 0] - (F @ normal.coefficients(one))[:, 0]
     free = spans and np.linalg.norm(left_one) > 1e-9
     if free:
@@ -354,11 +356,15 @@ def _wide_null(
             kept.append(j)
             noise = own
             basis.append(r / np.linalg.norm(r))
-        elif not realised:
+        elif not realised and np.linalg.norm(_less(plain[:, j], without)) > 1e-9:
+            # The constant is none of the columns; this is the one that completes it.
             kept.append(j)
             realised = True
         else:
             out.append(_combination(X, int(wide[j]), wide[kept], normal, back, narrow))
+            continue
+        r = _less(plain[:, j], without)
+        without.append(r / np.linalg.norm(r))
     return out
 
 
