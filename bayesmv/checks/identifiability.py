@@ -12,9 +12,9 @@ from scipy import sparse
 from bayesmv.arrays import Array
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
-from bayesmv.numerics.dependence import independent_columns, left_of_cross_products
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
+from bayesmv.numerics.dependence import independent_columns, left_of_cross_products
 
 #: Terms with more levels than this get a bound on their degrees of freedom, not the rank.
 _LARGEST = 1500

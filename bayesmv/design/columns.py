@@ -49,7 +49,12 @@ class Covariates:
 
     label: str
     labels: tuple[str, ...]
-    values: Array
+    functions: Array
+
+    @property
+    def k(self) -> int:
+        """Number of functions."""
+        return self.functions.shape[1]
 
 
 type Evaluated = Categories | Covariates
@@ -123,7 +128,7 @@ class Columns:
         """Product of the factors: the first varies fastest among the columns."""
         n = len(self._data)
         factors = [(self._factors[name], reduced) for name, reduced in scoped]
-        sizes = [len(f.levels) - reduced if isinstance(f, Categories) else f.values.shape[1] for f, reduced in factors]
+        sizes = [len(f.levels) - reduced if isinstance(f, Categories) else f.k for f, reduced in factors]
         if prod(sizes) >= 2**62:
             raise SpecError(f"the interaction '{':'.join(name for name, _ in scoped)}' has {prod(sizes):.0e} columns")
         strides = [prod(sizes[:i]) for i in range(len(sizes))]
@@ -134,12 +139,12 @@ class Columns:
                 there &= factor.codes >= int(reduced)
         rows = np.flatnonzero(there)
         keys, parts = [], []
-        several = [range(f.values.shape[1]) if isinstance(f, Covariates) else range(1) for f, _ in factors]
+        several = [range(f.k) if isinstance(f, Covariates) else range(1) for f, _ in factors]
         for chosen in itertools.product(*several):
             offset, values = 0, np.ones(len(rows))
             for (factor, _), stride, k in zip(factors, strides, chosen, strict=True):
                 if isinstance(factor, Covariates):
-                    offset, values = offset + stride * k, values * factor.values[rows, k]
+                    offset, values = offset + stride * k, values * factor.functions[rows, k]
             keys.append(key[rows] + offset)
             parts.append(values)
         found, column = np.unique(np.concatenate(keys), return_inverse=True)
@@ -208,7 +213,7 @@ def evaluate(node: Node, data: pd.DataFrame, notes: list[str]) -> Evaluated:
         column = data[node.column]
         if not is_numeric(column):
             return categories(column, node.column, notes)
-        return Covariates(label=node.column, labels=(node.column,), values=_numbers(column)[:, None])
+        return Covariates(label=node.column, labels=(node.column,), functions=_numbers(column)[:, None])
     assert isinstance(node, Call)
     if node.function == "C":
         return categories(data[next(columns_of(node))], str(node), notes)
@@ -216,9 +221,9 @@ def evaluate(node: Node, data: pd.DataFrame, notes: list[str]) -> Evaluated:
         if node.function in _BASES:
             names, values = _basis(node, data)
             labels = tuple(f"{node}[{name}]" for name in names)
-            return Covariates(label=str(node), labels=labels, values=values)
+            return Covariates(label=str(node), labels=labels, functions=values)
         values = np.broadcast_to(_arithmetic(node, data), len(data))
-    return Covariates(label=str(node), labels=(str(node),), values=np.array(values, dtype=float)[:, None])
+    return Covariates(label=str(node), labels=(str(node),), functions=np.array(values, dtype=float)[:, None])
 
 
 def is_numeric(column: pd.Series[Any]) -> bool:

@@ -146,7 +146,7 @@ def _drop_dependent(
     traits: Sequence[str],
     notes: list[str],
 ) -> None:
-    """Take columns that are linear combinations of earlier ones out of `present`; reports them, or refuses covariates."""
+    """Take columns that are combinations of earlier ones out of `present`; notes levels, refuses covariates."""
     known: dict[bytes, npt.NDArray[np.bool_]] = {}
     for t, trait in enumerate(traits):
         seen, fitted = ~np.isnan(response[:, t]), np.flatnonzero(present[:, t])

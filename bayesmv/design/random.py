@@ -220,14 +220,14 @@ def build_term(
 
 
 def _resolved(term: RandomTerm, basis: Basis, kept: pd.DataFrame, notes: list[str]) -> Basis:
-    """Basis with limits and levels from the data; a covariate far from zero about its mean, where that is the same model."""
+    """Basis with what it takes from the data; covariates far from zero about their means, if that is the same model."""
     far = basis.far_from_zero(kept) if set(basis.columns) <= set(kept.columns) else ()
     for column in far:
         at = f"{kept[column].mean():g} ± {kept[column].std():.3g}"
         if term.structure != "us":
             raise DataError(
-                f"the covariate '{column}' of '{term}' is far from zero ({at}): the intercept and the slope are those of "
-                f"a point far outside the data; write center({column})"
+                f"the covariate '{column}' of '{term}' is far from zero ({at}): the intercept and the slope are "
+                f"those of a point far outside the data; write center({column})"
             )
         notes.append(
             f"{term.name}: '{column}' is far from zero ({at}) and was centred: the effects of the intercept are those "

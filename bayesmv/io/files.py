@@ -15,6 +15,8 @@ from bayesmv.relationship.relationship import Relationship
 from bayesmv.simulation.datasets import load_dataset, load_pedigree
 
 _SHIPPED = "dataset:"
+#: What files that are no tables begin with, and names that are too long for a column.
+_MARKS, _LONGEST_NAME = ("{", "<", "-----", "#!"), 200
 
 
 def load_design(path: str | Path, data: str | Path | None = None) -> Design:
@@ -82,4 +84,13 @@ def read_csv(path: Path) -> pd.DataFrame:
     twice = header[header.duplicated()].unique()
     if len(twice):
         raise DataError(f"'{path}' has two columns called {listing(twice)}; rename one of them")
+    _require_table(path, table)
     return table
+
+
+def _require_table(path: Path, table: pd.DataFrame) -> None:
+    """Refuse what is no table, without a word of what is in it: messages on its columns would show its first line."""
+    names = [str(name) for name in table.columns]
+    strange = any(len(name) > _LONGEST_NAME or not name.isprintable() or name.startswith(_MARKS) for name in names)
+    if len(names) < 2 or not len(table) or strange:
+        raise DataError(f"'{path}' is not a table: a first line of column names between commas, then rows")

@@ -348,7 +348,8 @@ class Basis:
 
 
 def parse_basis(text: str, term: str) -> Basis:
-    """Basis written as ``1 + age``, ``1 + center(age)``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+    """Basis written as ``1 + age``, ``1 + center(age)``,
+    ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
 
     ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
 
@@ -383,7 +384,8 @@ def _parse_part(text: str, term: str) -> Part:
     if word not in ("leg", "spl", "bs") or column is None or len(arguments) not in (2, 4):
         raise SpecError(
             f"'{text}' in the term '{term}' is not understood; inside a structure write trait, a covariate as in "
-            f"1 + age, 1 + center(age), leg(age, 2) or leg(age, 2, low, high), spl(age, 5), or a factor such as site or C(year)"
+            f"1 + age, 1 + center(age), leg(age, 2) or leg(age, 2, low, high), spl(age, 5), "
+            f"or a factor such as site or C(year)"
         )
     return _smooth(word, column, arguments[1:], text, term)
 

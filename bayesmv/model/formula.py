@@ -253,7 +253,9 @@ def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
             if sign == "-":
                 restricted = _without(restricted, part)
         elif sign == "-":
-            raise SpecError(f"'- {part}' takes an effect from some traits; write it with at(trait, …) for those that have it")
+            raise SpecError(
+                f"'- {part}' takes an effect from some traits; write it with at(trait, …) for those that have it"
+            )
         else:
             restricted.append(_restricted(part))
     means_stated = any(term.formula == "1" for term in restricted)

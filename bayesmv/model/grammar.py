@@ -28,7 +28,10 @@ LONGEST, DEEPEST, DIGITS = 50_000, 40, 40
 
 #: Functions that a formula may use.
 FUNCTIONS = ("C", "leg", "spl", "poly", "bs", "cr", "ns", "center", "scale", "log", "log1p", "exp", "sqrt", "abs", "I")
-_ALLOWED = f"column names (in back-quotes if they hold spaces or signs), numbers, + - * / ** : ( ) and the functions {' '.join(FUNCTIONS)}"  # noqa: E501
+_ALLOWED = (
+    "column names (in back-quotes if they hold spaces or signs), numbers, + - * / ** : ( ) and the functions "
+    + " ".join(FUNCTIONS)
+)
 _QUOTE = "`"
 
 
@@ -201,7 +204,9 @@ def quote_end(text: str, start: int) -> int:
 def require_short(text: str) -> None:
     """Refusal of what is too long to be a formula."""
     if len(text) > LONGEST:
-        raise SpecError(f"a formula of {len(text)} characters is longer than the {LONGEST} that are read: '{text[:30]}…'")
+        raise SpecError(
+            f"a formula of {len(text)} characters is longer than the {LONGEST} that are read: '{text[:30]}…'"
+        )
 
 
 # ---------------------------------------------------------------- parts of terms
@@ -535,7 +540,7 @@ HIGHEST_ORDER, MOST_FUNCTIONS = 30, 200
 
 
 class Signature(NamedTuple):
-    """What a function takes after its first argument: names of the arguments, in order, and whether the first must be a column."""  # noqa: E501
+    """Arguments that a function takes after its first, by name, and whether the first must be a column."""
 
     words: tuple[str, ...] = ()
     column: bool = False
@@ -600,10 +605,13 @@ def checked(call: Call) -> Call:
         raise SpecError(f"'{shown}' has {len(call.arguments)} arguments; {usage}")
     unknown = [word for word in words if word not in signature.words]
     if unknown or len(set(words)) < len(words):
-        raise SpecError(f"'{shown}' names the argument '{_short((unknown or words)[-1])}' that it does not take, or twice; {usage}")
+        raise SpecError(
+            f"'{shown}' names the argument '{_short((unknown or words)[-1])}' that it does not take, or twice; {usage}"
+        )
     first = call.arguments[0]
     if isinstance(first, Text | Numbers) or (signature.column and not isinstance(first, Name)):
-        raise SpecError(f"the first argument of '{shown}' must be a column{'' if signature.column else ' or arithmetic of columns'}; {usage}")
+        what = "a column" if signature.column else "a column or arithmetic of columns"
+        raise SpecError(f"the first argument of '{shown}' must be {what}; {usage}")
     _require_arithmetic(first, shown)
     if not next(columns_of(first), None):
         raise SpecError(f"'{shown}' names no column; {usage}")
@@ -734,7 +742,9 @@ def _summands(node: Node) -> Iterator[tuple[int, Node]]:
 
 def _mean(terms: Terms, sign: int, number: Number) -> None:
     if number.whole not in (0, 1):
-        raise SpecError(f"the number {number} stands alone in a formula, where only 1 (a mean) and 0 (none) have a meaning")
+        raise SpecError(
+            f"the number {number} stands alone in a formula, where only 1 (a mean) and 0 (none) have a meaning"
+        )
     if (number.whole == 1) == (sign > 0):
         terms.setdefault(frozenset(), ())
     else:
@@ -750,24 +760,30 @@ def _terms(node: Node) -> Terms:
                 return {frozenset(): ()}
             raise SpecError(f"the number {node} stands where a column should be; numbers belong inside I(…) or log(…)")
         case Sum():
-            out: Terms = {}
-            for sign, part in _summands(node):
-                if isinstance(part, Number):
-                    raise SpecError(f"'{_short(str(node))}': 0, 1 and - 1 stand outside brackets that are multiplied, crossed or taken out")
-                for key, factors in _terms(part).items():
-                    if sign > 0:
-                        out.setdefault(key, factors)
-                    else:
-                        out.pop(key, None)
-            return _bounded(out)
+            return _added(node)
         case Chain(parts=((_, first), *rest)):
             terms = _terms(first)
-            for sign, part in rest:
-                terms = _combined(sign, terms, _terms(part))
+            for operator, part in rest:
+                terms = _combined(operator, terms, _terms(part))
             return terms
         case Power():
             return _powered(node)
     raise SpecError(f"'{_short(str(node))}' stands where a column should be")
+
+
+def _added(node: Sum) -> Terms:
+    out: Terms = {}
+    for sign, part in _summands(node):
+        if isinstance(part, Number):
+            raise SpecError(
+                f"'{_short(str(node))}': 0, 1 and - 1 stand outside brackets that are multiplied, crossed or taken out"
+            )
+        for key, factors in _terms(part).items():
+            if sign > 0:
+                out.setdefault(key, factors)
+            else:
+                out.pop(key, None)
+    return _bounded(out)
 
 
 def _combined(sign: str, left: Terms, right: Terms) -> Terms:
@@ -794,7 +810,9 @@ def _crossed(left: Terms, right: Terms) -> Terms:
 def _powered(node: Power) -> Terms:
     exponent = node.exponent.whole if isinstance(node.exponent, Number) else None
     if not exponent:
-        raise SpecError(f"the power in '{_short(str(node))}' must be a whole number from 1; arithmetic stands inside I(…)")
+        raise SpecError(
+            f"the power in '{_short(str(node))}' must be a whole number from 1; arithmetic stands inside I(…)"
+        )
     base = _terms(node.base)
     out = base
     for _ in range(exponent - 1):
@@ -812,7 +830,9 @@ def _bounded(terms: Terms) -> Terms:
 
 
 def _too_many(count: int) -> SpecError:
-    return SpecError(f"the formula stands for {count} terms or more; the most is {MOST_TERMS}; write out those that are meant")
+    return SpecError(
+        f"the formula stands for {count} terms or more; the most is {MOST_TERMS}; write out those that are meant"
+    )
 
 
 def function_list() -> Sequence[str]:

@@ -309,7 +309,12 @@ def test_relationship__raises_on_an_asymmetric_precision():
         ),
         ("y1 ~ trait + trait:x", None, SpecError, "write 1 where ASReml has 'trait', and x for 'trait:x'"),
         ("y1 ~ at(trait, y1):age", None, SpecError, r"'at\(trait, y1\):age' name 'age', which is not a column"),
-        ("y1 ~ 1 + * x", None, SpecError, r"the formula '1 \+ \* x' is not understood: '\*' at character 5; a formula has"),
+        (
+            "y1 ~ 1 + * x",
+            None,
+            SpecError,
+            r"the formula '1 \+ \* x' is not understood: '\*' at character 5; a formula has",
+        ),
         (
             "y1 ~ 1 + nonsense(x)",
             None,

@@ -260,7 +260,7 @@ class MixedModelLikelihood:
         mixing = self._fixed_mixing()
         at, _ = self._fixed_scalars()
         selected = work.inverse[locate(self.equations.symbolic, at, at)]
-        out = np.asarray(mixing.power(2) @ selected)
+        out: Array = np.asarray(mixing.power(2) @ selected)
         several = np.flatnonzero(np.diff(mixing.indptr) > 1)
         for first in range(0, len(several), _CHUNK):
             rows = several[first : first + _CHUNK]
