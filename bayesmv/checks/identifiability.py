@@ -15,10 +15,12 @@ from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
-from bayesmv.numerics.dependence import independent_columns, projection
+from bayesmv.numerics.dependence import independent_columns, left_of_cross_products
 
 #: Terms with more levels than this get a bound on their degrees of freedom, not the rank.
 _LARGEST = 1500
+#: The same where their cross-products with fixed effects are more numbers than this.
+_NUMBERS = 2 * 10**7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +132,7 @@ def identifiability(design: Design) -> tuple[TermInformation, ...]:
     tuple of TermInformation
         Random terms, then the residual.
     """
-    X = design.fixed.working[:, independent_columns(design.fixed.X)]
+    X = design.fixed.working[:, independent_columns(design.fixed.working)]
     confounded = confounding(design)
     return (*(_term(design, term, X, confounded) for term in design.terms), _residual(design, X))
 
@@ -145,7 +147,7 @@ def _term(
     ).astype(float)
     levels = int(recorded.any(axis=1).sum())
     loads = len(term.incidences)
-    exact = levels * loads <= _LARGEST
+    exact = levels * loads <= _LARGEST and levels * loads * X.shape[1] <= _NUMBERS
     freedom = _rank_after(X, term, seen.any(axis=1)) // loads if exact else levels - 1
     return TermInformation(
         term=term.name,
@@ -171,8 +173,7 @@ def _rank_after(X: sparse.csc_array, term: TermDesign, rows: npt.NDArray[np.bool
     """Rank of the incidence of a term after fixed effects, by the eigenvalues of Z'MZ."""
     Z = sparse.csc_array(sparse.hstack(term.incidences))[rows]
     Z = Z[:, np.diff(Z.indptr) > 0]
-    left = Z.toarray() - projection(X[rows], Z.toarray())
-    gram = left.T @ left
+    gram = left_of_cross_products(X[rows], Z)
     values = np.linalg.eigvalsh(gram)
     return int((values > 1e-9 * float((Z.T @ Z).diagonal().max())).sum())
 

@@ -19,6 +19,7 @@ import pandas as pd
 from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
+from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.basis import Legendre, Part, Spline, level_text
 from bayesmv.model.grammar import Call, Chain, Factors, Name, Node, Number, Power, Sum, columns_of, number, options
@@ -49,7 +50,12 @@ class Covariates:
 
     label: str
     labels: tuple[str, ...]
-    values: Array
+    functions: Array
+
+    @property
+    def k(self) -> int:
+        """Number of functions."""
+        return int(self.functions.shape[1])
 
 
 type Evaluated = Categories | Covariates
@@ -123,7 +129,7 @@ class Columns:
         """Product of the factors: the first varies fastest among the columns."""
         n = len(self._data)
         factors = [(self._factors[name], reduced) for name, reduced in scoped]
-        sizes = [len(f.levels) - reduced if isinstance(f, Categories) else f.values.shape[1] for f, reduced in factors]
+        sizes = [len(f.levels) - reduced if isinstance(f, Categories) else f.k for f, reduced in factors]
         if prod(sizes) >= 2**62:
             raise SpecError(f"the interaction '{':'.join(name for name, _ in scoped)}' has {prod(sizes):.0e} columns")
         strides = [prod(sizes[:i]) for i in range(len(sizes))]
@@ -134,12 +140,12 @@ class Columns:
                 there &= factor.codes >= int(reduced)
         rows = np.flatnonzero(there)
         keys, parts = [], []
-        several = [range(f.values.shape[1]) if isinstance(f, Covariates) else range(1) for f, _ in factors]
+        several = [range(f.k) if isinstance(f, Covariates) else range(1) for f, _ in factors]
         for chosen in itertools.product(*several):
             offset, values = 0, np.ones(len(rows))
             for (factor, _), stride, k in zip(factors, strides, chosen, strict=True):
                 if isinstance(factor, Covariates):
-                    offset, values = offset + stride * k, values * factor.values[rows, k]
+                    offset, values = offset + stride * k, values * factor.functions[rows, k]
             keys.append(key[rows] + offset)
             parts.append(values)
         found, column = np.unique(np.concatenate(keys), return_inverse=True)
@@ -205,20 +211,20 @@ def evaluate(node: Node, data: pd.DataFrame, notes: list[str]) -> Evaluated:
         If a column is not numeric where numbers are needed, or a function cannot be computed.
     """
     if isinstance(node, Name):
-        column = data[node.column]
+        column = as_covariate(data[node.column])
         if not is_numeric(column):
             return categories(column, node.column, notes)
-        return Covariates(label=node.column, labels=(node.column,), values=_numbers(column)[:, None])
+        return Covariates(label=node.column, labels=(node.column,), functions=_numbers(column)[:, None])
     assert isinstance(node, Call)
     if node.function == "C":
-        return categories(data[next(columns_of(node))], str(node), notes)
+        return categories(as_labels(data[next(columns_of(node))]), str(node), notes)
     with np.errstate(all="ignore"):
         if node.function in _BASES:
             names, values = _basis(node, data)
             labels = tuple(f"{node}[{name}]" for name in names)
-            return Covariates(label=str(node), labels=labels, values=values)
+            return Covariates(label=str(node), labels=labels, functions=values)
         values = np.broadcast_to(_arithmetic(node, data), len(data))
-    return Covariates(label=str(node), labels=(str(node),), values=np.array(values, dtype=float)[:, None])
+    return Covariates(label=str(node), labels=(str(node),), functions=np.array(values, dtype=float)[:, None])
 
 
 def is_numeric(column: pd.Series[Any]) -> bool:
@@ -295,9 +301,10 @@ def _arithmetic(node: Node, data: pd.DataFrame) -> Any:
         case Number():
             return np.float64(node.value)
         case Name(column=name):
-            if not is_numeric(data[name]):
+            column = as_covariate(data[name])
+            if not is_numeric(column):
                 raise DataError(f"the column '{name}' is not numeric; arithmetic in a formula needs numbers")
-            return _numbers(data[name])
+            return _numbers(column)
         case Sum(parts=parts):
             return sum(sign * _arithmetic(part, data) for sign, part in parts)
         case Chain(parts=chain):

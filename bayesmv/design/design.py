@@ -16,7 +16,7 @@ from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual, residual_groups
-from bayesmv.design.written import as_labels, fixed_columns, named_columns
+from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
 from bayesmv.model.spec import ModelSpec
@@ -213,11 +213,7 @@ def build_design(
     response = read_traits(spec.traits, data, spec.missing, notes)
     keep = _recorded(response, units, data.index, notes)
     inputs = TermInputs(spec=spec, rows=data, kept=keep, relationships=relationships)
-    data, units, response = (
-        fixed_columns([term.formula for term in spec.fixed], data[keep]),
-        units[keep],
-        response[keep],
-    )
+    data, units, response = data[keep], units[keep], response[keep]
     require_all_complete(_needed(inputs, data))
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
@@ -295,19 +291,19 @@ def _recorded(response: Array, units: pd.Index, rows: pd.Index, notes: list[str]
 
 def _labels_merged(spec: ModelSpec, data: pd.DataFrame) -> list[str]:
     """Notes of the file about labels in the columns that the model uses."""
-    used = named_columns([term.formula for term in spec.fixed], data)
+    used = [name for term in spec.fixed for name in term.columns]
     used += [name for term in spec.random for name in term.columns] + [spec.residual_by or "", spec.unit or ""]
     return [note for name, note in data.attrs.get("notes", {}).items() if name in used]
 
 
-def _needed(inputs: TermInputs, fixed: pd.DataFrame) -> list[Needed]:
+def _needed(inputs: TermInputs, data: pd.DataFrame) -> list[Needed]:
     """Columns that must have no missing values on the units with records, so that all are named at once."""
     spec = inputs.spec
-    formulas = [term.formula for term in spec.fixed]
     remedy = "fill the values in or take these units out"
     needed = [
-        Needed(column=fixed[name], role=f"fixed effect '{name}'", remedy=remedy)
-        for name in named_columns(formulas, fixed)
+        Needed(column=as_covariate(data[name]), role=f"fixed effect '{name}'", remedy=remedy)
+        for name in dict.fromkeys(name for term in spec.fixed for name in term.columns)
+        if name in data.columns
     ]
     needed += [need for term in spec.random for need in inputs.needed(term)]
     if spec.residual_by is not None:

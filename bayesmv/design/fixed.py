@@ -12,7 +12,7 @@ from scipy import sparse
 
 from bayesmv.arrays import Array, ByContent
 from bayesmv.design.columns import Block, Columns, Scoped, check_finite
-from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
+from bayesmv.errors import DataError, SpecError, listing, require_known
 from bayesmv.model.terms import FixedTerm
 from bayesmv.numerics.dependence import conditioned, independent_columns, least_squares
 
@@ -49,7 +49,7 @@ class FixedDesign(ByContent):
     @property
     def log_mixing(self) -> Array:
         """Logarithm of the diagonal of B, (v,): a sum over the columns of a trait is log|det B| of the trait."""
-        return np.asarray(np.log(self.mixing.diagonal()))
+        return np.asarray(np.log(np.abs(self.mixing.diagonal())))
 
     @property
     def fitted(self) -> Array:
@@ -127,8 +127,6 @@ def _check_covariates(term: FixedTerm, data: pd.DataFrame) -> None:
         raise SpecError("every trait has effects of its own: write 1 where ASReml has 'trait', and x for 'trait:x'")
     what = f"the fixed effects '{term}' name {{}}, which is not a column of the data; columns"
     require_known(used, data.columns, what)
-    for name in used:
-        require_complete(data[name], f"fixed effect '{name}'", "fill the values in or take these units out")
 
 
 def _check_names(variables: Sequence[str]) -> None:
@@ -146,7 +144,7 @@ def _drop_dependent(
     traits: Sequence[str],
     notes: list[str],
 ) -> None:
-    """Take columns that are linear combinations of earlier ones out of `present`; reports them, or refuses covariates."""
+    """Take columns that are combinations of earlier ones out of `present`; notes levels, refuses covariates."""
     known: dict[bytes, npt.NDArray[np.bool_]] = {}
     for t, trait in enumerate(traits):
         seen, fitted = ~np.isnan(response[:, t]), np.flatnonzero(present[:, t])

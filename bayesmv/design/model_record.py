@@ -57,6 +57,8 @@ class ModelRecord:
         Groups with residual covariances of their own; empty for one group.
     n_records, n_coefficients
         Numbers of records and of fixed effects.
+    references
+        Factors among the fixed effects, with the level whose effect is 0.
     notes
         What was left out or changed in the data, in words.
     fingerprint
@@ -76,6 +78,7 @@ class ModelRecord:
     residual_groups: tuple[str, ...] = ()
     n_records: int
     n_coefficients: int
+    references: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: Mapping[str, str]
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
@@ -95,6 +98,7 @@ class ModelRecord:
             residual_groups=design.residual.groups,
             n_records=design.n_records,
             n_coefficients=int(design.fixed.present.sum()),
+            references=design.fixed.references,
             notes=design.notes,
             fingerprint=fingerprint(design),
             priors=given,
@@ -204,6 +208,7 @@ class ModelRecord:
             "residual_groups": self.residual_groups,
             "n_records": self.n_records,
             "n_coefficients": self.n_coefficients,
+            "references": self.references,
             "notes": self.notes,
             "fingerprint": self.fingerprint,
             # A prior that a user wrote has words, but no numbers to read back.

@@ -266,7 +266,7 @@ def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDe
     levels, places = _levels(term, inputs, relationship, notes)
     bearers = tuple(_bearer(member, places, inputs, len(levels), notes) for member in members)
     kept = inputs.rows[inputs.kept] if term.basis is None else basis_columns(term.basis, inputs.rows[inputs.kept])
-    basis = None if term.basis is None else term.basis.resolve(kept)
+    basis = None if term.basis is None else _resolved(term, term.basis, kept, notes)
     functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
     unit = np.ones(1) if basis is None else basis.unit(kept)
     traits = term.traits or inputs.spec.traits
@@ -288,6 +288,23 @@ def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDe
         functions=functions,
         basis=basis,
     )
+
+
+def _resolved(term: RandomTerm, basis: Basis, kept: pd.DataFrame, notes: list[str]) -> Basis:
+    """Basis with what it takes from the data; covariates far from zero about their means, if that is the same model."""
+    far = basis.far_from_zero(kept) if set(basis.columns) <= set(kept.columns) else ()
+    for column in far:
+        at = f"{kept[column].mean():g} ± {kept[column].std():.3g}"
+        if term.structure != "us":
+            raise DataError(
+                f"the covariate '{column}' of '{term}' is far from zero ({at}): the intercept and the slope are "
+                f"those of a point far outside the data; write center({column})"
+            )
+        notes.append(
+            f"{term.name}: '{column}' is far from zero ({at}) and was centred: the effects of the intercept are those "
+            f"at the mean"
+        )
+    return basis.centred(far).resolve(kept)
 
 
 def _labels(traits: tuple[str, ...], members: tuple[Partner, ...], basis: Basis | None) -> tuple[str, ...]:

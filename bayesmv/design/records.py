@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.fixed import FixedDesign
 from bayesmv.errors import DataError, listing, rows_of
+from bayesmv.numerics.dependence import FEW, projection
 from bayesmv.relationship.labels import MISSING_WORDS, as_text, is_from_file
+
+#: Share of a trait's variance after fixed effects that is taken for rounding: a trait in other units, with decimals.
+_ROUNDING = 1e-8
+#: Most traits of which all threes are tried.
+_MOST_TRIED = 20
 
 
 def read_traits(
@@ -200,24 +208,48 @@ def residual_sd(traits: Sequence[str], response: Array, fixed: FixedDesign) -> A
     for trait, sd, largest in zip(traits, spread, np.nanmax(np.abs(response), axis=0), strict=True):
         if sd <= 1e-10 * largest:
             raise DataError(f"the fixed effects fit the trait '{trait}' exactly; it has no variance left to estimate")
-    _check_dependence(traits, residuals / spread)
+    _check_dependence(traits, response, fixed)
     return spread
 
 
-def _check_dependence(traits: Sequence[str], residuals: Array) -> None:
-    """Refuse traits that are, on the units that record them all, linear combinations of others."""
-    for t in range(1, len(traits)):
-        seen = ~np.isnan(residuals[:, : t + 1]).any(axis=1)
-        if seen.sum() <= t + 1:
+def _check_dependence(traits: Sequence[str], response: Array, fixed: FixedDesign) -> None:
+    """Refuse traits that are, on the units that record them all, linear combinations of others and fixed effects.
+
+    Combinations of two and three traits are tried on the units that record these, whatever else was recorded, and
+    every trait on all before it.
+    """
+    t, p = len(traits), fixed.X.shape[1]
+    sets = {(*range(j), j) for j in range(1, t)} | set(combinations(range(t), 2))
+    if p <= FEW and t <= _MOST_TRIED:
+        sets |= set(combinations(range(t), 3))
+    left: dict[bytes, Array] = {}
+    observed = ~np.isnan(response)
+    for chosen in sorted(sets, key=lambda s: (len(s), s)):
+        seen = observed[:, chosen].all(axis=1)
+        W = fixed.working[seen]
+        # Fixed effects that fit these few units leave nothing to judge by.
+        if seen.sum() - (np.diff(sparse.csc_array(W).indptr) > 0).sum() <= len(chosen):
             continue
-        others, own = residuals[seen, :t], residuals[seen, t]
-        weights, *_ = np.linalg.lstsq(others, own, rcond=None)
-        if np.sum((own - others @ weights) ** 2) < 1e-16 * np.sum(own**2):
-            involved = [name for name, w in zip(traits, weights, strict=False) if abs(w) > 1e-8]
-            raise DataError(
-                f"the trait '{traits[t]}' is a linear combination of {listing(involved)} after fixed effects; "
-                f"take one of them out"
-            )
+        key = seen.tobytes()
+        if key not in left:
+            recorded = np.where(observed[seen], response[seen], 0.0)
+            left[key] = recorded - projection(W, recorded)
+        _refuse_combination([traits[i] for i in chosen], left[key][:, chosen], response[np.ix_(seen, chosen)])
+
+
+def _refuse_combination(traits: Sequence[str], residuals: Array, records: Array) -> None:
+    """Refuse residuals (n, k) whose last column is a combination of the others."""
+    size = np.linalg.norm(residuals, axis=0)
+    if (size <= 1e-10 * np.linalg.norm(records, axis=0)).any():
+        return
+    scaled = residuals / size
+    weights, *_ = np.linalg.lstsq(scaled[:, :-1], scaled[:, -1], rcond=None)
+    if np.sum((scaled[:, -1] - scaled[:, :-1] @ weights) ** 2) < _ROUNDING:
+        involved = [name for name, w in zip(traits[:-1], weights, strict=True) if abs(w) > 1e-4]
+        raise DataError(
+            f"the trait '{traits[-1]}' is a linear combination of {listing(involved)} after fixed effects; "
+            f"take one of them out"
+        )
 
 
 def check_parameters(response: Array, fixed: FixedDesign, blocks: CovarianceBlocks) -> None:

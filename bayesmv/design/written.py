@@ -7,8 +7,6 @@ another. Tables of Python come with types and are taken as they are.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -48,21 +46,6 @@ def as_covariate(column: pd.Series[Any]) -> pd.Series[Any]:
     labels = as_labels(column)
     whole = pd.api.types.is_integer_dtype(labels.dtype) and not labels.isna().any()
     return labels if whole else pd.Series(as_numbers(column), index=column.index, name=column.name)
-
-
-def fixed_columns(formulas: Iterable[str], data: pd.DataFrame) -> pd.DataFrame:
-    """Data with the columns that formulas name: those within ``C()`` as labels, others as covariates."""
-    words = list(formulas)
-    used = named_columns(words, data)
-    factors = {name for name in used for text in words if re.search(rf"\bC\(\s*`?{re.escape(name)}`?\s*[,)]", text)}
-    columns = {name: as_labels(data[name]) if name in factors else as_covariate(data[name]) for name in used}
-    return data.assign(**columns) if is_from_file(data) else data
-
-
-def named_columns(formulas: Iterable[str], data: pd.DataFrame) -> list[str]:
-    """Columns of the data that formulas name, in the order of the data."""
-    text = " + ".join(formulas)
-    return [c for c in data.columns if re.search(rf"(?<![\w.]){re.escape(str(c))}(?![\w.]|\s*\()", text)]
 
 
 def basis_columns(basis: Basis, data: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,8 @@ from bayesmv.relationship.relationship import Relationship
 from bayesmv.simulation.datasets import load_dataset, load_pedigree
 
 _SHIPPED = "dataset:"
+#: What files that are no tables begin with, and names that are too long for a column.
+_MARKS, _LONGEST_NAME = ("{", "<", "-----", "#!"), 200
 
 
 def load_design(path: str | Path, data: str | Path | None = None) -> Design:
@@ -96,6 +98,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     names = header[header != ""]
     if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in names.iloc[0]), "")):
         raise DataError(f"the cells of '{path}' are separated by {separator!r}; separate them by commas")
+    _require_table(path, names.tolist())
     twice = names[names.duplicated()].unique()
     if len(twice):
         raise DataError(f"'{path}' has two columns called {listing(twice)}; rename one of them")
@@ -163,7 +166,8 @@ def _plain_cells(body: str) -> pd.DataFrame | None:
         )
     except pa.ArrowInvalid:
         return None
-    return table.to_pandas().set_axis(range(len(names)), axis=1)
+    cells: pd.DataFrame = table.to_pandas().set_axis(range(len(names)), axis=1)
+    return cells
 
 
 def _check_rows(text: str, cells: pd.DataFrame, path: Path) -> None:
@@ -200,3 +204,10 @@ def _merged(given: pd.Series, bare: pd.Series) -> str:
     several = [spelled for spelled in spellings if len(spelled) > 1]
     words = [" and ".join(repr(str(label)) for label in spelled) for spelled in several]
     return "; ".join(words[:5]) + (f" (and {len(words) - 5} more)" if len(words) > 5 else "")
+
+
+def _require_table(path: Path, names: list[str]) -> None:
+    """Refuse what is no table, without a word of what is in it: messages on its columns would show its first line."""
+    strange = any(len(name) > _LONGEST_NAME or not name.isprintable() or name.startswith(_MARKS) for name in names)
+    if len(names) < 2 or strange:
+        raise DataError(f"'{path}' is not a table: a first line of column names between commas, then rows")

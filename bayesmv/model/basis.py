@@ -7,7 +7,7 @@ With f(x) its k functions at covariate x, an effect vector u (k,) of a level add
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, override
 
@@ -29,6 +29,8 @@ from bayesmv.model.grammar import (
 )
 
 _CUBIC = 3
+#: Means from so many standard deviations on are far from zero: the intercept is that of a point far outside the data.
+_FAR = 1e3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,38 @@ class Raw(Part):
 
     def __str__(self) -> str:
         return quoted(self.column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centred(Raw):
+    """Covariate less a constant, by default its mean in the data."""
+
+    centre: float | None = None
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return (f"center({quoted(self.column)})",)
+
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return (str(self),)
+
+    @override
+    def resolve(self, data: pd.DataFrame) -> Part:
+        if not _is_numeric(data[self.column]):
+            raise DataError(f"the covariate '{self.column}' is not numeric; {self} needs numbers")
+        return self if self.centre is not None else replace(self, centre=float(data[self.column].mean()))
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        if self.centre is None:
+            raise SpecError(f"{self} has no centre yet; resolve it with data")
+        return super().evaluate(values) - self.centre
+
+    def __str__(self) -> str:
+        return f"center({quoted(self.column)}{'' if self.centre is None else f', {self.centre!r}'})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +308,17 @@ class Basis:
         require_all_complete(needed_covariate(data[column]) for column in self.columns)
         return Basis(parts=tuple(part.resolve(data) for part in self.parts))
 
+    def far_from_zero(self, data: pd.DataFrame) -> tuple[str, ...]:
+        """Raw covariates beside a constant that hardly differ from a multiple of it: dates, coordinates."""
+        if not any(isinstance(part, Constant) for part in self.parts):
+            return ()
+        raw = [part.column for part in self.parts if type(part) is Raw and _is_numeric(data[part.column])]
+        return tuple(name for name in raw if abs(data[name].mean()) > _FAR * data[name].std() > 0.0)
+
+    def centred(self, columns: Sequence[str]) -> Basis:
+        """Same basis with some of its raw covariates about their means."""
+        return Basis(parts=tuple(Centred(column=p.column) if p.column in columns else p for p in self.parts))
+
     @property
     def factors(self) -> tuple[tuple[str, ...], ...]:
         """Levels of every factor among the parts."""
@@ -302,7 +347,8 @@ class Basis:
 
 
 def parse_basis(text: str, term: str) -> Basis:
-    """Basis written as ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+    """Basis written as ``1 + age``, ``1 + center(age)``,
+    ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
 
     ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
 
@@ -329,10 +375,16 @@ def _parse_part(text: str, term: str) -> Part:
     column = unquoted(arguments[0]) if arguments else None
     if word == "C" and column is not None and len(arguments) == 1:
         return Levels(column=column)
+    if word == "center" and column is not None and len(arguments) in (1, 2):
+        try:
+            return Centred(column=column, centre=number(arguments[1]) if len(arguments) == 2 else None)
+        except ValueError:
+            raise SpecError(f"the centre of '{text}' in the term '{term}' must be a number") from None
     if word not in ("leg", "spl", "bs") or column is None or len(arguments) not in (2, 4):
         raise SpecError(
             f"'{text}' in the term '{term}' is not understood; inside a structure write trait, a covariate as in "
-            f"1 + age, leg(age, 2) or leg(age, 2, low, high), spl(age, 5), or a factor such as site or C(year)"
+            f"1 + age, 1 + center(age), leg(age, 2) or leg(age, 2, low, high), spl(age, 5), "
+            f"or a factor such as site or C(year)"
         )
     return _smooth(word, column, arguments[1:], text, term)
 

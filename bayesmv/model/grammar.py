@@ -28,7 +28,10 @@ LONGEST, DEEPEST, DIGITS = 50_000, 40, 40
 
 #: Functions that a formula may use.
 FUNCTIONS = ("C", "leg", "spl", "poly", "bs", "cr", "ns", "center", "scale", "log", "log1p", "exp", "sqrt", "abs", "I")
-_ALLOWED = f"column names (in back-quotes if they hold spaces or signs), numbers, + - * / ** : ( ) and the functions {' '.join(FUNCTIONS)}"  # noqa: E501
+_ALLOWED = (
+    "column names (in back-quotes if they hold spaces or signs), numbers, + - * / ** : ( ) and the functions "
+    + " ".join(FUNCTIONS)
+)
 _QUOTE = "`"
 
 
@@ -537,7 +540,7 @@ HIGHEST_ORDER, MOST_FUNCTIONS = 30, 200
 
 
 class Signature(NamedTuple):
-    """What a function takes after its first argument: names of the arguments, in order, and whether the first must be a column."""  # noqa: E501
+    """Arguments that a function takes after its first, by name, and whether the first must be a column."""
 
     words: tuple[str, ...] = ()
     column: bool = False
@@ -607,9 +610,8 @@ def checked(call: Call) -> Call:
         )
     first = call.arguments[0]
     if isinstance(first, Text | Numbers) or (signature.column and not isinstance(first, Name)):
-        raise SpecError(
-            f"the first argument of '{shown}' must be a column{'' if signature.column else ' or arithmetic of columns'}; {usage}"
-        )
+        what = "a column" if signature.column else "a column or arithmetic of columns"
+        raise SpecError(f"the first argument of '{shown}' must be {what}; {usage}")
     _require_arithmetic(first, shown)
     if not next(columns_of(first), None):
         raise SpecError(f"'{shown}' names no column; {usage}")
@@ -758,26 +760,30 @@ def _terms(node: Node) -> Terms:
                 return {frozenset(): ()}
             raise SpecError(f"the number {node} stands where a column should be; numbers belong inside I(…) or log(…)")
         case Sum():
-            out: Terms = {}
-            for sign, part in _summands(node):
-                if isinstance(part, Number):
-                    raise SpecError(
-                        f"'{_short(str(node))}': 0, 1 and - 1 stand outside brackets that are multiplied, crossed or taken out"
-                    )
-                for key, factors in _terms(part).items():
-                    if sign > 0:
-                        out.setdefault(key, factors)
-                    else:
-                        out.pop(key, None)
-            return _bounded(out)
+            return _added(node)
         case Chain(parts=((_, first), *rest)):
             terms = _terms(first)
-            for sign, part in rest:
-                terms = _combined(sign, terms, _terms(part))
+            for operator, part in rest:
+                terms = _combined(operator, terms, _terms(part))
             return terms
         case Power():
             return _powered(node)
     raise SpecError(f"'{_short(str(node))}' stands where a column should be")
+
+
+def _added(node: Sum) -> Terms:
+    out: Terms = {}
+    for sign, part in _summands(node):
+        if isinstance(part, Number):
+            raise SpecError(
+                f"'{_short(str(node))}': 0, 1 and - 1 stand outside brackets that are multiplied, crossed or taken out"
+            )
+        for key, factors in _terms(part).items():
+            if sign > 0:
+                out.setdefault(key, factors)
+            else:
+                out.pop(key, None)
+    return _bounded(out)
 
 
 def _combined(sign: str, left: Terms, right: Terms) -> Terms:

@@ -1,4 +1,4 @@
-"""Which columns of a sparse matrix are linear combinations of those before them, and well-conditioned columns in their place.
+"""Columns of a sparse matrix that depend on those before them, and well-conditioned columns in their place.
 
 Few columns are orthogonalised one by one. Many are mostly indicators of levels: their cross-products are eliminated
 in an order that keeps the factor sparse, pivots that vanish give null vectors, and those say which columns depend on
@@ -185,7 +185,7 @@ def _reach(indptr, indices, parent, j, mark, stack, out):  # type: ignore[no-unt
 
 @njit(cache=True, nogil=True)
 def _eliminate(indptr, indices, data, parent, tolerance):  # type: ignore[no-untyped-def]
-    """Rows of the unit lower factor L of LDL' of a symmetric matrix; rows whose pivots vanish are marked and skipped."""
+    """Rows of the unit lower factor of a symmetric matrix, LDL'; rows whose pivots vanish are marked and skipped."""
     n = len(indptr) - 1
     mark, stack, out = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64)
     count = np.zeros(n, np.int64)
@@ -319,17 +319,18 @@ def _normal(F: sparse.csc_array) -> _Normal:
     if not F.shape[1]:
         return _Normal(F, None)
     # Symmetric and positive definite: pivots stay on the diagonal, and the factor as sparse as Cholesky's.
-    how = {"permc_spec": "MMD_AT_PLUS_A", "diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
-    return _Normal(F, sparse_linalg.splu(sparse.csc_matrix(F.T @ F), **how))
+    gram = sparse.csc_matrix(F.T @ F)
+    how = {"SymmetricMode": True}
+    return _Normal(F, sparse_linalg.splu(gram, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=how))
 
 
 def _wide_null(
     X: sparse.csc_array, wide: IntArray, F: sparse.csc_array, back: sparse.csc_array, narrow: IntArray
 ) -> list[tuple[IntArray, Array]]:
-    """Null vectors of the wide columns: what they have in common with the narrow ones F that are kept, and each other."""
+    """Null vectors of the wide columns that depend on the narrow ones F that are kept, or on each other."""
     if not len(wide):
         return []
-    n, p = X.shape
+    n = X.shape[0]
     normal = _normal(F)
     S = X[:, wide].toarray()
     S = S / np.linalg.norm(S, axis=0)
@@ -339,9 +340,11 @@ def _wide_null(
     size = np.linalg.norm(about, axis=0)
     rest = about - F @ normal.coefficients(about)
     rest = rest - F @ normal.coefficients(rest)
+    plain = S - F @ normal.coefficients(S)
     out: list[tuple[IntArray, Array]] = []
     kept: list[int] = []
     basis: list[Array] = []
+    without: list[Array] = []
     left_one = one[:, 0] - (F @ normal.coefficients(one))[:, 0]
     free = spans and np.linalg.norm(left_one) > 1e-9
     if free:
@@ -354,11 +357,15 @@ def _wide_null(
             kept.append(j)
             noise = own
             basis.append(r / np.linalg.norm(r))
-        elif not realised:
+        elif not realised and np.linalg.norm(_less(plain[:, j], without)) > 1e-9:
+            # The constant is none of the columns; this is the one that completes it.
             kept.append(j)
             realised = True
         else:
             out.append(_combination(X, int(wide[j]), wide[kept], normal, back, narrow))
+            continue
+        r = _less(plain[:, j], without)
+        without.append(r / np.linalg.norm(r))
     return out
 
 
@@ -385,7 +392,7 @@ def _combination(
 
 
 def _first_independent(vectors: list[tuple[IntArray, Array]], p: int) -> Mask:
-    """Columns that do not depend on earlier ones, given a basis of the null space: vectors are reduced from the right."""
+    """Columns that do not depend on earlier ones, given a basis of the null space, which is reduced from the right."""
     last: dict[int, tuple[IntArray, Array]] = {}
     # Short vectors first: they are in the way of none, and long ones become shorter.
     for vector in sorted(vectors, key=lambda v: len(v[0])):
@@ -419,7 +426,7 @@ class Conditioned(NamedTuple):
 
 
 def conditioned(X: sparse.csc_array, present: Mask) -> Conditioned:
-    """Well-conditioned combinations of columns: covariates about their means, orthogonal to each other, all of unit size.
+    """Well-conditioned combinations of columns: covariates about their means and orthogonal, all of unit size.
 
     Indicators of levels stay as sparse as they are.
 
@@ -458,7 +465,7 @@ def _plain(X: sparse.csc_array) -> Mask:
 def _centred(
     W: sparse.csc_array, B: sparse.csc_array, plain: Mask, present: Mask
 ) -> tuple[sparse.csc_array, sparse.csc_array]:
-    """Wide covariates less their means, where indicators that are fitted for the same responses add up to a constant."""
+    """Wide covariates less their means, where indicators fitted for the same responses add up to a constant."""
     n, p = W.shape
     rows, cols, values = [np.arange(p)], [np.arange(p)], [np.ones(p)]
     moved = np.flatnonzero(wide_columns(W) & ~plain)
@@ -539,6 +546,20 @@ def least_squares(W: sparse.csc_array, y: Array) -> Array:
     if W.shape[1] <= FEW and W.shape[0] * W.shape[1] <= _NUMBERS:
         return np.asarray(np.linalg.lstsq(W.toarray(), y, rcond=1e-14)[0])
     return _normal(W).coefficients(y[:, None])[:, 0]
+
+
+def left_of_cross_products(X: sparse.csc_array, Z: sparse.csc_array) -> Array:
+    """Cross-products Z'MZ (q, q) of what the columns of X, some of which may depend on others, leave of Z (n, q)."""
+    X = sparse.csc_array(X)[:, independent_columns(X)]
+    gram = (Z.T @ Z).toarray()
+    if not X.shape[1]:
+        return np.asarray(gram)
+    if X.shape[1] <= FEW:
+        inside = Z.T @ np.linalg.qr(X.toarray())[0]
+        return np.asarray(gram - inside @ inside.T)
+    cross, factor = (X.T @ Z).toarray(), _normal(X).factor
+    assert factor is not None
+    return np.asarray(gram - cross.T @ factor.solve(cross))
 
 
 def projection(X: sparse.csc_array, Y: Array) -> Array:

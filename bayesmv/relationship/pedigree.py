@@ -422,7 +422,7 @@ def _unknown(
 
 
 def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list[str]) -> Notes:
-    """Note of the codes that were read as unknown parents; blank cells, and numbers 0 in a table of Python, are none."""
+    """Note of the codes read as unknown parents; blank cells, and numbers 0 in a table of Python, are none."""
     cells = []
     for code in np.flatnonzero(unknown).tolist():
         counts = [int((column == code).sum()) for column in codes[1:]]

@@ -348,7 +348,7 @@ def test_fit_reml__blupf90_sim(blupf90):
     assert V[0, 1] == pytest.approx(value["cov(VA,VR)"], rel=2e-3)
     # The source's heritability is that of a record of weight 1, VA / (VA + VR); ours is that of an average record.
     VA, VR = fit.varcomp["component"]
-    assert VA / (VA + VR) == pytest.approx(value["h2"], abs=0.5e-4)
+    assert pytest.approx(value["h2"], abs=0.5e-4) == VA / (VA + VR)
     g = np.array([VR, -VA]) / (VA + VR) ** 2
     assert np.sqrt(g @ V @ g) == pytest.approx(error["h2"], rel=2e-3)
     mean = (1.0 / table("blupf90_sim")["weight"]).mean()
