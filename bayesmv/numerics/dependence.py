@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from scipy import linalg, sparse
 from scipy.sparse import linalg as sparse_linalg
 
 from bayesmv.arrays import Array, IntArray
+from bayesmv.numerics.compiled import njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree
 
 #: Up to so many columns, and numbers, columns are orthogonalised one by one.

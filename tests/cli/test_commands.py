@@ -449,7 +449,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "misspelt factor": (text(random='"us(trait):Blok"'), "the random factor 'Blok' is not a column"),
     "misspelt covariate": (text(fixed='"1 + agee"'), "'agee', which is not a column"),
     "misspelt unit": (text(unit='"tre"'), "the unit 'tre' is not a column"),
-    "bad formula": (text(fixed='"1 + age *"'), "are not understood"),
+    "bad formula": (text(fixed='"1 + age *"'), "is not understood"),
     "fixed term empty": (text(fixed='"1 + + age"'), "empty fixed term"),
     "a response in the fixed effects": (text(fixed='"bden ~ age"'), "bden ~ age"),
     "fixed effects with unknown function": (text(fixed='"1 + nosuch(age)"'), "nosuch"),
@@ -511,7 +511,7 @@ DATA: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
     "missing level": (MODEL, with_cell("Block", np.nan), "'Block' is missing in 1 rows"),
     "two identical traits": (MODEL, lambda: trial().assign(veloc=trial()["bden"] / 50), "take one of them out"),
     "duplicated units": (MODEL, with_cell("tree", "t4"), "the unit column 'tree' names 't4' more than once"),
-    "missing unit": (MODEL, with_cell("tree", np.nan), "the unit column 'tree' has missing values in rows 4"),
+    "missing unit": (MODEL, with_cell("tree", np.nan), "the unit column 'tree' has missing values in line 5"),
     "collinear covariate": (
         text(fixed='"1 + age + years"'),
         lambda: trial().assign(years=2 * trial()["age"]),
@@ -531,14 +531,14 @@ DATA: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
         "fit the trait 'bden' exactly",
     ),
     "a fixed effect for every unit": (text(fixed='"1 + tree"'), trial, "nothing is left for variances"),
-    "header only": (MODEL, lambda: trial().iloc[:0], "the data have no rows"),
+    "header only": (MODEL, lambda: trial().iloc[:0], "has a header but no rows"),
 }
 
 #: Change of the folder → words of the message.
 FILES: dict[str, tuple[Callable[[Folder], None], str]] = {
     "duplicate column names": (doubled_column, "two columns called 'veloc'"),
-    "empty CSV": (raw(b""), "cannot read"),
-    "blank CSV": (raw(b"\n\n\n"), "cannot read"),
+    "empty CSV": (raw(b""), "is empty; give a header and rows"),
+    "blank CSV": (raw(b"\n\n\n"), "is empty; give a header and rows"),
     "binary data": (raw(bytes(range(256)) * 20), "cannot read"),
     "a picture as data": (raw(b"\x89PNG\r\n\x1a\n" + bytes(range(256))), "cannot read"),
     "ragged CSV": (raw(b"tree,Block,Family,bden,veloc\n1,2,3,4,5\n1,2,3,4,5,6,7\n"), "cannot read"),
@@ -546,7 +546,7 @@ FILES: dict[str, tuple[Callable[[Folder], None], str]] = {
         raw(b"tree,Block,Family,bden,veloc\n1,2,3,4,5,6\n2,2,3,4,7,6\n"),
         "Expected 5 fields in line 2, saw 6",
     ),
-    "semicolons between cells": (raw(b"tree;Block;Family;bden;veloc\n1;2;3;4;5\n"), "is not a column of the data"),
+    "semicolons between cells": (raw(b"tree;Block;Family;bden;veloc\n1;2;3;4;5\n"), "are separated by ';'"),
     "data are a folder": (lambda folder: (folder.csv.unlink(), folder.csv.mkdir()), "cannot read"),
     "model is a folder": (lambda folder: (folder.model.unlink(), folder.model.mkdir()), "cannot read the model file"),
     "model is binary": (lambda folder: folder.model.write_bytes(bytes(range(256))), "cannot read the model file"),
