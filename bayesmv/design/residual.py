@@ -184,8 +184,8 @@ def _weights(column: pd.Series, name: str) -> Array:
     low, high = int(values.argmin()), int(values.argmax())
     if values[low] < _SMALLEST or values[high] > _LARGEST or values[high] > _RATIO * values[low]:
         raise DataError(
-            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} (rows: "
-            f"{rows_of(column.index[[low, high]])}); weights may differ by a factor of {_RATIO:g}, and none is below "
+            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} "
+            f"({rows_of(column.index[sorted({low, high})])}); weights may differ by a factor of {_RATIO:g}, and none is below "
             f"{_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing empty, and use other units"
         )
     return np.asarray(values)

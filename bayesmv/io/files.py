@@ -163,7 +163,8 @@ def _plain_cells(body: str) -> pd.DataFrame | None:
         )
     except pa.ArrowInvalid:
         return None
-    return table.to_pandas().set_axis(range(len(names)), axis=1)
+    cells: pd.DataFrame = table.to_pandas().set_axis(range(len(names)), axis=1)
+    return cells
 
 
 def _check_rows(text: str, cells: pd.DataFrame, path: Path) -> None:
