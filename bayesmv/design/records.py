@@ -50,8 +50,8 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         raise DataError(f"the trait '{trait}' holds dates; turn it into a number, such as days after 1 January")
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    values = _without_codes(column, np.array(values), trait, missing, notes)
     bad = np.isnan(values) & column.notna().to_numpy() & ~_is_code(column, missing)
+    values = _without_codes(column, np.array(values), trait, missing, notes)
     if bad.any():
         words = column[bad]
         point = "; write decimals with a point" if words.astype(str).str.fullmatch(r"[-+]?\d+,\d+").any() else ""

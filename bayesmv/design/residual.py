@@ -183,9 +183,10 @@ def _weights(column: pd.Series, name: str) -> Array:
     require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)
     low, high = int(values.argmin()), int(values.argmax())
     if values[low] < _SMALLEST or values[high] > _LARGEST or values[high] > _RATIO * values[low]:
+        rows = rows_of(column.index[sorted({low, high})])
         raise DataError(
-            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} "
-            f"({rows_of(column.index[sorted({low, high})])}); weights may differ by a factor of {_RATIO:g}, and none is below "
-            f"{_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing empty, and use other units"
+            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} ({rows}); weights differ by a factor of "
+            f"{_RATIO:g} at most, none is below {_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing "
+            "empty, and use other units"
         )
     return np.asarray(values)

@@ -503,12 +503,11 @@ def _check_strangers(parents: IntArray, labels: Labels, groups: set[str]) -> Not
     if often:
         rest = f" (and {len(often) - _SHOWN} more)" if len(often) > _SHOWN else ""
         names = [f"{as_text(labels[s])!r} (sire in {counts[0, s]} rows, dam in {counts[1, s]})" for s in often[:_SHOWN]]
+        codes = ", ".join(f'"{as_text(label)}"' for label in dict.fromkeys(labels[often[:_SHOWN]]))
         raise PedigreeError(
             f"parents without a row of their own are both sire and dam, or parents of an implausible number: "
-            f"{', '.join(names)}{rest}; "
-            "if they stand for unknown parents, say so: unknown = ["
-            f"{', '.join(dict.fromkeys(repr(as_text(labels[s])) for s in often[:_SHOWN]))}]".replace("'", '"')
-            + " in [relationships.<name>], unknown=[...] in Python; if they are animals, give each a row"
+            f"{', '.join(names)}{rest}; if they stand for unknown parents, say so: unknown = [{codes}] in "
+            f"[relationships.<name>], unknown=[{codes}] in Python; if they are animals, give each a row"
         )
     return (f"parents without a row that are written unlike an animal with one: {pairs}",) if meant else ()
 
