@@ -394,7 +394,7 @@ def _union(
         numeric = pd.api.types.is_numeric_dtype(levels.dtype)
         levels = pd.Index(whole_numbers(levels.to_numpy())) if numeric else levels
     if len(levels) < 2:
-        named = f" a single level, {levels[0]!r}" if len(levels) else " no level"
+        named = f" a single level, {listing(levels)}" if len(levels) else " no level"
         raise DataError(
             f"the random factor '{term.factor}' has{named}: "
             f"its variance cannot be told from the mean; take the term out"

@@ -58,8 +58,8 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         raise DataError(f"the trait '{trait}' holds dates; turn it into a number, such as days after 1 January")
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    values = _without_codes(column, np.array(values), trait, missing, notes)
     bad = np.isnan(values) & column.notna().to_numpy() & ~_is_code(column, missing)
+    values = _without_codes(column, np.array(values), trait, missing, notes)
     if bad.any():
         words = column[bad]
         point = "; write decimals with a point" if words.astype(str).str.fullmatch(r"[-+]?\d+,\d+").any() else ""
@@ -112,6 +112,8 @@ _CODE = re.compile(r"-?9+(\.9+)?|-?8{3,}|-1|-?32767|-32768|-?2147483647|-2147483
 _MANY, _FEW_AWAY, _MANY_AWAY = 5, 5.0, 2.5
 #: The same as a share of the range of the others.
 _RANGE_AWAY = 0.75
+#: The same in largest steps between the others on that side: below zero where these are not, and elsewhere.
+_STEPS_BELOW_ZERO, _STEPS = 2.0, 4.0
 #: Different values that the others have at the least where the code is -1, which scores may be, or 0.
 _VARIED = 10
 #: How far 0 is from all others, in their standard deviations and as a share of their range, to be worth a note.
@@ -155,12 +157,14 @@ def _is_apart(code: float, rest: Array, weights: IntArray, count: int) -> bool:
     gap = max(rest[0] - code, code - rest[-1])
     if abs(code) == 1.0 and len(rest) < _VARIED:
         return False
-    away = _MANY_AWAY if count >= _MANY else _FEW_AWAY
-    if gap > away * _spread(rest, weights) and gap > _RANGE_AWAY * np.ptp(rest):
+    spread, many = _spread(rest, weights), count >= _MANY
+    if gap > (_MANY_AWAY if many else _FEW_AWAY) * spread and gap > _RANGE_AWAY * np.ptp(rest):
         return True
-    lower = rest[: len(rest) // 2 + 1]
-    close = np.diff(lower).max(initial=0.0)
-    return bool(code < -1.0 and rest[0] >= 0.0 and count > 1 and gap > 2.0 * close)
+    half = len(rest) // 2
+    between = np.diff(rest[: half + 1] if code < rest[0] else rest[half:]).max(initial=0.0)
+    if code < 0.0 and rest[0] >= 0.0:
+        return bool(count > 1 and gap > (_STEPS_BELOW_ZERO if code < -1.0 else _STEPS) * between)
+    return bool(many and gap > _MANY_AWAY * spread and gap > _STEPS * between)
 
 
 def _spread(values: Array, weights: IntArray) -> float:

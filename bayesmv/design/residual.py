@@ -194,10 +194,11 @@ def _weights(spec: ModelSpec, data: pd.DataFrame) -> tuple[Array, float]:
     require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)
     low, high = int(values.argmin()), int(values.argmax())
     if values[low] < _SMALLEST or values[high] > _LARGEST or values[high] > _RATIO * values[low]:
+        rows = rows_of(column.index[sorted({low, high})])
         raise DataError(
-            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} (rows: "
-            f"{rows_of(column.index[[low, high]])}); weights may differ by a factor of {_RATIO:g}, and none is below "
-            f"{_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing empty, and use other units"
+            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} ({rows}); weights differ by a factor of "
+            f"{_RATIO:g} at most, none is below {_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing "
+            "empty, and use other units"
         )
     mean = float(np.mean(1.0 / values))
     return np.asarray(values * mean), mean**-0.5

@@ -42,7 +42,7 @@ _MANY, _SHARE, _TIMES = 20, 0.2, 5.0
 _MISSPELT = 3
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 MIXED_KINDS = ("mixed", "mixed-integer")
-LOOP_SHOWN = 20
+LOOP_SHOWN, _SHOWN = 20, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -422,7 +422,7 @@ def _unknown(
 
 
 def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list[str]) -> Notes:
-    """Note of the codes read as unknown parents; blank cells, and numbers 0 in a table of Python, are none."""
+    """Note of the codes that were read as unknown parents; blank cells and, in a table of Python, 0 are none."""
     cells = []
     for code in np.flatnonzero(unknown).tolist():
         counts = [int((column == code).sum()) for column in codes[1:]]
@@ -501,12 +501,13 @@ def _check_strangers(parents: IntArray, labels: Labels, groups: set[str]) -> Not
     both = strangers[(counts[:, strangers] > 0).all(axis=0)]
     often = [*both, *(s for column in counts for s in strangers if _implausible(column, s, rows) and s not in both)]
     if often:
-        names = listing(f"{labels[s]} (sire in {counts[0, s]} rows, dam in {counts[1, s]})" for s in often)
+        rest = f" (and {len(often) - _SHOWN} more)" if len(often) > _SHOWN else ""
+        names = [f"{as_text(labels[s])!r} (sire in {counts[0, s]} rows, dam in {counts[1, s]})" for s in often[:_SHOWN]]
+        codes = ", ".join(f'"{as_text(label)}"' for label in dict.fromkeys(labels[often[:_SHOWN]]))
         raise PedigreeError(
-            f"parents without a row of their own are both sire and dam, or parents of an implausible number: {names}; "
-            "if they stand for unknown parents, say so: unknown = ["
-            f"{', '.join(dict.fromkeys(repr(as_text(labels[s])) for s in often[:5]))}]".replace("'", '"')
-            + " in [relationships.<name>], unknown=[...] in Python; if they are animals, give each a row"
+            f"parents without a row of their own are both sire and dam, or parents of an implausible number: "
+            f"{', '.join(names)}{rest}; if they stand for unknown parents, say so: unknown = [{codes}] in "
+            f"[relationships.<name>], unknown=[{codes}] in Python; if they are animals, give each a row"
         )
     return (f"parents without a row that are written unlike an animal with one: {pairs}",) if meant else ()
 

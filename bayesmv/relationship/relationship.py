@@ -362,7 +362,8 @@ class Relationship:
             raise DataError(
                 f"{len(absent)} levels of '{factor}' are not in its relationship: {listing(absent)}{rows}; it has "
                 f"{len(self)} levels, such as {listing(self.ids[:5])}: add them to the pedigree (with unknown parents "
-                "if need be) or to the matrix, or take out their records"
+                "if need be) or to the matrix, name codes for unknown parents (unknown = [...] of the pedigree), or "
+                "take out their records"
                 + (f"; if these are meant to be one, write them alike, for ids are text: {meant}" if meant else "")
             )
         return np.asarray(place[codes], dtype=np.intp)
