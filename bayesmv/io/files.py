@@ -92,5 +92,7 @@ def _require_table(path: Path, table: pd.DataFrame) -> None:
     """Refuse what is no table, without a word of what is in it: messages on its columns would show its first line."""
     names = [str(name) for name in table.columns]
     strange = any(len(name) > _LONGEST_NAME or not name.isprintable() or name.startswith(_MARKS) for name in names)
-    if len(names) < 2 or not len(table) or strange:
+    if len(names) < 2 or strange:
         raise DataError(f"'{path}' is not a table: a first line of column names between commas, then rows")
+    if not len(table):
+        raise DataError(f"the data have no rows below the first line of '{path}'")
