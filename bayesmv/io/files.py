@@ -211,5 +211,3 @@ def _require_table(path: Path, names: list[str]) -> None:
     strange = any(len(name) > _LONGEST_NAME or not name.isprintable() or name.startswith(_MARKS) for name in names)
     if len(names) < 2 or strange:
         raise DataError(f"'{path}' is not a table: a first line of column names between commas, then rows")
-    if not len(table):
-        raise DataError(f"the data have no rows below the first line of '{path}'")
