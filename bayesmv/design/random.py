@@ -25,6 +25,7 @@ from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import IDE, Partner, RandomTerm
 from bayesmv.relationship.labels import (
     as_text,
+    code_like,
     factorise,
     find_labels,
     is_from_file,
@@ -194,7 +195,7 @@ class TermInputs:
         They are the partners of a term (``str(vm(animal, A), dam)``), the second factor on one relationship
         (``vm(animal, A) + vm(mor, A)``), and columns called dam, sire, mother or father.
         """
-        columns = {partner.column for term in self.spec.random for partner in term.partners}
+        columns = {p.column for term in self.spec.random for p in term.partners if not p.social}
         first: dict[str, str] = {}
         for term in self.spec.random:
             if term.relationship not in (None, IDE) and first.setdefault(term.relationship, term.factor) != term.factor:
@@ -213,10 +214,14 @@ class TermInputs:
         if name not in self.parents:
             return column
         related = self.relationships.values() if relationship is None else [relationship]
-        added = {code for kin in related for code in kin.unknown}
-        codes = [value for value in column.dropna().unique() if means_unknown(value, added)]
-        animals = [self.rows[term.factor] for term in self.spec.random if term.factor not in self.parents]
-        unknown = [code for code in codes if not _is_animal(code, related, [] if relationship else animals)]
+        added = [code for kin in related for code in kin.unknown]
+        values = pd.Index(column.dropna().unique())
+        named = find_labels(values, pd.Index(added, dtype=object)) if added else np.empty(0, dtype=np.intp)
+        codes = [values[i] for i in {*code_like(values).tolist(), *named[named >= 0].tolist()}]
+        animals = [kin.ids for kin in related]
+        if relationship is None:
+            animals += [pd.Index(self.rows[t.factor].dropna().unique()) for t in self.spec.random if self._is_own(t)]
+        unknown = [code for code in codes if means_unknown(code, added) and not _is_among(code, animals)]
         cells = column.isin(unknown)
         counts = column[cells & self.kept].map(as_text).value_counts(sort=False)
         if len(counts):
@@ -226,13 +231,18 @@ class TermInputs:
                 notes.append(note)
         return column.mask(cells)
 
+    def _is_own(self, term: RandomTerm) -> bool:
+        """Whether the factor of a term names the animals of the records rather than parents."""
+        return term.factor not in self.parents
+
     def needed(self, term: RandomTerm) -> list[Needed]:
         """Columns of a term that must be complete on the units with records, or on all rows for pen mates."""
         social = any(partner.social for partner in term.partners)
         rows = self.rows if social else self.rows[self.kept]
         remedy = "give these units a level or take them out"
         out = []
-        if term.factor not in self.parents:
+        groups = {p.column for other in self.spec.random for p in other.partners if p.social}
+        if self._is_own(term) and term.factor not in groups:
             column = as_labels(rows[term.factor])
             out.append(Needed(column=column, role=f"random factor '{term.factor}'", remedy=remedy))
         if term.basis is not None:
@@ -241,12 +251,10 @@ class TermInputs:
         return out
 
 
-def _is_animal(code: object, related: Iterable[Relationship], animals: Iterable[pd.Series[Any]]) -> bool:
-    """Whether a code is a level of a relationship, or of a column of animals."""
+def _is_among(code: object, animals: Iterable[pd.Index]) -> bool:
+    """Whether a code is the label of an animal."""
     one = pd.Index([code])
-    return any((find_labels(kin.ids, one) >= 0).any() for kin in related) or any(
-        (column.map(as_text) == as_text(code)).any() for column in animals
-    )
+    return any((find_labels(labels, one) >= 0).any() for labels in animals)
 
 
 def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDesign:

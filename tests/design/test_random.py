@@ -310,3 +310,10 @@ def test_zeros__of_other_factors_are_levels():
     assert terms("pen", records(pen=[0, 1, 2] * 4))["pen"].levels.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="1 levels of 'id' are not in its relationship: 0"):
         terms("vm(id, A)", records(id=range(12)), A=bmv.Relationship.from_pedigree(FAMILY))
+
+
+def test_zeros__of_pens_are_pens():
+    data = records(pen=[0, 0, 1, 1, 2, 2] * 2)
+    got = terms("str(id, mates(pen)) + pen", data)
+    assert got["pen"].levels.tolist() == [0, 1, 2]
+    assert not any("unknown" in note for note in got["notes"])
