@@ -33,6 +33,7 @@ Examples
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -189,7 +190,7 @@ class CovariancePrior:
                 f"a prior of standard deviations must have {', '.join(_MEMBERS)}; "
                 f"{type(self.sd).__name__} lacks {', '.join(lacking)}"
             )
-        if not self.eta > 0:
+        if not 0 < self.eta < math.inf:
             raise SpecError(f"an LKJ prior needs eta > 0, not {self.eta}")
         if not 0 < self.loadings < np.inf:
             raise SpecError(f"a prior of loadings needs a finite scale > 0, not {self.loadings}")

@@ -18,6 +18,9 @@ LIMIT = 20
 #: Target acceptance, and where REML lies on the boundary, because there the curvature of the posterior varies most.
 _ACCEPT, _ACCEPT_AT_BOUNDARY = 0.9, 0.95
 
+#: Largest numbers that the sampler takes.
+_MOST = {"draws": 10**8, "tune": 10**8, "chains": 1000, "cores": 1000, "seed": 2**63 - 1}
+
 
 class SettingsWords(TypedDict, total=False):
     """Settings as keywords of :func:`bayesmv.sample`."""
@@ -77,9 +80,12 @@ class SamplerSettings:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise SpecError(f"{name} must be a whole number, not {value!r}")
+            least, most = (0 if name == "seed" else 1), _MOST[name]
+            if value < least:
+                raise SpecError(f"{name} must be at least {least}, not {value}")
+            if value > most:
+                raise SpecError(f"{name} must be at most {most}, not {value}")
             object.__setattr__(self, name, int(value))
-            if value < (0 if name == "seed" else 1):
-                raise SpecError(f"{name} must be at least {0 if name == 'seed' else 1}, not {value}")
         if self.min_ess is not None and not 1 <= self.min_ess < math.inf:
             raise SpecError(f"min_ess must be at least 1, not {self.min_ess}")
         if self.target_accept is not None and not 0.0 < self.target_accept < 1.0:
