@@ -510,7 +510,7 @@ DATA: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
     "missing level": (MODEL, with_cell("Block", np.nan), "'Block' is missing in 1 rows"),
     "two identical traits": (MODEL, lambda: trial().assign(veloc=trial()["bden"] / 50), "take one of them out"),
     "duplicated units": (MODEL, with_cell("tree", "t4"), "the unit column 'tree' names 't4' more than once"),
-    "missing unit": (MODEL, with_cell("tree", np.nan), "the unit column 'tree' has missing values in rows 4"),
+    "missing unit": (MODEL, with_cell("tree", np.nan), "the unit column 'tree' has missing values in line 5"),
     "collinear covariate": (
         text(fixed='"1 + age + years"'),
         lambda: trial().assign(years=2 * trial()["age"]),
@@ -545,7 +545,7 @@ FILES: dict[str, tuple[Callable[[Folder], None], str]] = {
         raw(b"tree,Block,Family,bden,veloc\n1,2,3,4,5,6\n2,2,3,4,7,6\n"),
         "Expected 5 fields in line 2, saw 6",
     ),
-    "semicolons between cells": (raw(b"tree;Block;Family;bden;veloc\n1;2;3;4;5\n"), "is not a column of the data"),
+    "semicolons between cells": (raw(b"tree;Block;Family;bden;veloc\n1;2;3;4;5\n"), "separate them by commas"),
     "data are a folder": (lambda folder: (folder.csv.unlink(), folder.csv.mkdir()), "cannot read"),
     "model is a folder": (lambda folder: (folder.model.unlink(), folder.model.mkdir()), "cannot read the model file"),
     "model is binary": (lambda folder: folder.model.write_bytes(bytes(range(256))), "cannot read the model file"),
