@@ -90,7 +90,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is absent, is not text, is not a table with rows, or its header does not name every column once.
+        If the file is absent, is not text, is not a table, or its header does not name every column once.
     """
     text = read_text(path, "data file", DataError)
     cells = _cells(text, path)
@@ -106,8 +106,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     cells = cells.iloc[1:]
     if len(cells.columns) > 1:
         cells = cells[~(cells.isna() | (cells == "")).all(axis=1)]
-    if cells.empty or not len(names):
-        raise DataError(f"'{path}' has {'a header but no rows' if len(names) else 'no column names in its first line'}")
+    if not len(names):
+        raise DataError(f"'{path}' has no column names in its first line")
     table, merged = {}, {}
     for place, name in names.items():
         given = cells[place]
@@ -138,7 +138,7 @@ def _cells(text: str, path: Path) -> pd.DataFrame:
                 low_memory=False,
             )
     except pd.errors.EmptyDataError:
-        raise DataError(f"'{path}' is empty; give a header and rows") from None
+        raise DataError(f"cannot read '{path}' as CSV: it is empty; give a header and rows") from None
     except (ValueError, OverflowError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise DataError(f"cannot read '{path}' as CSV: {reason}") from None

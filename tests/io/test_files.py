@@ -74,9 +74,8 @@ def test_read_csv__lines_are_those_of_the_file(tmp_path, content, lines):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty; give a header and rows"),
-        ("\n\n", "is empty; give a header and rows"),
-        ("y,f\n", "has a header but no rows"),
+        ("", "it is empty; give a header and rows"),
+        ("\n\n", "it is empty; give a header and rows"),
         (",,\n1,2,3\n", "has no column names in its first line"),
         ("y,f,y\n1,a,2\n", "has two columns called 'y'; rename one"),
         ("y, y\n1,2\n", "has two columns called 'y'; rename one"),
@@ -94,6 +93,13 @@ def test_read_csv__raises(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as caught:
         read_csv(written(tmp_path, content))
     assert "\n" not in str(caught.value)
+
+
+def test_read_csv__a_header_alone_is_refused_by_its_readers(tmp_path, build):
+    with pytest.raises(DataError, match="the data have no rows"):
+        build('random = "fam"', data=trial().iloc[:0])
+    with pytest.raises(PedigreeError, match="the pedigree has no rows"):
+        Pedigree.from_frame(read_csv(written(tmp_path, "id,sire,dam\n")))
 
 
 def test_read_csv__raises_on_no_file_and_on_a_folder(tmp_path):
