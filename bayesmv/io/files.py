@@ -208,6 +208,6 @@ def _merged(given: pd.Series, bare: pd.Series) -> str:
 
 def _require_table(path: Path, names: list[str]) -> None:
     """Refuse what is no table, without a word of what is in it: messages on its columns would show its first line."""
-    strange = any(len(name) > _LONGEST_NAME or not name.isprintable() or name.startswith(_MARKS) for name in names)
-    if len(names) < 2 or strange:
+    strange = any(len(name) > _LONGEST_NAME or not name.isprintable() for name in names)
+    if len(names) < 2 or strange or names[0].startswith(_MARKS):
         raise DataError(f"'{path}' is not a table: a first line of column names between commas, then rows")
