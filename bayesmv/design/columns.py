@@ -54,7 +54,7 @@ class Covariates:
     @property
     def k(self) -> int:
         """Number of functions."""
-        return self.functions.shape[1]
+        return int(self.functions.shape[1])
 
 
 type Evaluated = Categories | Covariates
