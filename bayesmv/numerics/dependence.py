@@ -30,6 +30,8 @@ _TOLERANCE = 1e-10
 #: The same for squares of columns of indicators, whose cross-products are whole numbers.
 _PIVOT = 1e-10
 _EPS = float(np.finfo(float).eps)
+#: Columns that are solved for at a time.
+_CHUNK = 64
 
 type Mask = npt.NDArray[np.bool_]
 
@@ -96,15 +98,19 @@ def _by_elimination(X: sparse.csc_array) -> Mask:
     """Independence of columns without zeros, by null vectors of a sparse elimination."""
     p = X.shape[1]
     wide = wide_columns(X)
-    narrow = np.flatnonzero(~wide)
-    F, shift = centred_on_indicators(X[:, narrow])
-    size = _norms(F)
-    F = F @ sparse.diags_array(1.0 / np.where(size > 0, size, 1.0))
-    chosen, within = _eliminated(F)
-    back = sparse.csc_array(shift @ sparse.diags_array(1.0 / np.where(size > 0, size, 1.0)))
-    vectors = [_placed(back @ v, narrow, p) for v in within]
-    across = _wide_null(X, np.flatnonzero(wide), F[:, chosen], back[:, chosen], narrow)
-    return _first_independent([*vectors, *across], p)
+    moved, back = (X, sparse.csc_array(sparse.eye_array(p))) if _plain(X).all() else centred(X)
+    moved = sparse.csc_array(moved)
+    size = _norms(moved)
+    # Nothing but rounding is left of a column that does not vary where it stands.
+    nothing = size < 1e2 * _EPS * _norms(X)
+    scale = sparse.diags_array(np.where(nothing, 0.0, 1.0 / np.where(size > 0, size, 1.0)))
+    narrow, broad = np.flatnonzero(~wide & ~nothing), np.flatnonzero(wide & ~nothing)
+    F, back = sparse.csc_array(moved @ scale), sparse.csc_array(back @ (scale + sparse.diags_array(nothing * 1.0)))
+    chosen, within = _eliminated(F[:, narrow])
+    vectors = [_sparse_vector(back[:, narrow] @ v) for v in within]
+    vectors += [_sparse_vector(back[:, [j]]) for j in np.flatnonzero(nothing)]
+    vectors += _wide_null(X, broad, F[:, narrow[chosen]], back[:, narrow[chosen]])
+    return _first_independent(vectors, p)
 
 
 def wide_columns(X: sparse.csc_array) -> Mask:
@@ -118,28 +124,56 @@ def wide_columns(X: sparse.csc_array) -> Mask:
     return wide
 
 
-def centred_on_indicators(
-    F: sparse.csc_array, present: Mask | None = None
-) -> tuple[sparse.csc_array, sparse.csc_array]:
-    """Columns F T less their means where a column of F indicates the same rows (slopes within levels), and T."""
-    F = sparse.csc_array(F)
-    F.sort_indices()
-    q = F.shape[1]
-    plain = _plain(F)
-    if plain.all():
-        return F, sparse.csc_array(sparse.eye_array(q))
-    span = list(zip(F.indptr[:-1].tolist(), F.indptr[1:].tolist(), strict=True))
-    support = {F.indices[a:b].tobytes(): j for j, (a, b) in enumerate(span) if plain[j] and b > a}
-    rows, cols, values = [*range(q)], [*range(q)], [1.0] * q
-    for j in np.flatnonzero(~plain).tolist():
-        a, b = span[j]
-        k = support.get(F.indices[a:b].tobytes())
-        if k is not None and (present is None or bool((present[k] >= present[j]).all())):
-            rows.append(k)
-            cols.append(j)
-            values.append(-float(F.data[a:b].mean() / F.data[span[k][0]]))
-    T = sparse.csc_array(sparse.coo_array((values, (rows, cols)), shape=(q, q)))
-    return sparse.csc_array(F @ T), T
+def centred(X: sparse.csc_array, present: Mask | None = None) -> tuple[sparse.csc_array, sparse.csc_array]:
+    """Columns X T, covariates less their means over the rows where they stand, and the unit triangular T (p, p).
+
+    A column is moved where indicators of levels add up to the rows where it stands: all rows for a covariate, those of
+    a level for a slope within it, whether the level has an indicator or is what others leave.
+
+    Parameters
+    ----------
+    X
+        Columns (n, p).
+    present
+        For which response each is fitted, (p, t): only indicators fitted for the same responses serve a column.
+    """
+    X = sparse.csc_array(X)
+    X.sort_indices()
+    p = X.shape[1]
+    plain = _plain(X)
+    rows, cols, values = [np.arange(p)], [np.arange(p)], [np.ones(p)]
+    fitted = np.ones((p, 1), dtype=bool) if present is None else present
+    moved = np.flatnonzero(~plain)
+    for pattern in np.unique(fitted[moved], axis=0):
+        own = moved[(fitted[moved] == pattern).all(axis=1)]
+        around = np.flatnonzero(plain & (fitted >= pattern).all(axis=1) & (np.diff(X.indptr) > 0))
+        if present is None:
+            # Of responses the columns were found independent before.
+            around = around[independent_columns(X[:, around])]
+        normal = _normal(X[:, around])
+        for first in range(0, len(own), _CHUNK):
+            some = own[first : first + _CHUNK]
+            weights, spanned = _indicated(X[:, some], normal)
+            means = np.asarray(X[:, some].sum(axis=0)).reshape(-1) / np.diff(X.indptr)[some]
+            at, which = np.nonzero((np.abs(weights) > 1e-8) & spanned)
+            rows.append(around[at])
+            cols.append(some[which])
+            values.append(-means[which] * weights[at, which])
+    T = sparse.csc_array(
+        sparse.coo_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(p, p))
+    )
+    return sparse.csc_array(X @ T), T
+
+
+def _indicated(X: sparse.csc_array, normal: _Normal) -> tuple[Array, Mask]:
+    """Weights (q, k) of indicators that add up to the rows where each column of X stands, and whether they do, (k,)."""
+    if normal.factor is None:
+        return np.zeros((0, X.shape[1])), np.zeros(X.shape[1], dtype=bool)
+    S = sparse.csc_array((np.ones(X.nnz), X.indices, X.indptr), shape=X.shape)
+    weights = normal.factor.solve((normal.F.T @ S).toarray())
+    near = sparse.csc_array(np.where(np.abs(weights) > 1e-8, weights, 0.0))
+    left = abs(sparse.csc_array(normal.F @ near) - S)
+    return weights, np.asarray(left.max(axis=0).toarray()).reshape(-1) < 1e-8
 
 
 def _eliminated(F: sparse.csc_array) -> tuple[IntArray, list[sparse.csc_array]]:
@@ -291,14 +325,14 @@ def _pop(heap):  # type: ignore[no-untyped-def]
     return least
 
 
-def _placed(v: sparse.csc_array, where: IntArray, p: int) -> tuple[IntArray, Array]:
-    """Places (rising) and values of a sparse vector among p columns, without what rounding left."""
+def _sparse_vector(v: sparse.csc_array) -> tuple[IntArray, Array]:
+    """Places (rising) and values of a sparse vector (p, 1), without what rounding left."""
     coo = sparse.coo_array(v)
+    coo.sum_duplicates()
     value = np.asarray(coo.data)
     real = np.abs(value) > 1e-8 * np.abs(value).max()
-    at = where[coo.row[real]]
-    order = np.argsort(at)
-    return at[order], value[real][order]
+    order = np.argsort(coo.row[real])
+    return coo.row[real][order], value[real][order]
 
 
 class _Normal(NamedTuple):
@@ -325,7 +359,7 @@ def _normal(F: sparse.csc_array) -> _Normal:
 
 
 def _wide_null(
-    X: sparse.csc_array, wide: IntArray, F: sparse.csc_array, back: sparse.csc_array, narrow: IntArray
+    X: sparse.csc_array, wide: IntArray, F: sparse.csc_array, back: sparse.csc_array
 ) -> list[tuple[IntArray, Array]]:
     """Null vectors of the wide columns that depend on the narrow ones F that are kept, or on each other."""
     if not len(wide):
@@ -362,7 +396,7 @@ def _wide_null(
             kept.append(j)
             realised = True
         else:
-            out.append(_combination(X, int(wide[j]), wide[kept], normal, back, narrow))
+            out.append(_combination(X, int(wide[j]), wide[kept], normal, back))
             continue
         r = _less(plain[:, j], without)
         without.append(r / np.linalg.norm(r))
@@ -374,7 +408,7 @@ def _residual(A: Array, y: Array) -> Array:
 
 
 def _combination(
-    X: sparse.csc_array, j: int, kept: IntArray, normal: _Normal, back: sparse.csc_array, narrow: IntArray
+    X: sparse.csc_array, j: int, kept: IntArray, normal: _Normal, back: sparse.csc_array
 ) -> tuple[IntArray, Array]:
     """Null vector of a wide column that is a combination of narrow ones and of wide ones kept before it."""
     S, x = X[:, kept].toarray(), X[:, [j]].toarray()
@@ -382,13 +416,13 @@ def _combination(
     scale = np.linalg.norm(S, axis=0)
     b = np.linalg.lstsq(S_left / scale, x_left, rcond=1e-13)[0] / scale[:, None] if len(kept) else np.zeros((0, 1))
     narrow_part = np.asarray(back @ normal.coefficients(x - S @ b)).reshape(-1)
-    at = np.concatenate([narrow, kept, [j]])
+    value = -narrow_part
+    value[kept] -= b.reshape(-1)
+    value[j] += 1.0
     # What matters is how much of the column each part makes up, whatever its unit.
-    value = np.concatenate([-narrow_part, -b.reshape(-1), [1.0]])
-    weight = np.abs(value) * _norms(X[:, at])
-    real = weight > 1e-7 * weight.max()
-    order = np.argsort(at[real])
-    return at[real][order], value[real][order]
+    weight = np.abs(value) * _norms(X)
+    at = np.flatnonzero(weight > 1e-7 * weight.max())
+    return at, value[at]
 
 
 def _first_independent(vectors: list[tuple[IntArray, Array]], p: int) -> Mask:
@@ -444,8 +478,7 @@ def conditioned(X: sparse.csc_array, present: Mask) -> Conditioned:
     plain = _plain(X)
     W, B = X, sparse.csc_array(sparse.eye_array(p))
     if not plain[used].all():
-        W, B = centred_on_indicators(X, present)
-        W, B = _centred(W, B, plain, present)
+        W, B = centred(X, present)
         W, B = _orthogonal(W, B, plain, used, present)
     size = _norms(W) / np.sqrt(max(n, 1))
     scale = sparse.diags_array(1.0 / np.where(size > 0, size, 1.0))
@@ -460,44 +493,6 @@ def _plain(X: sparse.csc_array) -> Mask:
         at = first[there]
         plain[there] = np.minimum.reduceat(X.data, at) == np.maximum.reduceat(X.data, at)
     return plain
-
-
-def _centred(
-    W: sparse.csc_array, B: sparse.csc_array, plain: Mask, present: Mask
-) -> tuple[sparse.csc_array, sparse.csc_array]:
-    """Wide covariates less their means, where indicators fitted for the same responses add up to a constant."""
-    n, p = W.shape
-    rows, cols, values = [np.arange(p)], [np.arange(p)], [np.ones(p)]
-    moved = np.flatnonzero(wide_columns(W) & ~plain)
-    for pattern in np.unique(present[moved], axis=0):
-        own = moved[(present[moved] == pattern).all(axis=1)]
-        around = np.flatnonzero(plain & (present >= pattern).all(axis=1) & (np.diff(W.indptr) > 0))
-        weights = _constant(W[:, around])
-        if weights is None:
-            continue
-        real = np.flatnonzero(np.abs(weights) > 1e-8)
-        means = np.asarray(W[:, own].sum(axis=0)).reshape(-1) / n
-        rows.append(np.tile(around[real], len(own)))
-        cols.append(np.repeat(own, len(real)))
-        values.append(np.outer(-means, weights[real]).reshape(-1))
-    T = sparse.csc_array(
-        sparse.coo_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))), shape=(p, p))
-    )
-    return sparse.csc_array(W @ T), sparse.csc_array(B @ T)
-
-
-def _constant(F: sparse.csc_array) -> Array | None:
-    """Weights with which indicators add up to 1 on every row; None if they do not."""
-    n, p = F.shape
-    whole = np.flatnonzero(np.diff(F.indptr) == n)
-    if len(whole):
-        out = np.zeros(p)
-        out[whole[0]] = n / F[:, [whole[0]]].sum()
-        return out
-    if not p:
-        return None
-    out = np.asarray(sparse_linalg.lsqr(sparse.csr_matrix(F), np.ones(n), atol=1e-14, btol=1e-14, iter_lim=200)[0])
-    return out if np.abs(F @ out - 1.0).max() < 1e-9 else None
 
 
 def _orthogonal(

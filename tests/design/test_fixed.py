@@ -225,7 +225,16 @@ def far(offset, seed=3):
 @pytest.mark.parametrize("engine", ["strata", "spectral", "sparse"])
 @pytest.mark.parametrize(
     "formula",
-    ["day", "day + north", "0 + sex + day", "sex*day", "day + I(day**2)", "0 + C(year) + north", "C(year):day"],
+    [
+        "day",
+        "day + north",
+        "0 + sex + day",
+        "sex*day",
+        "day + I(day**2)",
+        "0 + C(year) + north",
+        "sex + sex:day",
+        "C(year):day",
+    ],
 )
 def test_far_from_zero__the_likelihood_of_the_centred_covariate(engine, formula):
     offset = 2459000.0

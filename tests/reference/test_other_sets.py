@@ -272,7 +272,7 @@ def milk(trait):
     return Model(
         label=trait,
         dataset="milk_repeat",
-        formula=f"{trait} ~ C(lact) + np.log(dim)",
+        formula=f"{trait} ~ C(lact) + log(dim)",
         random="id + herd",
         components={name: (term, trait, trait) for name, term in terms.items()},
         stop=LME4,
