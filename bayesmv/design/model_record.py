@@ -24,6 +24,7 @@ from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.design import Design, records_per_level
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.residual import residual_structure
+from bayesmv.design.saved import entry
 from bayesmv.errors import SpecError, listing
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
@@ -233,7 +234,7 @@ class ModelRecord:
                 "sample or fit again"
             )
         try:
-            entries = json.loads(tree.attrs[_RECORD])
+            entries = entry(tree.attrs, _RECORD)
             spec = ModelSpec.from_toml(tree.attrs[_MODEL])
             return cls(
                 spec=spec,

@@ -63,8 +63,15 @@ class KernelCache(NullCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep code for arguments of some types, if there is room."""
-        with suppress(OSError):
+        try:
             self._kept.save_overload(sig, data)
+        except OSError:
+            pass
+        except Exception:
+            # The index is broken: it is begun anew.
+            with suppress(Exception):
+                self._kept.flush()
+                self._kept.save_overload(sig, data)
 
     def flush(self) -> None:
         """Forget what is kept."""
