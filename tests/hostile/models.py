@@ -210,7 +210,11 @@ CASES = [
     _inner("constraint on itself", '[constraints.Family]\n"sd[bden]" = "sd[bden]"\n', "sd", random=_CORH),
     Case(
         name="constraints in a circle",
-        files={"model.toml": model('[constraints.Family]\n"sd[bden]" = "sd[veloc]"\n"sd[veloc]" = "sd[bden]"\n', random=_CORH)},
+        files={
+            "model.toml": model(
+                '[constraints.Family]\n"sd[bden]" = "sd[veloc]"\n"sd[veloc]" = "sd[bden]"\n', random=_CORH
+            )
+        },
         codes=(0, 2),
     ),
     *(
