@@ -13,7 +13,7 @@ from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
-from bayesmv.design.magnitude import check_traits, check_weights
+from bayesmv.design.magnitude import check_traits
 from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual
@@ -215,8 +215,6 @@ def build_design(
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     inputs = TermInputs(spec=spec, rows=table, kept=keep)
     terms = tuple(build_term(term, inputs, relationships, notes) for term in spec.random)
-    if spec.weights is not None:
-        check_weights(spec.weights, data[spec.weights])
     residual = build_residual(spec, data, response)
     spread = residual_sd(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual.structure)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
 from bayesmv.arrays import Array
 from bayesmv.errors import DataError
 
-#: Largest traits and weights, whose squares and products are still numbers; and largest ratio of two weights.
-_LARGEST, _LARGEST_RATIO = 1e100, 1e12
+#: Largest traits, whose squares and products are still numbers.
+_LARGEST = 1e100
 
 
 def check_traits(traits: Sequence[str], response: Array) -> None:
@@ -29,23 +28,3 @@ def check_traits(traits: Sequence[str], response: Array) -> None:
                 f"the trait '{trait}' has values of up to {sizes.max():.3g}; give it in other units, "
                 f"between {1.0 / _LARGEST:.0e} and {_LARGEST:.0e}"
             )
-
-
-def check_weights(name: str, column: pd.Series[float]) -> None:
-    """Refusal of weights that are so far apart, or so large or small, that records with others count for nothing.
-
-    Raises
-    ------
-    DataError
-        Naming the column, and the least and the largest weight.
-    """
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    values = values[np.isfinite(values) & (values > 0.0)]
-    if not len(values):
-        return
-    low, high = float(values.min()), float(values.max())
-    if high / low > _LARGEST_RATIO or high > _LARGEST or low < 1.0 / _LARGEST:
-        raise DataError(
-            f"the weights '{name}' lie between {low:.3g} and {high:.3g}; they may differ by a factor of "
-            f"{_LARGEST_RATIO:.0e}, and are to lie between {1.0 / _LARGEST:.0e} and {_LARGEST:.0e}"
-        )
