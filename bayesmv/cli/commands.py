@@ -333,6 +333,8 @@ def main() -> None:
     # Matplotlib tells of every folder that it cannot write to.
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)
     with warnings.catch_warnings(), Interrupts() as interrupts:
+        # What is said to users is said, whatever Python is told to do with warnings.
+        warnings.simplefilter("default", UserWarning)
         shown: Any = _show_all if debug else _show
         warnings.showwarning = shown
         code = _run(words, debug, interrupts)

@@ -13,6 +13,7 @@ from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
+from bayesmv.design.magnitude import check_traits
 from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual, residual_groups
@@ -211,6 +212,7 @@ def build_design(
     notes = _labels_merged(spec, data)
     data = _with_units_named(spec, data, units)
     response = read_traits(spec.traits, data, spec.missing, notes)
+    check_traits(spec.traits, response)
     keep = _recorded(response, units, data.index, notes)
     inputs = TermInputs(spec=spec, rows=data, kept=keep, relationships=relationships)
     data, units, response = data[keep], units[keep], response[keep]

@@ -20,8 +20,6 @@ from bayesmv.errors import DataError, listing, rows_of
 from bayesmv.numerics.dependence import FEW, projection
 from bayesmv.relationship.labels import MISSING_WORDS, as_text, is_from_file
 
-#: Largest value of a trait: squares of larger ones overflow in sums.
-_LARGEST = 1e100
 #: Share of a trait's variance after fixed effects that is taken for rounding: a trait in other units, with decimals.
 _ROUNDING = 1e-8
 #: Most traits of which all threes are tried.
@@ -73,10 +71,6 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
     if np.isinf(values).any():
         raise DataError(f"the trait '{trait}' is infinite in rows {rows_of(column.index[np.isinf(values)])}")
     seen = values[~np.isnan(values)]
-    if len(seen) and np.abs(seen).max() > _LARGEST:
-        raise DataError(
-            f"the trait '{trait}' has values up to {np.abs(seen).max():.3g}, whose squares overflow; use other units"
-        )
     if not len(seen):
         raise DataError(f"the trait '{trait}' was not recorded on any unit")
     if np.ptp(seen) == 0:

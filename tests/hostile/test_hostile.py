@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import outputs
 import pedigrees
 import posteriors
 import words
-from harness import names_are_different, run_case
+from harness import MODEL, model, names_are_different, run_case, trial
 
+import bayesmv as bmv
 import models
 
 KINDS = {module.__name__: module.CASES for module in (models, formulas, data, pedigrees, words, outputs, posteriors)}
@@ -28,6 +30,20 @@ def test_there_are_hundreds_of_them():
     assert all(map(names_are_different, KINDS.values()))
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Kernels are compiled before the clock runs: engines, sampler."""
+    table, missing = trial(), trial().assign(veloc=trial()["veloc"].where(trial().index % 7 > 0))
+    text = model('[genetic]\nterm = "Family"\n', random='"us(leg(age, 1)):Family"', traits='["bden"]')
+    for records, spec in ((table, MODEL), (missing, MODEL), (table, text)):
+        design = bmv.build_design(bmv.ModelSpec.from_toml(spec), records)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            bmv.sample(design, draws=2, tune=2, chains=1, seed=1)
+        bmv.identifiability(design)
+
+
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_are_clean(kind, tmp_path, monkeypatch, capsys):
     counts, problems = Counter(clean=0, traceback=0, hang=0, wrong=0), []
