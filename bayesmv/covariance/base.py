@@ -17,7 +17,23 @@ from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
 #: A matrix given in a model, row by row.
 type Matrix = tuple[tuple[float, ...], ...]
-type Placement = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+class Placement(NamedTuple):
+    """Places of θ in a factor F: F[row, column] is the sum of weight · θ[parameter] over the entries there."""
+
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
+    parameter: npt.NDArray[np.intp]
+    weight: Array
+
+    @classmethod
+    def plain(
+        cls, row: npt.NDArray[np.intp], column: npt.NDArray[np.intp], parameter: npt.NDArray[np.intp]
+    ) -> Placement:
+        """Entries that are each one of θ as it is."""
+        return cls(row, column, parameter, np.ones(len(row)))
+
 
 #: Eigenvalues of a covariance in phenotypic-variance units below which it counts as singular.
 SINGULAR = 1e-6
@@ -282,7 +298,7 @@ class CovarianceStructure(ABC):
 
     @property
     def placement(self) -> Placement | None:
-        """Row, column and parameter of every nonzero entry of a lower-triangular L(θ), Σ = LL'; None without one."""
+        """Places of θ in a lower-triangular L(θ), Σ = LL'; None without one."""
         return None
 
     @property

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bayesmv.arrays import Array
 from bayesmv.covariance.base import (
     CovarianceStructure,
+    Matrix,
     Parameter,
     Placement,
     common_sd,
@@ -24,7 +25,7 @@ from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
 @dataclass(frozen=True)
 class LinearFactor(CovarianceStructure):
-    """Σ = F(θ)F(θ)', F (m, width) with entries that are 0 or one of θ."""
+    """Σ = F(θ)F(θ)', F (m, width) with entries that are 0, one of θ or a fixed combination of them."""
 
     @property
     def width(self) -> int:
@@ -34,7 +35,7 @@ class LinearFactor(CovarianceStructure):
     @property
     @abstractmethod
     def entries(self) -> Placement:
-        """Row, column and parameter of every nonzero entry of F(θ)."""
+        """Places of θ in F(θ)."""
 
     @property
     def placement(self) -> Placement | None:
@@ -43,8 +44,8 @@ class LinearFactor(CovarianceStructure):
     def loads(self, theta: Array) -> Array:
         """F(θ): (…, n_parameters) → (…, m, width)."""
         F = np.zeros((*theta.shape[:-1], self.size, self.width))
-        rows, cols, parameters = self.entries
-        F[..., rows, cols] = theta[..., parameters]
+        rows, cols, parameters, weights = self.entries
+        np.add.at(F, (..., rows, cols), weights * theta[..., parameters])
         return F
 
     def factor(self, theta: Array) -> Array:
@@ -55,15 +56,15 @@ class LinearFactor(CovarianceStructure):
         return np.asarray(F @ np.swapaxes(F, -1, -2))
 
     def jacobian(self, theta: Array) -> Array:
-        rows, cols, parameters = self.entries
+        rows, cols, parameters, weights = self.entries
         J = np.zeros((self.n_parameters, self.size, self.size))
-        np.add.at(J, (parameters, rows), self.loads(theta)[:, cols].T)
+        np.add.at(J, (parameters, rows), weights[:, None] * self.loads(theta)[:, cols].T)
         return J + np.swapaxes(J, 1, 2)
 
     def curvature(self, theta: Array, gradient: Array) -> Array:
-        rows, cols, parameters = self.entries
+        rows, cols, parameters, weights = self.entries
         pairs = 2.0 * gradient[np.ix_(rows, rows)] * (cols[:, None] == cols[None, :])
-        to_parameters = np.eye(self.n_parameters)[parameters]
+        to_parameters = weights[:, None] * np.eye(self.n_parameters)[parameters]
         return np.asarray(to_parameters.T @ pairs @ to_parameters)
 
 
@@ -78,9 +79,15 @@ class Unstructured(LinearFactor):
     order
         The effect of each row of the triangle; None for their own order. Then L is the triangle with its rows put in
         the places of the effects.
+    shear
+        Matrix T (m, m) with Σ = TL(TL)' in the order of the rows, 1 on its diagonal and |T| = 1; None for I.
+    relative
+        Rows of the triangle whose sd is far from 0, for samplers.
     """
 
     order: tuple[int, ...] | None = None
+    shear: Matrix | None = None
+    far: tuple[int, ...] = ()
 
     word: ClassVar[str] = "us"
     separable: ClassVar[bool] = False
@@ -102,10 +109,21 @@ class Unstructured(LinearFactor):
     @property
     def entries(self) -> Placement:
         rows, cols = packed_rows(self.size)
-        return self.effect_of[rows], cols, np.arange(self.n_parameters)
+        plain = Placement.plain(self.effect_of[rows], cols, np.arange(self.n_parameters))
+        if self.shear is None:
+            return plain
+        # Row i of TL is that of L and, of all others j, T_ij times theirs.
+        T = np.array(self.shear) - np.eye(self.size)
+        to, parameter = np.nonzero(T[:, rows])
+        sheared = Placement(self.effect_of[to], cols[parameter], parameter, T[to, rows[parameter]])
+        return Placement(*(np.concatenate(pair) for pair in zip(plain, sheared, strict=True)))
 
     def from_matrix(self, sigma: Array) -> Array:
-        return np.asarray(psd_cholesky(sigma[np.ix_(self.effect_of, self.effect_of)])[packed_rows(self.size)])
+        own = sigma[np.ix_(self.effect_of, self.effect_of)]
+        if self.shear is not None:
+            T = np.linalg.inv(np.array(self.shear))
+            own = T @ own @ T.T
+        return np.asarray(psd_cholesky(own)[packed_rows(self.size)])
 
     def pivoted(self, sigma: Array) -> Self:
         """Structure with the order of a pivoted Cholesky factor of `sigma` (m, m).
@@ -157,7 +175,7 @@ class Diagonal(LinearFactor):
     @property
     def entries(self) -> Placement:
         index = np.arange(self.size)
-        return index, index, index
+        return Placement.plain(index, index, index)
 
     def from_matrix(self, sigma: Array) -> Array:
         return np.asarray(np.sqrt(np.maximum(np.diag(sigma), 0.0)))
@@ -188,7 +206,7 @@ class ScaledIdentity(LinearFactor):
     @property
     def entries(self) -> Placement:
         index = np.arange(self.size)
-        return index, index, np.zeros_like(index)
+        return Placement.plain(index, index, np.zeros_like(index))
 
     def from_matrix(self, sigma: Array) -> Array:
         return np.array([common_sd(sigma)])

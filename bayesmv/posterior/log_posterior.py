@@ -38,13 +38,13 @@ class LogPosterior:
     priors
         Prior of every covariance matrix, by name of the term.
     unit
-        Unit of planar coordinates; None for those of the PyMC model.
+        Units of planar coordinates (:class:`PlanarCoordinates`), (d,); None for the coordinates of the PyMC model.
     """
 
     design: Design
     engine: RestrictedLikelihood
     priors: Mapping[str, CovariancePrior]
-    unit: float | None = None
+    unit: Array | None = None
 
     @cached_property
     def blocks(self) -> CovarianceBlocks:
@@ -58,9 +58,9 @@ class LogPosterior:
             return Coordinates(self.blocks.anchor)
         return PlanarCoordinates(self.blocks.anchor, self.unit)
 
-    def planar(self) -> LogPosterior:
-        """Return the same posterior in the coordinates of the sampler."""
-        return replace(self, unit=PLANAR_UNIT)
+    def planar(self, unit: Array | None = None) -> LogPosterior:
+        """Return the same posterior in the coordinates of the sampler, with one unit for all scales if none is given."""
+        return replace(self, unit=np.full(self.blocks.n_parameters, PLANAR_UNIT) if unit is None else unit)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""

@@ -18,6 +18,7 @@ from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import ConvergenceWarning, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
+from bayesmv.posterior.suited import suited
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
@@ -27,8 +28,9 @@ from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
 
-#: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
-_SMALLEST_START = 0.05
+#: Scales, in units of their coordinates, below which a REML estimate is not used as a start: correlations there are
+#: free, and logarithms have no zero.
+_SMALLEST_START = 0.2
 
 
 def sample(
@@ -97,7 +99,7 @@ def sample(
     else:
         ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
     chosen = chosen.settled(at_boundary=bool(reml.at_boundary))
-    posterior = replace(posterior, design=pivoted(design, reml.sigmas)).planar()
+    posterior = suited(posterior, reml.sigmas)
     with threadpool_limits(1, user_api="blas"):
         run = draw(posterior, reml, chosen)
     record = RunRecord(seed=chosen.seed or 0, tune=chosen.tune, min_ess=chosen.min_ess)
@@ -140,7 +142,7 @@ def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> R
         Settled settings.
     """
     at = posterior.blocks.from_matrices(reml.sigmas)
-    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
+    mode = posterior.mode(posterior.coordinates.unconstrain(at, smallest_start(posterior)))
     metric = Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
 
     def start(seed: int) -> Array:
@@ -159,18 +161,11 @@ def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> R
     return extend(first, more, judged, target_accept=settings.target_accept, limit=settings.limit)
 
 
-def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
-    """Return the design with the rows of unstructured factors in the order of their pivots at the given matrices.
-
-    The correlations of an effect without variance are free. In the last row of the factor, that is an ordinary point of
-    the planar coordinates; in an earlier row it would be a line to which the rows below it widen.
-    """
-    structures = [s.pivoted(S) for s, S in zip(design.blocks.structures, sigmas, strict=True)]
-    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, structures[:-1], strict=True))
-    return replace(design, terms=terms, residual=replace(design.residual, structure=structures[-1]))
-
-
 def _root_of_curvature(hessian: Array) -> Array:
     """C with CC' = inverse of the negative Hessian; directions without curvature get unit variance."""
     values, vectors = np.linalg.eigh(hessian)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1.0)))
+
+def smallest_start(posterior):
+    u = posterior.unit
+    return np.where(u > 0, 0.2 * u, 0.01)

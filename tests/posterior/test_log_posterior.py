@@ -14,7 +14,7 @@ from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
-from bayesmv.sampling.sample import pivoted
+from bayesmv.posterior.suited import pivoted
 
 
 def animals(t, random, residual="us(trait):units"):
@@ -141,7 +141,7 @@ def first_columns(blocks):
     """Parameters in the columns of the lone scales: with all their signs changed, Σ is the same."""
     out = []
     for s, at in zip(blocks.structures, blocks.slices, strict=True):
-        _, cols, parameters = s.placement
+        _, cols, parameters, _ = s.placement
         lone = s.positive & (np.bincount(s.anchor, minlength=s.n_parameters) == 1)
         out += [at.start + p for p, c in zip(parameters, cols, strict=True) if lone[parameters[cols == c]].any()]
     return np.unique(out)
@@ -178,7 +178,7 @@ def log_volume(posterior, x):
 
 def planar(posterior):
     """The posterior in the coordinates of the sampler."""
-    return replace(posterior, unit=0.25)
+    return replace(posterior, unit=np.full(posterior.blocks.n_parameters, 0.25))
 
 
 def test_density__threads_share_nothing():
