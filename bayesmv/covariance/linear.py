@@ -22,6 +22,11 @@ from bayesmv.covariance.base import (
 )
 from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
+#: Multiple of its noise from which a standard deviation is far from 0: some four times its error.
+_CLEAR = 8.0
+#: Levels are few with at most so many degrees of freedom an effect.
+_FEW = 2.0
+
 
 @dataclass(frozen=True)
 class LinearFactor(CovarianceStructure):
@@ -44,8 +49,14 @@ class LinearFactor(CovarianceStructure):
     def loads(self, theta: Array) -> Array:
         """F(θ): (…, n_parameters) → (…, m, width)."""
         F = np.zeros((*theta.shape[:-1], self.size, self.width))
-        rows, cols, parameters, weights = self.entries
-        np.add.at(F, (..., rows, cols), weights * theta[..., parameters])
+        entries = self.entries
+        rows, cols, parameters, weights = entries
+        values = weights * theta[..., parameters]
+        if entries.single:
+            F[..., rows, cols] = values
+        else:
+            for k, (i, j) in enumerate(zip(rows, cols, strict=True)):
+                F[..., i, j] += values[..., k]
         return F
 
     def factor(self, theta: Array) -> Array:
@@ -81,13 +92,13 @@ class Unstructured(LinearFactor):
         the places of the effects.
     shear
         Matrix T (m, m) with Σ = TL(TL)' in the order of the rows, 1 on its diagonal and |T| = 1; None for I.
-    relative
-        Rows of the triangle whose sd is far from 0, for samplers.
+    far
+        First rows of the triangle that are those of effects whose standard deviations are far from 0.
     """
 
     order: tuple[int, ...] | None = None
     shear: Matrix | None = None
-    far: tuple[int, ...] = ()
+    far: int = 0
 
     word: ClassVar[str] = "us"
     separable: ClassVar[bool] = False
@@ -138,6 +149,39 @@ class Unstructured(LinearFactor):
             if rest[p, p] > 0.0:
                 rest -= np.outer(rest[:, p], rest[p]) / rest[p, p]
         return replace(self, order=tuple(order))
+
+    def apart(self, sigma: Array, noise: Array, freedom: float) -> Self:
+        """Structure in which few levels tell of single parameters.
+
+        Let the d degrees of freedom of the levels be fewer than the effects, whose variances among levels are far above
+        their errors. REML is the matrix S of the d differences seen, of rank d. With T the unit factor of its leading
+        d pivots, T⁻¹ST⁻ᵀ is diagonal, 0 but for them. Let the leading effects come last in the factor L of T⁻¹ΣT⁻ᵀ:
+        the likelihood is then a function of their rows alone, and the rows before them have their prior. In the rows of
+        L itself it would tie every row to those before it, the closer the smaller its standard deviation.
+        """
+        clear = np.sqrt(np.diag(sigma)) > _CLEAR * noise
+        if not 0 < freedom <= _FEW * np.sum(clear):
+            return self
+        T, rest, leading = np.eye(self.size), np.array(sigma, dtype=float), list[int]()
+        order = [int(i) for i in self.pivoted(sigma).effect_of]
+        for i in (i for i in order if clear[i]):
+            if len(leading) < freedom and rest[i, i] > (_CLEAR * noise[i]) ** 2:
+                leading.append(i)
+                others = clear & ~np.isin(np.arange(self.size), leading)
+                T[others, i] = rest[others, i] / rest[i, i]
+                rest -= np.outer(rest[:, i], rest[i]) / rest[i, i]
+        following = [i for i in order if clear[i] and i not in leading]
+        # Where the data tell of what follows as well, they are not as few as that.
+        if not leading or (following and len(leading) < freedom):
+            return self
+        order = [*following, *leading[::-1], *(i for i in order if not clear[i])]
+        shear = tuple(tuple(float(t) for t in row) for row in T[np.ix_(order, order)])
+        return replace(self, order=tuple(order), shear=shear, far=int(np.sum(clear)))
+
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        rows, _ = packed_rows(self.size)
+        return np.asarray(self.positive & (rows < self.far))
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
         return tuple(

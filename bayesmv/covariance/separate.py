@@ -118,3 +118,11 @@ class Separate(CovarianceStructure):
     def pivoted(self, sigma: Array) -> Self:
         parts = tuple(part.pivoted(sigma[np.ix_(at, at)]) for part, at in zip(self.parts, self.places, strict=True))
         return replace(self, parts=parts)
+
+    def apart(self, sigma: Array, noise: Array, freedom: float) -> Self:
+        pairs = [(part, list(at)) for part, at in zip(self.parts, self.places, strict=True)]
+        return replace(self, parts=tuple(part.apart(sigma[np.ix_(at, at)], noise[at], freedom) for part, at in pairs))
+
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        return self._blocks.relative

@@ -22,6 +22,8 @@ in which a uniform correlation matrix with any smooth prior of s has a smooth de
 further away, and log s ∝ q in the tail. The scale of a row of its own (n = 0) is folded, θ_d = unit c sinh(x_d / c):
 the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
 
+Both are of use: a row that is far from 0 (unit 0) is *relative* in planar coordinates too, and has the former.
+
 Parameters of other kinds have the same coordinates in both: θ = x (FREE), θ = arcsin tanh x (ANGLE, so that x is
 Fisher's z of the correlation sin θ) and θ = exp x (LOG).
 """
@@ -220,7 +222,9 @@ class PlanarCoordinates(Coordinates):
             n = len(off)
             if n:
                 _, square = self._half_space(x, d, off)
-                log_volume = (n + 1) * np.log(self.unit[d] * self._gain(square, n)) + np.log(self._elasticity(square, n))
+                log_volume = (n + 1) * np.log(self.unit[d] * self._gain(square, n)) + np.log(
+                    self._elasticity(square, n)
+                )
                 total += float(log_volume - np.log1p(np.exp(-BEND * x[d])))
             else:
                 total += float(np.log(self.unit[d] * np.cosh(x[d] / STRAIGHT)))

@@ -59,7 +59,7 @@ class LogPosterior:
         return PlanarCoordinates(self.blocks.anchor, self.unit)
 
     def planar(self, unit: Array | None = None) -> LogPosterior:
-        """Return the same posterior in the coordinates of the sampler, with one unit for all scales if none is given."""
+        """Return the same posterior in the coordinates of the sampler, in one unit if none are given."""
         return replace(self, unit=np.full(self.blocks.n_parameters, PLANAR_UNIT) if unit is None else unit)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
@@ -105,6 +105,12 @@ class LogPosterior:
         hessian = J.T @ local.hessian @ J - 0.5 * (curvature + curvature.T)
         value = local.value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
         return Local(value, rest(x), hessian)
+
+    @cached_property
+    def resolution(self) -> Array:
+        """Size of the scales that the coordinates resolve, in their places, (d,)."""
+        unit = np.zeros(self.blocks.n_parameters) if self.unit is None else self.unit
+        return np.where(unit > 0.0, unit, PLANAR_UNIT)
 
     def mode(self, start: Array, limit: int = 100) -> Optimum:
         """Highest point of the density of x, climbed to from `start` (d,)."""

@@ -1,105 +1,79 @@
-"""Coordinates of a posterior that suit it, found from its REML estimates."""
+"""Coordinates that suit a posterior, found from the REML estimates.
+
+Planar coordinates bend at a standard deviation that is their unit. It belongs to every scale: about half of its REML
+value, so that a trait whose phenotypic variance is nearly all of blocks has coordinates of its small variances too; and
+at least the *noise* of the scale, below which the data cannot tell it from 0. Terms with few levels, such as two
+blocks, have coordinates that keep apart what they tell (:meth:`bayesmv.covariance.CovarianceStructure.apart`).
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
+from bayesmv.likelihood import RestrictedLikelihood
+from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.posterior.coordinates import PLANAR_UNIT
 from bayesmv.posterior.log_posterior import LogPosterior
-from bayesmv.numerics.symmetric import packed_rows
 
-SHARE = float(os.environ.get("SHARE", 0.5))
-CLEAR = float(os.environ.get("CLEAR", 4))
-FLOOR = float(os.environ.get("FLOOR", 1.0))
-DF = float(os.environ.get("DF", 2))
-RESTART = float(os.environ.get("RESTART", 0.3))
+#: Unit of a scale, as a share of its REML value.
+_SHARE = 0.5
+#: Share of a variance that is added to a residual covariance, which may be singular.
+_LIFT = 1e-6
 
 
 def suited(posterior: LogPosterior, sigmas: Sequence[Array]) -> LogPosterior:
-    posterior = replace(posterior, design=pivoted(posterior.design, sigmas))
-    blocks = posterior.blocks
-    noise = noises(posterior, sigmas)
-    new, rel = [], []
-    for k, (s, S) in enumerate(zip(blocks.structures, sigmas)):
-        freedom = len(posterior.design.terms[k].levels) - 1 if k < len(posterior.design.terms) else np.inf
-        a, b = sheared(s, S, noise[k], freedom)
-        new.append(a), rel.append(b)
-    design = posterior.design
-    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, new[:-1], strict=True))
-    posterior = replace(posterior, design=replace(design, terms=terms, residual=replace(design.residual, structure=new[-1])))
-    blocks = posterior.blocks
-    theta = blocks.from_matrices(sigmas)
-    out = np.full(len(theta), PLANAR_UNIT)
-    for s, at, n, r in zip(blocks.structures, blocks.slices, noise, rel):
-        own = theta[at]
-        for i, d in enumerate(np.flatnonzero(s.anchor == np.arange(s.n_parameters))):
-            if r is not None and r[i]:
-                out[at.start + d] = 0.0
-                continue
-            size = np.sqrt(np.sum(own[s.anchor == d] ** 2))
-            out[at.start + d] = min(max(SHARE * size, FLOOR * n[d]), PLANAR_UNIT)
-    if os.environ.get("SHOW"): print(out[blocks.anchor == np.arange(len(out))], noise)
-    return posterior.planar(out)
+    """Return a posterior in planar coordinates that suit its REML estimates Σ_k (m_k, m_k), working units."""
+    noise = noises(posterior.engine, sigmas)
+    levels = [len(term.levels) - 1.0 for term in posterior.design.terms]
+    known = zip(posterior.blocks.structures, sigmas, noise, [*levels, np.inf], strict=True)
+    design = restructured(posterior.design, [s.pivoted(S).apart(S, n, freedom) for s, S, n, freedom in known])
+    structures = design.blocks.structures
+    own = [_units(s, S, n) for s, S, n in zip(structures, sigmas, noise, strict=True)]
+    return replace(posterior, design=design).planar(np.concatenate(own))
 
 
-def noises(posterior, sigmas):
-    blocks = posterior.blocks
-    theta = blocks.from_matrices(sigmas)
+def noises(engine: RestrictedLikelihood, sigmas: Sequence[Array]) -> list[Array]:
+    """Standard deviation (m_k,) of the effects of every term that is as large as its error.
+
+    It is ``I_ii^(-1/4)``, I the average information on the variances of a term where that term is 0; of the residual,
+    where it is. Effects s times their error add to that information: the noise is then found to be s^½ times smaller.
+    Infinite where there is no information.
+    """
+    *terms, R = sigmas
+    R = R + np.diag(_LIFT * np.maximum(np.diag(R), _LIFT))
     out = []
-    begin = np.cumsum([0, *(s.size * (s.size + 1) // 2 for s in blocks.structures)])
-    for k, (s, at) in enumerate(zip(blocks.structures, blocks.slices)):
-        there = [S if (j != k or k == len(sigmas) - 1) else np.zeros_like(S) for j, S in enumerate(sigmas)]
-        information = posterior.engine.average_information(there)
-        I = information[begin[k]:begin[k+1], begin[k]:begin[k+1]]
-        rows, cols = packed_rows(s.size)
-        own = theta[at]
-        n = np.full(s.n_parameters, np.nan)
-        for d in np.flatnonzero(s.anchor == np.arange(s.n_parameters)):
-            probe = np.where(s.anchor >= 0, 0.0, own)
-            probe[d] = 1.0
-            D = s.matrix(probe)[rows, cols]
-            info = D @ I @ D
-            n[d] = info ** -0.25 if info > 0 else np.inf
-        out.append(n)
+    for k, S in enumerate([*terms, R]):
+        there = [np.zeros_like(S) if j == k else other for j, other in enumerate(terms)]
+        information = np.diag(engine.average_information([*there, R]))
+        begin = sum(len(each) * (len(each) + 1) // 2 for each in terms[:k])
+        rows, cols = packed_rows(len(S))
+        own = information[begin : begin + len(rows)][rows == cols]
+        with np.errstate(divide="ignore"):
+            out.append(np.where(own > 0.0, np.maximum(own, 0.0) ** -0.25, np.inf))
     return out
 
 
-def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
-    """Return the design with the rows of unstructured factors in the order of their pivots at the given matrices.
+def restructured(design: Design, structures: Sequence[CovarianceStructure]) -> Design:
+    """Return the design with other structures of the same kinds."""
+    *of_terms, of_residual = structures
+    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, of_terms, strict=True))
+    return replace(design, terms=terms, residual=replace(design.residual, structure=of_residual))
 
-    The correlations of an effect without variance are free. In the last row of the factor, that is an ordinary point of
-    the planar coordinates; in an earlier row it would be a line to which the rows below it widen.
-    """
-    structures = [s.pivoted(S) for s, S in zip(design.blocks.structures, sigmas, strict=True)]
-    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, structures[:-1], strict=True))
-    return replace(design, terms=terms, residual=replace(design.residual, structure=structures[-1]))
 
-def sheared(s, S, noise, freedom):
-    if not hasattr(s, "shear"): return s, None
-    m = s.size
-    order = s.pivoted(S).effect_of
-    sd = np.sqrt(np.diag(S))
-    clear = sd > CLEAR * noise[s.anchor == np.arange(len(s.anchor))][np.argsort(s.effect_of)]
-    nz = noise[s.anchor == np.arange(len(s.anchor))][np.argsort(s.effect_of)]
-    if not clear.any() or freedom > DF * clear.sum(): return s, None
-    rest = S.copy()
-    leads, T = [], np.eye(m)
-    for i in order[clear[order]]:
-        if len(leads) < freedom and rest[i, i] > (CLEAR * nz[i]) ** 2:
-            others = clear.copy(); others[leads + [i]] = False
-            T[others, i] = rest[others, i] / rest[i, i]
-            rest = rest - np.outer(rest[i], rest[i]) / rest[i, i]
-            leads.append(int(i))
-    follow = [int(i) for i in order if clear[i] and i not in leads]
-    dim = [int(i) for i in order if not clear[i]]
-    if not leads or (follow and len(leads) < freedom): return s, None
-    o = follow + leads[::-1] + dim
-    known = np.arange(m) < m - len(dim)
-    if os.environ.get("SHOW"): print(T[np.ix_(o, o)], o, leads, sd, nz)
-    return replace(s, order=tuple(o), shear=tuple(map(tuple, T[np.ix_(o, o)]))), known
+def _units(structure: CovarianceStructure, sigma: Array, noise: Array) -> Array:
+    """Units of the scales of a structure in their places, (n_parameters,)."""
+    theta, anchor = structure.from_matrix(sigma), structure.anchor
+    out = np.full(len(theta), PLANAR_UNIT)
+    for d in np.flatnonzero(anchor == np.arange(len(theta))):
+        alone = np.where(anchor < 0, theta, 0.0)
+        alone[d] = 1.0
+        sds = np.sqrt(np.maximum(np.diag(structure.matrix(alone)), 0.0))
+        least = np.min(noise[sds > 0.0] / sds[sds > 0.0], initial=np.inf)
+        out[d] = min(max(_SHARE * float(np.linalg.norm(theta[anchor == d])), float(least)), PLANAR_UNIT)
+    return np.where(structure.relative, 0.0, out)

@@ -29,7 +29,6 @@ from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Unpack
@@ -142,7 +142,7 @@ def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> R
         Settled settings.
     """
     at = posterior.blocks.from_matrices(reml.sigmas)
-    mode = posterior.mode(posterior.coordinates.unconstrain(at, smallest_start(posterior)))
+    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START * posterior.resolution))
     metric = Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
 
     def start(seed: int) -> Array:
@@ -165,7 +165,3 @@ def _root_of_curvature(hessian: Array) -> Array:
     """C with CC' = inverse of the negative Hessian; directions without curvature get unit variance."""
     values, vectors = np.linalg.eigh(hessian)
     return np.asarray(vectors / np.sqrt(np.maximum(values, 1.0)))
-
-def smallest_start(posterior):
-    u = posterior.unit
-    return np.where(u > 0, 0.2 * u, 0.01)

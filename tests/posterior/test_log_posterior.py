@@ -12,9 +12,9 @@ from bayesmv.errors import SpecError
 from bayesmv.numerics.symmetric import vech
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
+from bayesmv.posterior.suited import restructured
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
-from bayesmv.posterior.suited import pivoted
 
 
 def animals(t, random, residual="us(trait):units"):
@@ -153,7 +153,12 @@ def test_density__order_of_the_rows_changes_nothing(name):
     plain = planar(posterior_of(name, informed=True))
     blocks = plain.blocks
     turned = planar(
-        replace(plain, design=pivoted(plain.design, [np.diag(np.arange(1.0, s.size + 1)) for s in blocks.structures]))
+        replace(
+            plain,
+            design=restructured(
+                plain.design, [s.pivoted(np.diag(np.arange(1.0, s.size + 1))) for s in blocks.structures]
+            ),
+        )
     )
     differences = []
     for x in random_points(plain) + 1.5 * plain.coordinates.scales:
