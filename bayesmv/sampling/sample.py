@@ -23,7 +23,7 @@ from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.batches import Metric, Run, batch, extend, resume
-from bayesmv.sampling.convergence import Convergence, convergence, judge
+from bayesmv.sampling.convergence import Convergence, convergence, judge, steadied
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
@@ -123,7 +123,7 @@ def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
 def _remedy(verdict: Convergence, reml: RemlFit) -> str:
     """What helps a run that more draws did not."""
     if verdict.divergences:
-        return "raise `target_accept`: some transitions diverged"
+        return f"some transitions diverged: {verdict.less_divergence}"
     if reml.at_boundary:
         return f"REML of {listing(reml.at_boundary)} is singular: a simpler structure or a tighter prior would help"
     return "the limit is a multiple of `draws`: give more"
@@ -157,8 +157,15 @@ def draw(posterior: LogPosterior, reml: RemlFit, settings: SamplerSettings) -> R
         theta = posterior.coordinates.constrain(run.x)
         return judge(covariance_dataset(posterior.design, theta), run.stats, min_ess)
 
+    def again(run: Run, accept: float) -> Run:
+        seed = int(np.random.SeedSequence([settings.seed or 0, 4]).generate_state(1)[0])
+        careful = replace(settings, target_accept=accept, seed=seed)
+        more = partial(resume, posterior, metric, careful)
+        return extend(more(run, run.draws, 0), more, judged, target_accept=accept, limit=settings.limit)
+
     more = partial(resume, posterior, metric, settings)
-    return extend(first, more, judged, target_accept=settings.target_accept, limit=settings.limit)
+    run = extend(first, more, judged, target_accept=settings.target_accept, limit=settings.limit)
+    return steadied(run, again, judged, settings.target_accept)
 
 
 def _root_of_curvature(hessian: Array) -> Array:
