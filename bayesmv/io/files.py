@@ -106,8 +106,6 @@ def read_csv(path: Path) -> pd.DataFrame:
     cells = cells.iloc[1:]
     if len(cells.columns) > 1:
         cells = cells[~(cells.isna() | (cells == "")).all(axis=1)]
-    if not len(names):
-        raise DataError(f"'{path}' has no column names in its first line")
     table, merged = {}, {}
     for place, name in names.items():
         given = cells[place]

@@ -531,7 +531,7 @@ DATA: dict[str, tuple[str, Callable[[], pd.DataFrame], str]] = {
         "fit the trait 'bden' exactly",
     ),
     "a fixed effect for every unit": (text(fixed='"1 + tree"'), trial, "nothing is left for variances"),
-    "header only": (MODEL, lambda: trial().iloc[:0], "has a header but no rows"),
+    "header only": (MODEL, lambda: trial().iloc[:0], "the data have no rows"),
 }
 
 #: Change of the folder → words of the message.
