@@ -7,22 +7,24 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import data
-import formulas
-import outputs
-import pedigrees
-import posteriors
-import words
+import kind_data
+import kind_formulas
+import kind_models
+import kind_outputs
+import kind_pedigrees
+import kind_posteriors
+import kind_words
 from harness import MODEL, model, names_are_different, run_case, trial
 
 import bayesmv as bmv
-import models
 
-KINDS = {module.__name__: module.CASES for module in (models, formulas, data, pedigrees, words, outputs, posteriors)}
+MODULES = (kind_models, kind_formulas, kind_data, kind_pedigrees, kind_words, kind_outputs, kind_posteriors)
+KINDS = {module.__name__.removeprefix("kind_"): module.CASES for module in MODULES}
 
 
 def test_there_are_hundreds_of_them():
@@ -31,7 +33,7 @@ def test_there_are_hundreds_of_them():
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled():
     """Kernels are compiled before the clock runs: engines, sampler."""
     table, missing = trial(), trial().assign(veloc=trial()["veloc"].where(trial().index % 7 > 0))
     text = model('[genetic]\nterm = "Family"\n', random='"us(leg(age, 1)):Family"', traits='["bden"]')
@@ -41,6 +43,11 @@ def compiled(tmp_path_factory):
             warnings.simplefilter("ignore")
             bmv.sample(design, draws=2, tune=2, chains=1, seed=1)
         bmv.identifiability(design)
+    # Kernels that are compiled for large models only.
+    line = pd.DataFrame({"id": [f"F{i}" for i in range(20000)], "sire": [None, *(f"F{i}" for i in range(19999))]})
+    relationship = bmv.Relationship.from_pedigree(line.assign(dam=None))
+    spec = bmv.ModelSpec.from_toml(model(random='"us(trait):vm(Family, A)"'))
+    assert len(bmv.fit_reml(bmv.build_design(spec, table, {"A": relationship})).fixed)
 
 
 @pytest.mark.usefixtures("compiled")
