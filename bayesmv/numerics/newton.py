@@ -1,7 +1,19 @@
-"""Newton ascent with step control and line search."""
+"""Newton ascent with step control and line search.
+
+A climb ends where its gain ends. A step that promises the gain γ in log-likelihood moves the estimates by √γ standard
+errors (√(g'H⁻¹g), along the step), so a promise of 1e-11 is worth 3e-6 of a standard error, less than is ever printed.
+Where rounding keeps the promise from falling, one of 1e-9 (3e-5 of a standard error) is as good.
+
+The Hessian that an objective gives is approximate: the average information is a good one where the model fits. Far from
+that, as with a rank that is too low, steps on it creep or overshoot. What the gradients of the last steps say of it is
+put right by symmetric updates of rank one, which cost no evaluation: those of short steps, for on the way the Hessian
+itself changes, and after many steps those of any.
+"""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,8 +25,14 @@ TOLERANCE = 1e-11
 #: Below this promised gain, rounding in the likelihood is larger than the gain and the step is taken unasked.
 _UNSEEN = 1e-7
 _LONGEST_STEP = 0.5
-#: Iterations after which the Hessian is computed by differences.
-_PATIENCE = 25
+#: Promised gain that suffices where it fell no lower for some steps.
+_ENOUGH, _STALLED = 1e-9, 4
+#: Promised gain below which a step says something of the Hessian at the maximum; iterations after which each does.
+_SHORT, _PATIENCE = 1e-3, 25
+#: Steps that are remembered.
+_MEMORY = 30
+#: Cosine of a step and what its update would change, below which there is nothing to learn but rounding.
+_LEAST = 1e-8
 
 
 class Optimum(NamedTuple):
@@ -51,34 +69,46 @@ class Objective(Protocol):
 def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float = TOLERANCE) -> Optimum:
     """Maximum reached from θ (d,) by Newton steps with a line search, until the next promises less than `tolerance`."""
     converged = not len(theta)
-    iteration = 0
+    iteration, stalled, least = 0, 0, np.inf
     here = objective.expand(theta)
+    steps = deque[Step](maxlen=_MEMORY)
     while not converged and iteration < limit:
         iteration += 1
-        step = _ascent(here, _LONGEST_STEP * max(1.0, float(np.max(np.abs(theta)))))
+        updated = here._replace(hessian=_updated(here.hessian, steps))
+        step = _ascent(updated, _LONGEST_STEP * max(1.0, float(np.max(np.abs(theta)))))
         gain = float(here.gradient @ step)
-        converged = gain < tolerance
+        stalled, least = (stalled + 1 if gain >= least else 0), min(least, gain)
+        converged = gain < tolerance or (stalled >= _STALLED and gain < _ENOUGH)
         moved = theta + step if gain < _UNSEEN else _search(objective, theta, step, here.value, gain)
         if moved is None:
             converged = gain < 1e-5
             break
-        theta = moved
-        here = objective.expand(theta)
-        if iteration >= _PATIENCE:
-            here = _sharpened(objective, theta, here)
+        there = objective.expand(moved)
+        if gain < _SHORT or iteration > _PATIENCE:
+            steps.append(Step(moved - theta, here.gradient - there.gradient))
+        theta, here = moved, there
     return Optimum(theta, here.value, here.gradient, iteration, converged)
 
 
-def _sharpened(objective: Objective, theta: Array, here: Local) -> Local:
-    """Replace the Hessian by differences of the gradient.
+class Step(NamedTuple):
+    """Step (d,) that was taken, and by how much the gradient fell along it, which is the Hessian's mean times it."""
 
-    The average information is a good Hessian where the model fits. Far from that, as with a rank that is too low,
-    Newton steps on it creep.
+    move: Array
+    fall: Array
+
+
+def _updated(hessian: Array, steps: Iterable[Step]) -> Array:
+    """Negative Hessian with what steps say of it: symmetric updates of rank one, the last step's holding exactly.
+
+    Source: Nocedal & Wright (2006), Numerical Optimization, section 6.2.
     """
-    h = 1e-5
-    steps = h * np.eye(len(theta))
-    slopes = np.stack([(objective.gradient(theta - e) - objective.gradient(theta + e)) / (2.0 * h) for e in steps])
-    return here._replace(hessian=0.5 * (slopes + slopes.T))
+    H = np.array(hessian)
+    for move, fall in steps:
+        error = fall - H @ move
+        along = float(error @ move)
+        if abs(along) > _LEAST * float(np.linalg.norm(error) * np.linalg.norm(move)):
+            H += np.outer(error, error) / along
+    return H
 
 
 def _ascent(here: Local, longest: float) -> Array:
