@@ -30,6 +30,7 @@ from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
 from bayesmv.priors.density import row_weights
+from bayesmv.progress import waiting
 
 # Copied into the density where they are called: compiled by themselves they would be optimised twice.
 _evaluate, _differentiate = njit(inline="always")(evaluate), njit(inline="always")(differentiate)
@@ -62,7 +63,8 @@ class Density(DirectDensity):
             engine: Any = posterior.engine.fork()
             L, dL = np.zeros((2, len(layout.size), m, m))
             copies.append((*given, L, dL, engine.arrays))
-        super().__init__(function, copies)
+        with waiting("Compiling the log density, once for models of its kind"):
+            super().__init__(function, copies)
 
 
 @singledispatch
