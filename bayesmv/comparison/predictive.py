@@ -15,6 +15,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
+from bayesmv.numerics.progress import watched
 from bayesmv.sampling.trace import scaled_draws
 
 #: Pareto k above which the importance weights of a block are not to be trusted.
@@ -145,7 +146,8 @@ def predictive_density(
     if len(sigmas) < _FEWEST_DRAWS:
         raise SpecError(f"{len(sigmas)} draws are too few to weight; at least {_FEWEST_DRAWS}, better 400")
     engine = LeaveOut(design, codes.astype(np.int64))
-    given = np.array([engine.log_density(S) for S in sigmas])
+    densities = (engine.log_density(S) for S in sigmas)
+    given = np.array(list(watched(densities, "Leaving out by every draw", len(sigmas))))
     log_weights, pareto_k = _smoothed(given)
     return PredictiveDensity(
         design=design,

@@ -216,8 +216,8 @@ class Group(NamedTuple):
 # - `placement`: where θ stands in a lower-triangular factor. A structure that has one is sampled by the compiled
 #   density, if its prior can be written on the factor (`priors.density.row_weights`: us, and sds that stand alone in
 #   their rows); others by the plain one. `factor(theta)`: L with Σ = LL', by Cholesky by default.
-# - `pivoted`, `apart` and `relative`, `rescaled`, `loadings`: for factors with an order, few levels, given matrices,
-#   latent effects.
+# - `pivoted`, `apart` and `relative`, `rescaled`, `restarts` and `loadings`: for factors with an order, few levels,
+#   given matrices, latent effects.
 # - Class variables `reports_correlations`, `ties_scales`, `separable`, `needs_pilot`, described where they stand.
 #
 # Adding a structure touches three places: its class, one line of the registry (:mod:`bayesmv.covariance.registry`), one
@@ -383,6 +383,10 @@ class CovarianceStructure(ABC):
     def rescaled(self, scale: Array) -> CovarianceStructure:
         """Structure of effects divided by `scale` (m,), for those that hold given matrices or values."""
         return self
+
+    def restarts(self, theta: Array) -> tuple[Array, ...]:
+        """Other starts of REML than θ, of structures whose likelihood may have several maxima."""
+        return ()
 
     def loadings(self, theta: Array) -> tuple[Array, Array] | None:
         """Loadings (…, m, k) and specific variances (…, m) of a factor structure; None of others."""

@@ -118,6 +118,14 @@ class ReducedRank(LinearFactor):
     def from_matrix(self, sigma: Array) -> Array:
         return np.asarray(upright(principal_loadings(sigma, self.factors))[self._triangle])
 
+    def restarts(self, theta: Array) -> tuple[Array, ...]:
+        """Half of every variance on latent effects that are waves over the effects, with no node and more, or one."""
+        sd = np.sqrt(np.diag(self.matrix(theta)))
+        place = (np.arange(self.size)[:, None] + 0.5) / self.size
+        waves = [np.cos(np.pi * place * (np.arange(self.factors) + nodes)) for nodes in (0, 1)]
+        halves = [sd[:, None] * wave * np.sqrt(0.5 / self.factors) for wave in waves]
+        return tuple(self.from_matrix(L @ L.T + np.diag(0.5 * sd**2)) for L in halves)
+
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
         return tuple(
             Loading(name=f"loading[{j + 1},{labels[i]}]", unit=int(i)) for i, j in zip(*self._triangle, strict=True)

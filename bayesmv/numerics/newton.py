@@ -13,7 +13,7 @@ itself changes, and after many steps those of any.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -66,8 +66,17 @@ class Objective(Protocol):
         """Log density with its gradient and about its curvature at x (d,)."""
 
 
-def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float = TOLERANCE) -> Optimum:
-    """Maximum reached from θ (d,) by Newton steps with a line search, until the next promises less than `tolerance`."""
+def climb(
+    objective: Objective,
+    theta: Array,
+    limit: int = 200,
+    tolerance: float = TOLERANCE,
+    say: Callable[[str], None] = lambda text: None,
+) -> Optimum:
+    """Maximum reached from θ (d,) by Newton steps with a line search, until the next promises less than `tolerance`.
+
+    After every step `say` is told its number and the log density there.
+    """
     converged = not len(theta)
     iteration, stalled, least = 0, 0, np.inf
     here = objective.expand(theta)
@@ -87,6 +96,7 @@ def climb(objective: Objective, theta: Array, limit: int = 200, tolerance: float
         if gain < _SHORT or iteration > _PATIENCE:
             steps.append(Step(moved - theta, here.gradient - there.gradient))
         theta, here = moved, there
+        say(f"iteration {iteration}, log-likelihood {here.value:.4f}")
     return Optimum(theta, here.value, here.gradient, iteration, converged)
 
 

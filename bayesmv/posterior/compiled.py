@@ -15,6 +15,7 @@ from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.spectral.series import restricted
 from bayesmv.numerics.compiled import FAST, njit
+from bayesmv.numerics.progress import waiting
 from bayesmv.numerics.small_matrices import (
     add_square,
     affine,
@@ -62,7 +63,8 @@ class Density(DirectDensity):
             engine: Any = posterior.engine.fork()
             L, dL = np.zeros((2, len(layout.size), m, m))
             copies.append((*given, L, dL, engine.arrays))
-        super().__init__(function, copies)
+        with waiting("Compiling the log density, once for models of its kind"):
+            super().__init__(function, copies)
 
 
 @singledispatch

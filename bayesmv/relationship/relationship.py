@@ -13,6 +13,7 @@ from scipy import sparse
 
 from bayesmv.arrays import Array
 from bayesmv.errors import DataError, PedigreeError, listing, rows_of
+from bayesmv.numerics.progress import waiting
 from bayesmv.relationship import kernel_algebra, single_step
 from bayesmv.relationship.kernel_algebra import Given
 from bayesmv.relationship.labels import (
@@ -121,9 +122,11 @@ class Relationship:
         """
         whole = _as_pedigree(pedigree, columns)
         used = whole if keep is None else whole.prune(keep)
+        with waiting(f"Inverting the relationship of {len(used.ids)} animals"):
+            precision = used.inverse()
         return cls(
             ids=used.ids,
-            precision=used.inverse(),
+            precision=precision,
             log_determinant=used.log_determinant,
             diagonal=used.relationship_diagonal,
             notes=used.notes,

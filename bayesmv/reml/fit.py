@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import ConvergenceWarning
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
-from bayesmv.numerics.newton import Optimum
-from bayesmv.reml.maximise import maximise_reml
+from bayesmv.numerics.progress import waiting
+from bayesmv.reml.maximise import maximise_from
 from bayesmv.reml.result import RemlFit, fitted
-from bayesmv.reml.start import start_values
+from bayesmv.reml.start import restarts, start_values
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
@@ -43,7 +44,8 @@ def fit_reml(
     Returns
     -------
     RemlFit
-        A singular estimate is a result, listed in ``at_boundary``.
+        A singular estimate is a result, listed in ``at_boundary``. Factor structures are fitted from several starts;
+        where they end at different maxima, a note of the fit's design says so.
 
     Raises
     ------
@@ -60,8 +62,13 @@ def fit_reml(
     Gilmour, Thompson & Cullis (1995), Biometrics 51:1440-1450 (average information).
     """
     density = likelihood(design, engine) if isinstance(engine, str) else engine
-    begin = start_values(design, density, _given(design, start))
-    optimum: Optimum = maximise_reml(density, design.blocks, begin, max_iterations)
+    given = _given(design, start)
+    begin = start_values(design, density, given)
+    starts = [begin, *restarts(design, begin, given)]
+    with waiting("Maximising the restricted likelihood") as say:
+        optimum, below = maximise_from(density, design.blocks, starts, max_iterations, say)
+    if below:
+        design = replace(design, notes=(*design.notes, _several_maxima(len(starts), below)))
     if not optimum.converged:
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
@@ -77,6 +84,14 @@ def fit_reml(
         gradient=optimum.gradient,
         iterations=optimum.iterations,
         converged=optimum.converged,
+    )
+
+
+def _several_maxima(starts: int, below: Sequence[float]) -> str:
+    gaps = ", ".join(f"{gap:.2g}" for gap in sorted(below))
+    return (
+        f"REML has several maxima: of {starts} starts, {len(below)} ended lower, by {gaps} in log-likelihood; "
+        f"the highest is given"
     )
 
 

@@ -37,6 +37,17 @@ def start_values(design: Design, engine: RestrictedLikelihood, given: Mapping[st
     return design.blocks.inside(theta, _WIDEST_START)
 
 
+def restarts(design: Design, start: Array, given: Mapping[str, Array]) -> list[Array]:
+    """Other θ to start from than `start`, where the likelihood may have several maxima; none for terms `given`."""
+    blocks, out = design.blocks, list[Array]()
+    for name, s, at in zip(design.names, blocks.structures, blocks.slices, strict=True):
+        for k, other in enumerate(() if name in given else s.restarts(start[at])):
+            if k == len(out):
+                out.append(start.copy())
+            out[k][at] = other
+    return out
+
+
 def _piloted(
     engine: RestrictedLikelihood, blocks: CovarianceBlocks, sigmas: Sequence[Array], blind: Sequence[bool]
 ) -> Array:

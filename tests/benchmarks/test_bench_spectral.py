@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -42,7 +41,7 @@ def test_value_and_gradient(benchmark: Any, n: int) -> None:
 @sizes
 def test_density(benchmark: Any, n: int) -> None:
     engine = engine_of(n)
-    posterior = replace(log_posterior(engine.design, engine=engine), unit=0.25)
+    posterior = log_posterior(engine.design, engine=engine).planar()
     density = Density(posterior, np.full(6, -0.3), np.eye(6))
     value, _ = benchmark(density, np.zeros(6))
     assert np.isfinite(value)

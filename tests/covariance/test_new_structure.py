@@ -12,6 +12,7 @@ from traces import incomplete, records
 
 import bayesmv as bmv
 from bayesmv.covariance import STRUCTURES, Correlation, Loading, contains, structure
+from bayesmv.covariance.base import Placement
 from bayesmv.covariance.linear import LinearFactor
 from bayesmv.covariance.scaled import Pattern, ScaledCorrelation
 from bayesmv.posterior.coordinates import Coordinates
@@ -173,7 +174,8 @@ def test_fit_reml__dense_likelihood_is_highest(case):
 
 @pytest.mark.parametrize("unit", [None, 0.25], ids=["PyMC's coordinates", "planar"])
 def test_log_posterior__gradient(case, unit):
-    posterior = replace(log_posterior(case.design, {"family": PRIOR}), unit=unit)
+    plain = log_posterior(case.design, {"family": PRIOR})
+    posterior = plain if unit is None else plain.planar(np.full(plain.blocks.n_parameters, unit))
     x = np.random.default_rng(4).normal(0.3, 0.4, posterior.blocks.n_parameters)
     value, gradient = posterior.value_and_gradient(x)
     assert value == pytest.approx(posterior.value(x), rel=1e-11)
@@ -217,7 +219,8 @@ class Leader(LinearFactor):
     def entries(self):
         index = np.arange(self.size)
         rows = np.append(index, index[1:])
-        return rows, np.append(index, np.zeros(self.size - 1, dtype=np.intp)), np.arange(self.n_parameters)
+        cols = np.append(index, np.zeros(self.size - 1, dtype=np.intp))
+        return Placement.plain(rows, cols, np.arange(self.n_parameters))
 
     @property
     def anchor(self):

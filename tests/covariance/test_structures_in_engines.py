@@ -1,6 +1,5 @@
 """Every structure through REML, the log posterior and its coordinates, against the dense oracle."""
 
-from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -83,7 +82,7 @@ def test_log_posterior__gradient_by_finite_differences(text, complete):
     assert posterior.engine.name == ("strata" if complete else "sparse")
     d = posterior.blocks.n_parameters
     for unit in (None, 0.25):
-        folded = replace(posterior, unit=unit)
+        folded = posterior if unit is None else posterior.planar(np.full(posterior.blocks.n_parameters, unit))
         x = np.random.default_rng(8).normal(0.4, 0.5, d)
         value, gradient = folded.value_and_gradient(x)
         assert value == pytest.approx(folded.value(x), rel=1e-11)
@@ -114,7 +113,7 @@ def test_log_posterior__mode_is_reml_where_priors_are_flat(text):
 
 @every
 def test_sampler_density__is_the_log_posterior(text):
-    posterior = replace(log_posterior(case(text).design), unit=0.25)
+    posterior = log_posterior(case(text).design).planar()
     d = posterior.blocks.n_parameters
     rng = np.random.default_rng(2)
     centre, root = rng.normal(0.3, 0.3, d), np.eye(d) + 0.1 * rng.normal(size=(d, d))

@@ -1,7 +1,5 @@
 """Residuals of groups of units and known weights, against V written out record by record."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from oracles import finite_difference
@@ -79,7 +77,7 @@ def test_average_information__is_the_hessian_of_the_quadratic_form(weights):
 @RESIDUALS
 def test_density__is_the_log_posterior(residual, weights):
     design = design_of(residual, weights)
-    posterior = replace(log_posterior(design), unit=0.25)
+    posterior = log_posterior(design).planar()
     d = posterior.blocks.n_parameters
     x = np.where(posterior.coordinates.scales, 1.0, 0.1) + 0.1 * np.random.default_rng(0).normal(size=d)
     value, gradient = Density(posterior, x, np.eye(d))(np.zeros(d))

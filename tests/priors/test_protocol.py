@@ -1,7 +1,5 @@
 """Priors of standard deviations that a user wrote, in plain Python, and those without a compiled form."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from oracles import finite_difference
@@ -90,7 +88,7 @@ def test_log_prior__either_sign_of_a_scale_is_the_same(text, prior):
 @own
 def test_log_posterior__gradient_and_plain_density(prior):
     design = make_design("us(trait):block + diag(trait):family")
-    posterior = replace(log_posterior(design, {"block": prior, "family": prior}), unit=0.25)
+    posterior = log_posterior(design, {"block": prior, "family": prior}).planar()
     x = np.random.default_rng(2).normal(0.5, 0.3, posterior.blocks.n_parameters)
     value, gradient = posterior.value_and_gradient(x)
     slopes = finite_difference(posterior.value, x, 1e-3)
@@ -106,7 +104,7 @@ def test_sampler_density__half_t_is_compiled_half_normal_is_not():
     design = make_design("us(trait):block")
     d = design.blocks.n_parameters
     for sd, kind in ((HalfStudentT(nu=4.0), Density), (HalfNormal(), PlainDensity)):
-        posterior = replace(log_posterior(design, {"block": CovariancePrior(sd=sd)}), unit=0.25)
+        posterior = log_posterior(design, {"block": CovariancePrior(sd=sd)}).planar()
         assert isinstance(sampler_density(posterior, np.ones(d), np.eye(d)), kind)
 
 

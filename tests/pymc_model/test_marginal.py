@@ -2,7 +2,6 @@
 
 import pickle
 import threading
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -104,7 +103,7 @@ def test_marginal_model__log_density_and_gradient(case, priors):
     assert posterior.engine.name == engine
     model = density(build_model(design, priors=priors))
     d = design.blocks.n_parameters
-    planar = replace(posterior, unit=0.25)
+    planar = posterior.planar()
     compiled = sampler_density(planar, np.zeros(d), np.eye(d))
     rng = np.random.default_rng(1)
     from_model, from_compiled = [], []

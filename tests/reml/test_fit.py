@@ -12,6 +12,8 @@ from scipy.stats import chi2
 from bayesmv.comparison.likelihood_ratio import likelihood_ratio
 from bayesmv.design.design import build_design
 from bayesmv.errors import ConvergenceWarning, SpecError
+from bayesmv.io.files import load_design
+from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.model.spec import ModelSpec
 from bayesmv.reml import fit_reml
 
@@ -549,3 +551,45 @@ def test_fit_reml__means_stated_per_trait():
     each = fit("y1 + y2 ~ at(trait, y1):1 + at(trait, y2):1", "us(trait):g", data)
     assert each.loglik == pytest.approx(one.loglik, abs=1e-8)
     np.testing.assert_allclose(each.fixed["estimate"], one.fixed["estimate"])
+
+
+def test_fit_reml__factors_from_several_starts():
+    """The likelihood of one factor of three traits has two maxima, with grain yield on either side of it."""
+    design = load_design("ril_fa")
+    fit = fit_reml(design)
+    assert fit.loglik == pytest.approx(-2334.99643290, abs=1e-6)
+    (note,) = (note for note in fit.design.notes if "maxima" in note)
+    assert note == (
+        "REML has several maxima: of 3 starts, 2 ended lower, by 0.0067, 0.0067 in log-likelihood; the highest is given"
+    )
+    given = fit_reml(design, start=fit)
+    assert given.design.notes == design.notes
+    assert given.loglik == pytest.approx(fit.loglik, abs=1e-8)
+
+
+def test_fit_reml__one_maximum_has_no_note():
+    design = load_design("ril_rr")
+    assert fit_reml(design).design is design
+
+
+def test_fit_reml__many_traits_with_missing_records_end_soon():
+    """Steps are few, and none costs a gradient for every parameter."""
+    rng = np.random.default_rng(81)
+    traits = [f"t{i}" for i in range(8)]
+    family = np.repeat(np.arange(20), 5)
+    Y = rng.normal(size=(20, 8))[family] + rng.normal(size=(100, 8))
+    Y[rng.random(Y.shape) < 0.1] = np.nan
+    spec = ModelSpec.from_formula(" + ".join(traits) + " ~ 1", random="fa(trait, 1):fam", residual="us(trait):units")
+    design = build_design(spec, pd.DataFrame(Y, columns=traits).assign(fam=family))
+
+    class Counted(MixedModelLikelihood):
+        gradients = 0
+
+        def value_and_gradient(self, sigmas):
+            type(self).gradients += 1
+            return super().value_and_gradient(sigmas)
+
+    fit = fit_reml(design, engine=Counted(design))
+    assert fit.converged
+    assert Counted.gradients < 250
+    assert np.abs(fit.gradient).max() < 1e-3

@@ -15,10 +15,9 @@ Source: Meyer (1985), Biometrics 41:153-165 (canonical transformation).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -35,6 +34,7 @@ from bayesmv.likelihood.spectral.series import Series, moments, restricted
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics import chebyshev
 from bayesmv.numerics.chebyshev import Scale
+from bayesmv.numerics.progress import watched
 from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_components
 
 #: Interpolation error of d and of S, per unit and in sums of squares per unit: aimed at, and refused above.
@@ -43,8 +43,6 @@ TOLERANCE, REFUSED = 1e-11, 1e-9
 NODES = 48
 #: Most fixed effects; the rank of what they leave is found from a dense matrix.
 MOST_FIXED = 1000
-#: A progress bar appears after this many seconds.
-_PATIENCE = 2.0
 
 
 def obstacle(design: Design) -> str | None:
@@ -169,7 +167,7 @@ def build_table(
         not, its ordering and analysis (or eigenvalues), the range of λ and the number of nodes are taken over. The
         factorisations are made again: kept, they would take nodes × nonzeros of memory.
     cores, progress
-        Factorisations at once, and whether to show a progress bar if they take over two seconds.
+        Factorisations at once, and whether to show how many are done if they take over two seconds.
 
     Raises
     ------
@@ -233,17 +231,10 @@ class _Nodes:
         self.count = 0
 
     def __call__(self, z: Array) -> Array:
-        begin, first = monotonic(), self._one(z[0])
-        slow = monotonic() - begin > _PATIENCE / len(z)
         self.count += len(z)
         with ThreadPoolExecutor(len(self.spare)) as pool:
-            rest: Iterable[Array] = pool.map(self._one, z[1:])
-            if self.bar and slow:
-                from rich import console, progress
-
-                screen = console.Console(stderr=True)
-                rest = progress.track(rest, "Tabulating the likelihood", len(z) - 1, console=screen, transient=True)
-            return np.array([first, *rest])
+            found = pool.map(self._one, z)
+            return np.array(list(watched(found, "Tabulating the likelihood", len(z), self.bar)))
 
     def _one(self, z: float) -> Array:
         scale, ratio = self.series.scale, chebyshev.ratio_at(self.series.scale, z)

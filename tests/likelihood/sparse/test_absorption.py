@@ -1,7 +1,5 @@
 """Equations without the levels that have a single record, against V written out and against the whole equations."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +63,7 @@ def test_effects_and_information__equal_those_of_the_whole_equations(model):
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_density__equals_the_log_posterior(model):
     case, _ = drawn_case(*model, 6)
-    posterior = replace(log_posterior(case.design, engine=absorbing(case.design)), unit=0.3)
+    posterior = log_posterior(case.design, engine=absorbing(case.design)).planar()
     d = posterior.blocks.n_parameters
     x = np.random.default_rng(7).normal(0.4, 0.2, d)
     value, gradient = Density(posterior, x, np.eye(d))(np.zeros(d))
