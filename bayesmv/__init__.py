@@ -1,6 +1,13 @@
 """Bayesian multivariate (multi-trait) animal models: NUTS posteriors beside REML estimates."""
 
-import bayesmv._loading  # noqa: F401 - before all else
+import os as _os
+import signal as _signal
+import sys as _sys
+
+if _os.path.basename(_sys.argv[0] if _sys.argv else "") in ("bayesmv", "bayesmv.exe"):
+    # Ctrl-C while the command line loads ends it without a word; programs that import bayesmv keep their handlers.
+    _signal.signal(_signal.SIGINT, lambda *_: _os._exit(130))
+
 from bayesmv._version import __version__
 from bayesmv.checks.identifiability import identifiability
 from bayesmv.comparison.likelihood_ratio import LikelihoodRatio, likelihood_ratio

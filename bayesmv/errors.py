@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,30 @@ def listing(items: Iterable[object], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (f" (and {rest} more)" if rest > 0 else "")
 
 
+#: Name of the index of a table that was read from a file: the line that each row starts on, the header's being 1.
+LINE = "line of the file"
+
+
+def rows_of(index: pd.Index[Any]) -> str:
+    """Rows of a table in words: lines of the user's file, with the unit's name where it has one, else index labels.
+
+    Parameters
+    ----------
+    index
+        Of the rows; for a table that was read from a file its lines (`LINE`), then the names of units if there are.
+    """
+    if LINE not in index.names:
+        return listing(index)
+    lines = index.get_level_values(LINE)
+    if index.nlevels == 1:
+        return f"{'line' if len(lines) == 1 else 'lines'} {listing(lines)}"
+    words = [f"line {line} ({unit!r})" for line, unit in zip(lines[:_LISTED], index.get_level_values(1), strict=False)]
+    rest = len(lines) - len(words)
+    return ", ".join(words) + (f" (and {rest} more)" if rest else "")
+
+
+#: Items that a listing shows.
+_LISTED = 5
 #: Allowed names that a message shows.
 _SHOWN = 15
 
@@ -80,8 +105,9 @@ def require_known(
         raise error(f"{before}{listing(unknown)}{after}: {listing(there, _SHOWN) or 'none'}")
 
 
-def require_complete(column: pd.Series[Any], role: str, remedy: str, problem: str = "missing", bad: Any = None) -> None:
-    """Refusal of a column of data with missing values.
+@dataclass(frozen=True, kw_only=True)
+class Needed:
+    """Column of the data that must have no missing values.
 
     Parameters
     ----------
@@ -95,12 +121,43 @@ def require_complete(column: pd.Series[Any], role: str, remedy: str, problem: st
         What the values are.
     bad
         Mask of the values that are refused, where these are others than the missing ones, (n,).
+    """
+
+    column: pd.Series[Any]
+    role: str
+    remedy: str
+    problem: str = "missing"
+    bad: Any = None
+
+    @property
+    def complaint(self) -> str:
+        """What is missing where; empty if nothing is."""
+        wrong = self.column.isna().to_numpy() if self.bad is None else self.bad
+        if not wrong.any():
+            return ""
+        return f"the {self.role} is {self.problem} in {wrong.sum()} rows: {rows_of(self.column.index[wrong])}"
+
+
+def require_all_complete(needed: Iterable[Needed]) -> None:
+    """Refusal of columns of data with missing values, all of them in one message.
+
+    Raises
+    ------
+    DataError
+        How many rows of each, which, and the remedies.
+    """
+    wrong = [(complaint, need.remedy) for need in needed if (complaint := need.complaint)]
+    if wrong:
+        complaints, remedies = zip(*wrong, strict=True)
+        raise DataError("; ".join([*dict.fromkeys(complaints), *dict.fromkeys(remedies)]))
+
+
+def require_complete(column: pd.Series[Any], role: str, remedy: str, problem: str = "missing", bad: Any = None) -> None:
+    """Refusal of one column of data with missing values; arguments as `Needed`.
 
     Raises
     ------
     DataError
         How many rows, which, and the remedy.
     """
-    wrong = column.isna().to_numpy() if bad is None else bad
-    if wrong.any():
-        raise DataError(f"the {role} is {problem} in {wrong.sum()} rows: {listing(column.index[wrong])}; {remedy}")
+    require_all_complete([Needed(column=column, role=role, remedy=remedy, problem=problem, bad=bad)])

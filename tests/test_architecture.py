@@ -13,7 +13,7 @@ IDS = [str(path.relative_to(ROOT)) for path in MODULES]
 
 #: Rooms from the ground up; a file imports from its own room or from rooms on lower floors.
 FLOORS = (
-    {"_loading", "_version", "arrays", "errors", "dims"},
+    {"_version", "arrays", "errors", "dims"},
     {"numerics"},
     {"covariance", "relationship", "families"},
     {"priors"},
@@ -53,7 +53,7 @@ def imports(path: Path) -> set[str]:
 
 def test_root__holds_no_module_outside_the_rooms():
     alone = {path.stem for path in ROOT.glob("*.py")}
-    assert alone == {"__init__", "_loading", "_version", "arrays", "errors", "dims"}
+    assert alone == {"__init__", "_version", "arrays", "errors", "dims"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=IDS)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from scipy import sparse
 
 from bayesmv.arrays import Array
+from bayesmv.checks.confounding import confounding
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.design import Design
-from bayesmv.design.fixed import pivoted_independence
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
+from bayesmv.numerics.dependence import independent_columns, left_of_cross_products
 
 #: Terms with more levels than this get a bound on their degrees of freedom, not the rank.
 _LARGEST = 1500
+#: The same where their cross-products with fixed effects are more numbers than this.
+_NUMBERS = 2 * 10**7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,10 @@ class TermInformation:
     estimated
         Whether the structure has parameters.
     confounded
-        Other terms (or the residual) whose levels group the units in the same way.
+        Other terms (or the residual) that the data cannot tell it from: their covariances among the records are
+        linearly dependent.
+    related
+        Whether its levels have a relationship.
     """
 
     term: str
@@ -57,6 +63,7 @@ class TermInformation:
     effects: tuple[str, ...]
     free_covariances: bool
     confounded: tuple[str, ...] = ()
+    related: bool = False
     estimated: bool = True
 
     @property
@@ -71,9 +78,15 @@ class TermInformation:
             return ()
         out = []
         m = self.size
-        if self.confounded:
+        others = ", ".join(self.confounded)
+        if self.confounded and self.related:
             out.append(
-                f"{self.term}: groups the units as {', '.join(self.confounded)} does: the data cannot tell them apart; "
+                f"{self.term}: no relatives or repeated records tell it from {others}: their variances are not "
+                f"identified, and what is made of them; add relatives to the pedigree, or take the term out"
+            )
+        elif self.confounded and self.term != RESIDUAL:
+            out.append(
+                f"{self.term}: groups the units as {others} does: the data cannot tell them apart; "
                 f"take one of them out, or give one a relationship"
             )
         if self.freedom == 0 and self.term != RESIDUAL:
@@ -119,12 +132,14 @@ def identifiability(design: Design) -> tuple[TermInformation, ...]:
     tuple of TermInformation
         Random terms, then the residual.
     """
-    X = design.fixed.X.toarray()
-    X = X[:, pivoted_independence(design.fixed.X)] if X.shape[1] else X
-    return (*(_term(design, term, X) for term in design.terms), _residual(design, X))
+    X = design.fixed.working[:, independent_columns(design.fixed.working)]
+    confounded = confounding(design)
+    return (*(_term(design, term, X, confounded) for term in design.terms), _residual(design, X))
 
 
-def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
+def _term(
+    design: Design, term: TermDesign, X: sparse.csc_array, confounded: Mapping[str, tuple[str, ...]]
+) -> TermInformation:
     seen = design.observed[:, term.trait_of].astype(float)
     # A level links two effects where both were recorded on some of its units.
     recorded = np.column_stack(
@@ -132,7 +147,7 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
     ).astype(float)
     levels = int(recorded.any(axis=1).sum())
     loads = len(term.incidences)
-    exact = levels * loads <= _LARGEST
+    exact = levels * loads <= _LARGEST and levels * loads * X.shape[1] <= _NUMBERS
     freedom = _rank_after(X, term, seen.any(axis=1)) // loads if exact else levels - 1
     return TermInformation(
         term=term.name,
@@ -140,7 +155,8 @@ def _term(design: Design, term: TermDesign, X: Array) -> TermInformation:
         levels=levels,
         freedom=freedom,
         exact=exact,
-        confounded=_confounded(design, term),
+        confounded=confounded[term.name],
+        related=term.relationship is not None,
         links=recorded.T @ recorded,
         effects=term.effects,
         free_covariances=_free_covariances(term.structure),
@@ -153,37 +169,16 @@ def _free_covariances(structure: CovarianceStructure) -> bool:
     return m > 1 and structure.n_parameters >= m * (m + 1) // 2
 
 
-def _confounded(design: Design, term: TermDesign) -> tuple[str, ...]:
-    """Other terms, and the residual, with the same grouping of units; relationships tell groupings apart."""
-    if term.relationship is not None or len(term.incidences) > 1:
-        return ()
-    own = _grouping(term)
-    others = [t for t in design.terms if t.name != term.name and t.relationship is None and len(t.incidences) == 1]
-    same = [t.name for t in others if set(t.effects) & set(term.effects) and np.array_equal(_grouping(t), own)]
-    alone = [RESIDUAL] if len(np.unique(own)) == len(own) else []
-    return (*same, *alone)
-
-
-def _grouping(term: TermDesign) -> npt.NDArray[np.intp]:
-    """Number of the group of every unit, groups numbered as they appear, -1 for units of none."""
-    Z = term.incidences[0]
-    level = np.full(Z.shape[0], -1)
-    level[np.diff(Z.indptr) > 0] = Z.indices
-    return np.where(level < 0, -1, pd.factorize(level)[0])
-
-
-def _rank_after(X: Array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
+def _rank_after(X: sparse.csc_array, term: TermDesign, rows: npt.NDArray[np.bool_]) -> int:
     """Rank of the incidence of a term after fixed effects, by the eigenvalues of Z'MZ."""
     Z = sparse.csc_array(sparse.hstack(term.incidences))[rows]
     Z = Z[:, np.diff(Z.indptr) > 0]
-    Q, _ = np.linalg.qr(X[rows])
-    inside = Z.T @ Q
-    gram = (Z.T @ Z).toarray() - inside @ inside.T
+    gram = left_of_cross_products(X[rows], Z)
     values = np.linalg.eigvalsh(gram)
     return int((values > 1e-9 * float((Z.T @ Z).diagonal().max())).sum())
 
 
-def _residual(design: Design, X: Array) -> TermInformation:
+def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
     seen = design.observed.astype(float)
     levels = sum(len(t.levels) - 1 for t in design.terms if t.relationship is None)
     return TermInformation(

@@ -21,6 +21,8 @@ from bayesmv.reml.result import RemlFit
 PRIOR_SHARE = 0.5
 #: Medians and REML estimates closer than this many posterior sd agree.
 AGREE = 0.5
+#: A correlation whose 95 % interval is wider is undetermined: it leaves more than half of what a flat prior leaves.
+UNDETERMINED = 0.95
 
 
 def compare_reml(trace: Any, reml: RemlFit, priors: Mapping[str, CovariancePrior] | None = None) -> pd.DataFrame:
@@ -98,7 +100,8 @@ class _Term:
             estimate = difference = np.nan
         beside = {"reml": estimate, "std_error": error, "constraint": constraint}
         judged = {"contraction": contraction, "difference": difference}
-        return labels | beside | summary | judged | {"verdict": _verdict(constraint, contraction, difference)}
+        wide = parameter == "correlation" and summary["hdi_high"] - summary["hdi_low"] > UNDETERMINED
+        return labels | beside | summary | judged | {"verdict": _verdict(constraint, contraction, difference, wide)}
 
     def _spread_ratio(self, i: int, j: int) -> float:
         """Interquartile range of the posterior over that of the prior, of the sd (i = j) or the correlation."""
@@ -119,7 +122,7 @@ def _varies(draws: Array) -> bool:
     return finite.size < 2 or bool(np.ptp(finite) > 1e-12 * np.max(np.abs(finite)))
 
 
-def _verdict(constraint: str, contraction: float, difference: float) -> str:
+def _verdict(constraint: str, contraction: float, difference: float, wide: bool) -> str:
     """Put in words how the posterior stands to REML."""
     parts = []
     if constraint == "not identified":
@@ -130,4 +133,4 @@ def _verdict(constraint: str, contraction: float, difference: float) -> str:
         parts.append("posterior dominated by prior")
     if not parts and not abs(difference) < AGREE:
         parts.append(f"differ by {abs(difference):.1f} posterior s.d.")
-    return "; ".join(parts) or "agree"
+    return "; ".join(parts) or ("undetermined" if wide else "agree")

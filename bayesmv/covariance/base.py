@@ -17,7 +17,28 @@ from bayesmv.numerics.symmetric import packed_rows, psd_cholesky
 
 #: A matrix given in a model, row by row.
 type Matrix = tuple[tuple[float, ...], ...]
-type Placement = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+
+
+class Placement(NamedTuple):
+    """Places of θ in a factor F: F[row, column] is the sum of weight · θ[parameter] over the entries there."""
+
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
+    parameter: npt.NDArray[np.intp]
+    weight: Array
+
+    @classmethod
+    def plain(
+        cls, row: npt.NDArray[np.intp], column: npt.NDArray[np.intp], parameter: npt.NDArray[np.intp]
+    ) -> Placement:
+        """Entries that are each one of θ as it is."""
+        return cls(row, column, parameter, np.ones(len(row)))
+
+    @property
+    def single(self) -> bool:
+        """Whether no two of the entries stand in one place."""
+        return len(set(zip(self.row.tolist(), self.column.tolist(), strict=True))) == len(self.row)
+
 
 #: Eigenvalues of a covariance in phenotypic-variance units below which it counts as singular.
 SINGULAR = 1e-6
@@ -195,7 +216,8 @@ class Group(NamedTuple):
 # - `placement`: where θ stands in a lower-triangular factor. A structure that has one is sampled by the compiled
 #   density, if its prior can be written on the factor (`priors.density.row_weights`: us, and sds that stand alone in
 #   their rows); others by the plain one. `factor(theta)`: L with Σ = LL', by Cholesky by default.
-# - `pivoted`, `rescaled`, `loadings`: for factors with an order, given matrices, latent effects.
+# - `pivoted`, `apart` and `relative`, `rescaled`, `loadings`: for factors with an order, few levels, given matrices,
+#   latent effects.
 # - Class variables `reports_correlations`, `ties_scales`, `separable`, `needs_pilot`, described where they stand.
 #
 # Adding a structure touches three places: its class, one line of the registry (:mod:`bayesmv.covariance.registry`), one
@@ -282,7 +304,7 @@ class CovarianceStructure(ABC):
 
     @property
     def placement(self) -> Placement | None:
-        """Row, column and parameter of every nonzero entry of a lower-triangular L(θ), Σ = LL'; None without one."""
+        """Places of θ in a lower-triangular L(θ), Σ = LL'; None without one."""
         return None
 
     @property
@@ -338,6 +360,25 @@ class CovarianceStructure(ABC):
     def pivoted(self, sigma: Array) -> CovarianceStructure:
         """Structure with the rows of its factor in the order of their pivots at `sigma` (m, m)."""
         return self
+
+    def apart(self, sigma: Array, noise: Array, freedom: float) -> CovarianceStructure:
+        """Structure whose factor keeps apart what few levels tell of `sigma` (m, m) and what they do not.
+
+        Parameters
+        ----------
+        sigma
+            REML estimate.
+        noise
+            Standard deviation of each effect below which the data cannot tell it from 0, (m,).
+        freedom
+            Degrees of freedom of the levels.
+        """
+        return self
+
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        """Mask of the scales that are far from 0, so that a sampler may take their logarithms, (n_parameters,)."""
+        return np.zeros(self.n_parameters, dtype=bool)
 
     def rescaled(self, scale: Array) -> CovarianceStructure:
         """Structure of effects divided by `scale` (m,), for those that hold given matrices or values."""

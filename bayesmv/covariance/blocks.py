@@ -54,6 +54,11 @@ class CovarianceBlocks:
         ]
         return np.concatenate(parts)
 
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        """Mask of the scales that are far from 0, (n_parameters,)."""
+        return np.concatenate([s.relative for s in self.structures])
+
     def inside(self, theta: Array, widest: float) -> Array:
         """θ with angles held to ± `widest`: at ±π/2 the slope by an angle vanishes."""
         return np.where(self.anchor == ANGLE, np.clip(theta, -widest, widest), theta)

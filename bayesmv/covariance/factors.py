@@ -78,7 +78,7 @@ class ReducedRank(LinearFactor):
 
     @property
     def entries(self) -> Placement:
-        return *self._triangle, np.arange(self.n_loadings)
+        return Placement.plain(*self._triangle, np.arange(self.n_loadings))
 
     @property
     def _triangle(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -142,7 +142,7 @@ class FactorAnalytic(ReducedRank):
     def entries(self) -> Placement:
         rows, cols = self._triangle
         own = np.arange(self.size)
-        return (
+        return Placement.plain(
             np.append(rows, own),
             np.append(cols, self.factors + own),
             np.arange(self.n_parameters),

@@ -60,15 +60,13 @@ class Separate(CovarianceStructure):
 
     @property
     def placement(self) -> Placement | None:
-        if any(part.placement is None for part in self.parts):
-            return None
-        rows, cols, parameters = [], [], []
-        for part, at, own in zip(self.parts, self.places, self._blocks.slices, strict=True):
-            r, c, p = part.placement or (np.zeros(0, dtype=np.intp),) * 3
-            rows.append(np.array(at, dtype=np.intp)[r])
-            cols.append(np.array(at, dtype=np.intp)[c])
-            parameters.append(p + own.start)
-        return np.concatenate(rows), np.concatenate(cols), np.concatenate(parameters)
+        placed: list[Placement] = []
+        for part, places, own in zip(self.parts, self.places, self._blocks.slices, strict=True):
+            if part.placement is None:
+                return None
+            (r, c, p, weight), at = part.placement, np.array(places, dtype=np.intp)
+            placed.append(Placement(at[r], at[c], p + own.start, weight))
+        return Placement(*(np.concatenate(parts) for parts in zip(*placed, strict=True)))
 
     @property
     def max_rank(self) -> int:
@@ -120,3 +118,11 @@ class Separate(CovarianceStructure):
     def pivoted(self, sigma: Array) -> Self:
         parts = tuple(part.pivoted(sigma[np.ix_(at, at)]) for part, at in zip(self.parts, self.places, strict=True))
         return replace(self, parts=parts)
+
+    def apart(self, sigma: Array, noise: Array, freedom: float) -> Self:
+        pairs = [(part, list(at)) for part, at in zip(self.parts, self.places, strict=True)]
+        return replace(self, parts=tuple(part.apart(sigma[np.ix_(at, at)], noise[at], freedom) for part, at in pairs))
+
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        return self._blocks.relative

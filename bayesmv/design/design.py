@@ -16,11 +16,13 @@ from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.magnitude import check_traits
 from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
-from bayesmv.design.residual import ResidualDesign, build_residual
+from bayesmv.design.residual import ResidualDesign, build_residual, residual_groups
+from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import DataError, SpecError, listing, require_known
+from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.relationship.labels import is_from_file
 from bayesmv.relationship.relationship import Relationship
 
 __all__ = ["Design", "TermDesign", "build_design"]
@@ -207,14 +209,16 @@ def build_design(
     relationships = dict(relationships or {})
     _check_columns(spec, data)
     units = _unit_labels(spec, data)
-    response = read_traits(spec.traits, data)
+    notes = _labels_merged(spec, data)
+    data = _with_units_named(spec, data, units)
+    response = read_traits(spec.traits, data, spec.missing, notes)
     check_traits(spec.traits, response)
-    notes: list[str] = []
-    keep = _recorded(response, units, notes)
-    table, data, units, response = data, data[keep], units[keep], response[keep]
+    keep = _recorded(response, units, data.index, notes)
+    inputs = TermInputs(spec=spec, rows=data, kept=keep, relationships=relationships)
+    data, units, response = data[keep], units[keep], response[keep]
+    require_all_complete(_needed(inputs, data))
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
-    inputs = TermInputs(spec=spec, rows=table, kept=keep)
-    terms = tuple(build_term(term, inputs, relationships, notes) for term in spec.random)
+    terms = tuple(build_term(term, inputs, notes) for term in spec.random)
     residual = build_residual(spec, data, response)
     spread = residual_sd(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual.structure)
@@ -254,24 +258,60 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
 
 
 def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:
-    units = data.index.to_flat_index() if spec.unit is None else pd.Index(data[spec.unit], name=spec.unit)
+    if spec.unit is None and is_from_file(data):
+        return pd.RangeIndex(len(data))
+    units = data.index.to_flat_index() if spec.unit is None else pd.Index(as_labels(data[spec.unit]), name=spec.unit)
     where = "the index of the data" if spec.unit is None else f"the unit column '{spec.unit}'"
     if units.hasnans:
-        raise DataError(f"{where} has missing values in rows {listing(np.flatnonzero(units.isna()) + 1)}")
-    twice = units[units.duplicated()].unique()
-    if len(twice):
+        empty = np.flatnonzero(units.isna())
+        rows = rows_of(data.index[empty]) if is_from_file(data) else f"rows {listing(empty + 1)}"
+        raise DataError(f"{where} has missing values in {rows}")
+    again = units.duplicated(keep=False)
+    if again.any():
+        lines = f" ({rows_of(data.index[again])})" if is_from_file(data) else ""
         raise DataError(
-            f"{where} names {listing(twice)} more than once; each row must be a unit of its own "
+            f"{where} names {listing(units[again].unique())} more than once{lines}; each row must be a unit of its own "
             f"(for repeated records, leave the unit out of the model file, or reset_index() the data)"
         )
     return units
 
 
-def _recorded(response: Array, units: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
+def _with_units_named(spec: ModelSpec, data: pd.DataFrame, units: pd.Index) -> pd.DataFrame:
+    """Data of a file with the names of the units beside the lines, for messages."""
+    if spec.unit is None or not is_from_file(data):
+        return data
+    return data.set_axis(pd.MultiIndex.from_arrays([data.index, units], names=[LINE, spec.unit]))
+
+
+def _recorded(response: Array, units: pd.Index, rows: pd.Index, notes: list[str]) -> npt.NDArray[np.bool_]:
     keep = np.asarray(~np.isnan(response).all(axis=1))
     if not keep.all():
-        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {listing(units[~keep])}")
+        named = rows_of(rows[~keep]) if rows.nlevels == 1 else listing(units[~keep])
+        notes.append(f"{(~keep).sum()} units without a record of any trait were left out: {named}")
     return keep
+
+
+def _labels_merged(spec: ModelSpec, data: pd.DataFrame) -> list[str]:
+    """Notes of the file about labels in the columns that the model uses."""
+    used = [name for term in spec.fixed for name in term.columns]
+    used += [name for term in spec.random for name in term.columns] + [spec.residual_by or "", spec.unit or ""]
+    return [note for name, note in data.attrs.get("notes", {}).items() if name in used]
+
+
+def _needed(inputs: TermInputs, data: pd.DataFrame) -> list[Needed]:
+    """Columns that must have no missing values on the units with records, so that all are named at once."""
+    spec = inputs.spec
+    remedy = "fill the values in or take these units out"
+    needed = [
+        Needed(column=as_covariate(data[name]), role=f"fixed effect '{name}'", remedy=remedy)
+        for name in dict.fromkeys(name for term in spec.fixed for name in term.columns)
+        if name in data.columns
+    ]
+    needed += [need for term in spec.random for need in inputs.needed(term)]
+    if spec.residual_by is not None:
+        by = as_labels(inputs.rows[spec.residual_by][inputs.kept])
+        needed.append(residual_groups(by))
+    return needed
 
 
 def _scales(spread: Array, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from formulaic import Formula, SimpleFormula
-from formulaic.errors import FormulaicError
 from scipy import sparse
 
 from bayesmv.arrays import Array, ByContent
-from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
-from bayesmv.model.basis import leg
+from bayesmv.design.columns import Block, Columns, Scoped, check_finite
+from bayesmv.errors import DataError, SpecError, listing, require_known
 from bayesmv.model.terms import FixedTerm
-
-#: Functions that fixed effects may use besides formulaic's own.
-_CONTEXT = {"leg": leg}
+from bayesmv.numerics.dependence import conditioned, independent_columns, least_squares
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,12 +31,25 @@ class FixedDesign(ByContent):
         Which variable is fitted for which trait, (v, t).
     ols
         Ordinary-least-squares coefficients, (v, t), 0 where not fitted.
+    working, mixing
+        Well-conditioned columns W = X B that engines compute with, (n, v), and B (v, v): covariates about their means
+        and orthogonal to each other. B is triangular in some order; for each trait W spans what X does.
+    references
+        Factors and their reference levels, whose effects are 0.
     """
 
     variables: tuple[str, ...]
     X: sparse.csc_array
     present: npt.NDArray[np.bool_]
     ols: Array
+    working: sparse.csc_array
+    mixing: sparse.csc_array
+    references: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def log_mixing(self) -> Array:
+        """Logarithm of the diagonal of B, (v,): a sum over the columns of a trait is log|det B| of the trait."""
+        return np.asarray(np.log(np.abs(self.mixing.diagonal())))
 
     @property
     def fitted(self) -> Array:
@@ -72,112 +80,88 @@ def build_fixed(
     DataError
         If a covariate is missing, not finite, or collinear.
     """
-    columns: dict[str, Array] = {}
-    wanted: dict[str, set[int]] = {}
-    categorical: set[str] = set()
+    made = Columns(data, notes)
+    terms = tuple(terms)
     for term in terms:
-        matrix, factor_columns = _model_matrix(term, data)
-        categorical |= factor_columns
-        for name, values in matrix.items():
-            columns.setdefault(name, values)
-            wanted.setdefault(name, set()).update(traits.index(t) for t in term.traits or traits)
-    variables = tuple(columns)
-    X = sparse.csc_array(np.column_stack(list(columns.values())) if variables else np.zeros((len(data), 0)))
-    present = np.array([[t in wanted[v] for t in range(len(traits))] for v in variables], dtype=bool)
-    present = present.reshape(len(variables), len(traits))
-    ols = np.zeros((len(variables), len(traits)))
+        _check_covariates(term, data)
+    blocks: dict[tuple[Scoped, ...], Block] = {}
+    wanted: dict[tuple[Scoped, ...], list[int]] = {}
     for t, trait in enumerate(traits):
-        seen = ~np.isnan(response[:, t])
-        fitted = np.flatnonzero(present[:, t])
-        independent = _independent(X[seen][:, fitted], [variables[i] for i in fitted], trait, categorical, notes)
-        present[fitted[~independent], t] = False
-        ols[present[:, t], t] = _least_squares(X[seen][:, present[:, t]], response[seen, t])
-    return FixedDesign(variables=variables, X=X, present=present, ols=ols)
+        mine = [term for term in terms if term.traits is None or trait in term.traits]
+        for scoped, block in made.blocks(factors for term in mine for factors in term.expanded.values()):
+            blocks[scoped] = block
+            wanted.setdefault(scoped, []).append(t)
+    for block in blocks.values():
+        check_finite(block, " + ".join(map(str, terms)))
+    variables = tuple(name for block in blocks.values() for name in block.names)
+    _check_names(variables)
+    categorical = np.array([block.categorical for block in blocks.values() for _ in block.names], dtype=bool)
+    parts = [block.columns for block in blocks.values()]
+    X = sparse.csc_array(sparse.hstack(parts)) if variables else sparse.csc_array((len(data), 0))
+    X.eliminate_zeros()
+    present = np.zeros((len(variables), len(traits)), dtype=bool)
+    place = 0
+    for scoped, block in blocks.items():
+        present[place : place + len(block.names), wanted[scoped]] = True
+        place += len(block.names)
+    _drop_dependent(X, present, response, variables, categorical, traits, notes)
+    W, B = conditioned(X, present)
+    ols = np.zeros((len(variables), len(traits)))
+    for t in range(len(traits)):
+        seen, mine_ = ~np.isnan(response[:, t]), np.flatnonzero(present[:, t])
+        ols[mine_, t] = least_squares(W[seen][:, mine_], response[seen, t])
+    return FixedDesign(
+        variables=variables,
+        X=X,
+        present=present,
+        ols=np.asarray(B @ ols),
+        working=W,
+        mixing=B,
+        references=made.references,
+    )
 
 
-def _model_matrix(term: FixedTerm, data: pd.DataFrame) -> tuple[dict[str, Array], set[str]]:
-    """Columns of one formula by name, and the names of those that come from factors."""
-    try:
-        own_mean = term.traits is None or term.formula.strip() == "1"
-        formula = Formula(term.formula if own_mean else f"{term.formula} - 1")
-        if not isinstance(formula, SimpleFormula):
-            raise SpecError(f"the fixed effects '{term}' have several parts; write one, without '|' or '~'")
-        used = sorted(str(v) for v in formula.required_variables if str(v) not in _CONTEXT or str(v) in data.columns)
-    except FormulaicError as error:
-        raise SpecError(f"the fixed effects '{term}' are not understood: {_first_line(error)}") from None
-    _check_covariates(used, term, data)
-    try:
-        matrix = formula.get_model_matrix(data, na_action="raise", output="pandas", context=_CONTEXT)
-    except Exception as error:  # formulaic raises whatever the user's expression raises
-        raise SpecError(f"the fixed effects '{term}' cannot be computed: {_first_line(error)}") from None
-    spec = matrix.model_spec
-    factors = {str(f) for f, encoder in spec.encoder_state.items() if encoder[0].name == "CATEGORICAL"}
-    from_factors = {
-        column
-        for term_, names in spec.term_indices.items()
-        for column in np.asarray(spec.column_names)[list(names)]
-        if any(str(f) in factors for f in term_.factors)
-    }
-    columns = {str(name): matrix[name].to_numpy(dtype=float) for name in matrix.columns}
-    _check_finite(columns, term)
-    return columns, from_factors
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _check_covariates(used: Sequence[str], term: FixedTerm, data: pd.DataFrame) -> None:
+def _check_covariates(term: FixedTerm, data: pd.DataFrame) -> None:
+    used = term.columns
     if "trait" in used and "trait" not in data.columns:
         raise SpecError("every trait has effects of its own: write 1 where ASReml has 'trait', and x for 'trait:x'")
     what = f"the fixed effects '{term}' name {{}}, which is not a column of the data; columns"
     require_known(used, data.columns, what)
-    for name in used:
-        require_complete(data[name], f"fixed effect '{name}'", "fill the values in or take these units out")
 
 
-def _check_finite(columns: dict[str, Array], term: FixedTerm) -> None:
-    bad = [name for name, values in columns.items() if not np.isfinite(values).all()]
-    if bad:
-        raise DataError(f"the fixed effect {listing(bad)} in '{term}' has values that are not finite")
+def _check_names(variables: Sequence[str]) -> None:
+    if len(set(variables)) < len(variables):
+        twice = pd.Index(variables)[pd.Index(variables).duplicated()].unique()
+        raise SpecError(f"two fixed effects would be called {listing(twice)}; rename a column of the data")
 
 
-def _independent(
-    X: sparse.csc_array, names: list[str], trait: str, categorical: set[str], notes: list[str]
-) -> npt.NDArray[np.bool_]:
-    """Which columns are not linear combinations of earlier ones; reports or refuses the others."""
-    independent = pivoted_independence(X)
-    dependent = [name for name, ok in zip(names, independent, strict=True) if not ok]
-    covariates = [name for name in dependent if name not in categorical]
-    if covariates:
-        raise DataError(
-            f"the fixed effect {listing(covariates)} is a linear combination of the others "
-            f"on the records of '{trait}'; take it out"
-        )
-    if dependent:
-        notes.append(
-            f"{len(dependent)} fixed effects of '{trait}' are confounded with others and set to zero: "
-            f"{listing(dependent)}"
-        )
-    return independent
-
-
-def pivoted_independence(X: sparse.csc_array) -> npt.NDArray[np.bool_]:
-    """Which columns of X are linearly independent of the columns before them, by Cholesky of the scaled X'X."""
-    gram = (X.T @ X).toarray()
-    size = np.sqrt(np.diag(gram))
-    gram = gram / np.outer(np.where(size > 0, size, 1.0), np.where(size > 0, size, 1.0))
-    keep = np.zeros(len(size), dtype=bool)
-    for j in range(len(size)):
-        # Gaussian elimination on the Gram matrix: what is left on the diagonal is 1 - R² of column j on those before.
-        if size[j] > 0 and gram[j, j] > 1e-10:
-            keep[j] = True
-            gram -= np.outer(gram[:, j], gram[j]) / gram[j, j]
-    return keep
-
-
-def _least_squares(X: sparse.csc_array, y: Array) -> Array:
-    gram = (X.T @ X).toarray()
-    size = np.sqrt(np.diag(gram))
-    scaled: Any = np.linalg.solve(gram / np.outer(size, size), (X.T @ y) / size) if len(size) else np.zeros(0)
-    return np.asarray(scaled / size)
+def _drop_dependent(
+    X: sparse.csc_array,
+    present: npt.NDArray[np.bool_],
+    response: Array,
+    variables: Sequence[str],
+    categorical: npt.NDArray[np.bool_],
+    traits: Sequence[str],
+    notes: list[str],
+) -> None:
+    """Take columns that are combinations of earlier ones out of `present`; notes levels, refuses covariates."""
+    known: dict[bytes, npt.NDArray[np.bool_]] = {}
+    for t, trait in enumerate(traits):
+        seen, fitted = ~np.isnan(response[:, t]), np.flatnonzero(present[:, t])
+        # Traits recorded on the same units with the same effects are judged once.
+        key = seen.tobytes() + fitted.tobytes()
+        if key not in known:
+            known[key] = independent_columns(X[seen][:, fitted])
+        dependent = fitted[~known[key]]
+        covariates = [variables[i] for i in dependent if not categorical[i]]
+        if covariates:
+            raise DataError(
+                f"the fixed effect {listing(covariates)} is a linear combination of the others "
+                f"on the records of '{trait}'; take it out"
+            )
+        if len(dependent):
+            notes.append(
+                f"{len(dependent)} fixed effects of '{trait}' are confounded with others and set to zero: "
+                f"{listing(variables[i] for i in dependent)}"
+            )
+        present[dependent, t] = False

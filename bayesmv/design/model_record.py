@@ -24,6 +24,7 @@ from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.design.design import Design, records_per_level
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.residual import residual_structure
+from bayesmv.design.saved import entry
 from bayesmv.errors import SpecError, listing
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
@@ -57,6 +58,8 @@ class ModelRecord:
         Groups with residual covariances of their own; empty for one group.
     n_records, n_coefficients
         Numbers of records and of fixed effects.
+    references
+        Factors among the fixed effects, with the level whose effect is 0.
     notes
         What was left out or changed in the data, in words.
     fingerprint
@@ -76,6 +79,7 @@ class ModelRecord:
     residual_groups: tuple[str, ...] = ()
     n_records: int
     n_coefficients: int
+    references: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: Mapping[str, str]
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
@@ -95,6 +99,7 @@ class ModelRecord:
             residual_groups=design.residual.groups,
             n_records=design.n_records,
             n_coefficients=int(design.fixed.present.sum()),
+            references=design.fixed.references,
             notes=design.notes,
             fingerprint=fingerprint(design),
             priors=given,
@@ -204,6 +209,7 @@ class ModelRecord:
             "residual_groups": self.residual_groups,
             "n_records": self.n_records,
             "n_coefficients": self.n_coefficients,
+            "references": self.references,
             "notes": self.notes,
             "fingerprint": self.fingerprint,
             # A prior that a user wrote has words, but no numbers to read back.
@@ -228,7 +234,7 @@ class ModelRecord:
                 "sample or fit again"
             )
         try:
-            entries = json.loads(tree.attrs[_RECORD])
+            entries = entry(tree.attrs, _RECORD)
             spec = ModelSpec.from_toml(tree.attrs[_MODEL])
             return cls(
                 spec=spec,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -17,11 +18,21 @@ from scipy import sparse
 from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
-from bayesmv.errors import DataError, SpecError, listing, require_complete
-from bayesmv.model.basis import Basis
+from bayesmv.design.written import as_labels, basis_columns
+from bayesmv.errors import DataError, Needed, SpecError, listing
+from bayesmv.model.basis import Basis, needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import IDE, Partner, RandomTerm
-from bayesmv.relationship.labels import whole_numbers
+from bayesmv.relationship.labels import (
+    as_text,
+    code_like,
+    factorise,
+    find_labels,
+    is_from_file,
+    is_missing_word,
+    means_unknown,
+    whole_numbers,
+)
 from bayesmv.relationship.relationship import Relationship
 
 #: Records that mean relationships among the individuals of a record are taken from.
@@ -152,6 +163,10 @@ def _products(bearers: tuple[sparse.csr_array, ...], relationship: Relationship 
     return np.array([[np.sum((a @ K) * b) for b in dense] for a in dense]) / len(picked), totals
 
 
+#: Names of columns that hold parents, which may be unknown.
+_PARENT = re.compile(r"(dam|sire|mother|father)([._ ]?id)?", re.IGNORECASE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TermInputs:
     """The data that terms are built from.
@@ -164,21 +179,85 @@ class TermInputs:
         All rows of the data, also those without records: pen mates count whether recorded or not.
     kept
         Rows with records, (rows,).
+    relationships
+        Relationships by name.
     """
 
     spec: ModelSpec
     rows: pd.DataFrame
     kept: npt.NDArray[np.bool_]
+    relationships: Mapping[str, Relationship]
 
-    @property
-    def partners(self) -> set[str]:
-        """Columns that may be missing because they name partners, such as unknown dams."""
-        return {partner.column for term in self.spec.random for partner in term.partners}
+    @cached_property
+    def parents(self) -> set[str]:
+        """Columns that name parents, who may be unknown.
+
+        They are the partners of a term (``str(vm(animal, A), dam)``), the second factor on one relationship
+        (``vm(animal, A) + vm(mor, A)``), and columns called dam, sire, mother or father.
+        """
+        columns = {p.column for term in self.spec.random for p in term.partners if not p.social}
+        first: dict[str, str] = {}
+        for term in self.spec.random:
+            if term.relationship not in (None, IDE) and first.setdefault(term.relationship, term.factor) != term.factor:
+                columns.add(term.factor)
+        factors = {term.factor for term in self.spec.random}
+        return columns | {name for name in factors if _PARENT.fullmatch(name)}
+
+    def column(self, name: str, relationship: Relationship | None, notes: list[str]) -> pd.Series[Any]:
+        """Levels of all rows as they stand in the data, missing where a word says so or a parent is unknown (rows,).
+
+        A parent is unknown if its cell holds a code for that (0, ``*``, -9, …) which no animal is called.
+        """
+        column = self.rows[name]
+        if is_from_file(column):
+            column = column.mask(is_missing_word(column))
+        if name not in self.parents:
+            return column
+        related = self.relationships.values() if relationship is None else [relationship]
+        added = [code for kin in related for code in kin.unknown]
+        values = pd.Index(column.dropna().unique())
+        named = find_labels(values, pd.Index(added, dtype=object)) if added else np.empty(0, dtype=np.intp)
+        codes = [values[i] for i in {*code_like(values).tolist(), *named[named >= 0].tolist()}]
+        animals = [kin.ids for kin in related]
+        if relationship is None:
+            animals += [pd.Index(self.rows[t.factor].dropna().unique()) for t in self.spec.random if self._is_own(t)]
+        unknown = [code for code in codes if means_unknown(code, added) and not _is_among(code, animals)]
+        cells = column.isin(unknown)
+        counts = column[cells & self.kept].map(as_text).value_counts(sort=False)
+        if len(counts):
+            words = ", ".join(f"'{code}' in {count}" for code, count in counts.items())
+            note = f"{words} records of '{name}' read as unknown"
+            if note not in notes:
+                notes.append(note)
+        return column.mask(cells)
+
+    def _is_own(self, term: RandomTerm) -> bool:
+        """Whether the factor of a term names the animals of the records rather than parents."""
+        return term.factor not in self.parents
+
+    def needed(self, term: RandomTerm) -> list[Needed]:
+        """Columns of a term that must be complete on the units with records, or on all rows for pen mates."""
+        social = any(partner.social for partner in term.partners)
+        rows = self.rows if social else self.rows[self.kept]
+        remedy = "give these units a level or take them out"
+        out = []
+        groups = {p.column for other in self.spec.random for p in other.partners if p.social}
+        if self._is_own(term) and term.factor not in groups:
+            column = as_labels(rows[term.factor])
+            out.append(Needed(column=column, role=f"random factor '{term.factor}'", remedy=remedy))
+        if term.basis is not None:
+            covariates = basis_columns(term.basis, self.rows[self.kept])
+            out += [needed_covariate(covariates[name]) for name in term.basis.columns]
+        return out
 
 
-def build_term(
-    term: RandomTerm, inputs: TermInputs, relationships: Mapping[str, Relationship], notes: list[str]
-) -> TermDesign:
+def _is_among(code: object, animals: Iterable[pd.Index]) -> bool:
+    """Whether a code is the label of an animal."""
+    one = pd.Index([code])
+    return any((find_labels(labels, one) >= 0).any() for labels in animals)
+
+
+def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDesign:
     """Build one random term.
 
     Raises
@@ -188,14 +267,14 @@ def build_term(
     DataError
         If levels are missing or not in the relationship, or a covariate is missing.
     """
-    relationship = _find_relationship(term, relationships)
+    relationship = _find_relationship(term, inputs.relationships)
     if relationship is not None:
         notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
     members = (Partner(column=term.factor), *term.partners)
     levels, places = _levels(term, inputs, relationship, notes)
     bearers = tuple(_bearer(member, places, inputs, len(levels), notes) for member in members)
-    kept = inputs.rows[inputs.kept]
-    basis = None if term.basis is None else term.basis.resolve(kept)
+    kept = inputs.rows[inputs.kept] if term.basis is None else basis_columns(term.basis, inputs.rows[inputs.kept])
+    basis = None if term.basis is None else _resolved(term, term.basis, kept, notes)
     functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
     unit = np.ones(1) if basis is None else basis.unit(kept)
     traits = term.traits or inputs.spec.traits
@@ -217,6 +296,23 @@ def build_term(
         functions=functions,
         basis=basis,
     )
+
+
+def _resolved(term: RandomTerm, basis: Basis, kept: pd.DataFrame, notes: list[str]) -> Basis:
+    """Basis with what it takes from the data; covariates far from zero about their means, if that is the same model."""
+    far = basis.far_from_zero(kept) if set(basis.columns) <= set(kept.columns) else ()
+    for column in far:
+        at = f"{kept[column].mean():g} ± {kept[column].std():.3g}"
+        if term.structure != "us":
+            raise DataError(
+                f"the covariate '{column}' of '{term}' is far from zero ({at}): the intercept and the slope are "
+                f"those of a point far outside the data; write center({column})"
+            )
+        notes.append(
+            f"{term.name}: '{column}' is far from zero ({at}) and was centred: the effects of the intercept are those "
+            f"at the mean"
+        )
+    return basis.centred(far).resolve(kept)
 
 
 def _labels(traits: tuple[str, ...], members: tuple[Partner, ...], basis: Basis | None) -> tuple[str, ...]:
@@ -259,35 +355,34 @@ def _levels(
     """Levels of a term, and the level of every row in each column that names some, -1 where that is missing."""
     named = [term.factor, *(partner.column for partner in term.partners if not partner.social)]
     all_rows = any(partner.social for partner in term.partners)
-    rows = inputs.rows if all_rows else inputs.rows[inputs.kept]
-    _check_missing(term, rows, inputs)
-    columns = {name: rows[name] for name in named}
+    rows = np.ones_like(inputs.kept) if all_rows else inputs.kept
+    columns = {name: inputs.column(name, relationship, notes)[rows] for name in named}
     if relationship is not None:
         levels: pd.Index = relationship.ids
-        places = {name: _locate(relationship, column) for name, column in columns.items()}
+        places = {name: _locate(relationship, column, notes) for name, column in columns.items()}
     else:
         levels, places = _union(term, columns, notes)
-    if not all_rows:
-        places = {name: _by_row(place, inputs.kept) for name, place in places.items()}
-    return levels, places
+    return levels, {name: _by_row(place, rows) for name, place in places.items()}
 
 
-def _by_row(place: npt.NDArray[np.intp], kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    out = np.full(len(kept), -1)
-    out[kept] = place
+def _by_row(place: npt.NDArray[np.intp], rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    out = np.full(len(rows), -1)
+    out[rows] = place
     return out
 
 
-def _check_missing(term: RandomTerm, rows: pd.DataFrame, inputs: TermInputs) -> None:
-    if term.factor not in inputs.partners:
-        remedy = "give these units a level or take them out"
-        require_complete(rows[term.factor], f"random factor '{term.factor}'", remedy)
-
-
-def _locate(relationship: Relationship, column: pd.Series[Any]) -> npt.NDArray[np.intp]:
+def _locate(relationship: Relationship, column: pd.Series[Any], notes: list[str]) -> npt.NDArray[np.intp]:
     place = np.full(len(column), -1)
     known = column.notna().to_numpy()
     place[known] = relationship.locate(column[known], str(column.name))
+    numbers = [pd.api.types.is_numeric_dtype(kind) for kind in (column.dtype, relationship.ids.dtype)]
+    if known.any() and numbers[0] != numbers[1] and not is_from_file(column):
+        kinds = ["numbers" if numeric else "text" for numeric in numbers]
+        note = (
+            f"levels of '{column.name}', {kinds[0]} in the data, matched with {kinds[1]} in the relationship as written"
+        )
+        if note not in notes:
+            notes.append(note)
     return place
 
 
@@ -295,20 +390,27 @@ def _union(
     term: RandomTerm, columns: Mapping[str, pd.Series[Any]], notes: list[str]
 ) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
     """Levels that the columns name, and where each row's stands."""
-    codes, levels = pd.factorize(pd.concat(list(columns.values())), sort=True)
+    first = columns[term.factor]
+    numbers = [pd.api.types.is_numeric_dtype(column.dtype) for column in columns.values()]
+    if all(numbers) or not any(numbers):
+        stacked = pd.concat(list(columns.values()))
+    else:
+        stacked = pd.concat([column.astype(object).map(as_text, na_action="ignore") for column in columns.values()])
+        notes.append(f"levels of {' and '.join(map(repr, columns))}, some numbers and some text, matched as written")
+    codes, levels = factorise(stacked)
     if len(columns) > 1:  # dams with gaps are read as 5.0 where animals are 5
-        levels = pd.Index(levels)
-        levels = whole_numbers(levels.to_numpy()) if pd.api.types.is_numeric_dtype(levels.dtype) else levels
+        numeric = pd.api.types.is_numeric_dtype(levels.dtype)
+        levels = pd.Index(whole_numbers(levels.to_numpy())) if numeric else levels
     if len(levels) < 2:
+        named = f" a single level, {listing(levels)}" if len(levels) else " no level"
         raise DataError(
-            f"the random factor '{term.factor}' has a single level, {levels[0]!r}: "
+            f"the random factor '{term.factor}' has{named}: "
             f"its variance cannot be told from the mean; take the term out"
         )
-    first = columns[term.factor]
     if isinstance(first.dtype, pd.CategoricalDtype) and len(first.cat.categories) > len(levels):
         empty = first.cat.categories.difference(pd.Index(levels))
         notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
-    parts = np.split(np.asarray(codes, dtype=np.intp), len(columns))
+    parts = np.split(codes, len(columns))
     return pd.Index(levels, name=term.factor), dict(zip(columns, parts, strict=True))
 
 
@@ -317,7 +419,7 @@ def _bearer(
 ) -> sparse.csr_array:
     """Z of a member, (units, q); a row is empty where it is not known."""
     if member.social:
-        Z = _mates(next(iter(places.values())), inputs.rows[member.column], q, member.dilution)
+        Z = _mates(next(iter(places.values())), as_labels(inputs.rows[member.column]), q, member.dilution)
     else:
         place = places[member.column]
         known = np.flatnonzero(place >= 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,13 @@ import pandas as pd
 from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
+from bayesmv.design.written import as_labels
 from bayesmv.dims import RESIDUAL
-from bayesmv.errors import DataError, listing, require_complete
+from bayesmv.errors import DataError, Needed, listing, require_all_complete, require_complete, rows_of
+from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
+from bayesmv.relationship.labels import factorise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +99,7 @@ class ResidualDesign(ByContent):
             products=((1.0,),),
             totals=(1.0,),
             functions=tuple(map(tuple, np.diag(share).tolist())),
-            basis=f"C({self.column})" if self.groups else "",
+            basis=f"C({quoted(self.column)})" if self.groups else "",
             factors=(self.groups,) if self.groups else (),
         )
 
@@ -129,9 +133,9 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
             weights=weights,
             unit=unit,
         )
-    by = data[spec.residual_by]
-    require_complete(by, f"residual group '{spec.residual_by}'", "give these units a group or take them out")
-    group, levels = pd.factorize(by, sort=True)
+    by = as_labels(data[spec.residual_by])
+    require_all_complete([residual_groups(by)])
+    group, levels = factorise(by)
     groups = tuple(str(level) for level in levels)
     trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
     effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
@@ -147,6 +151,12 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
         weights=weights,
         unit=unit,
     )
+
+
+def residual_groups(column: pd.Series[Any]) -> Needed:
+    """Column of residual groups (n,) as one that must be complete."""
+    role, remedy = f"residual group '{column.name}'", "give these units a group or take them out"
+    return Needed(column=column, role=role, remedy=remedy)
 
 
 def residual_structure(spec: ModelSpec, groups: Sequence[str] = ()) -> CovarianceStructure:
@@ -169,14 +179,26 @@ def _check_groups(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[n
             )
 
 
+#: Weights within which, and the ratio of the largest to the least up to which, sums of them are exact enough.
+_SMALLEST, _LARGEST, _RATIO = 1e-100, 1e100, 1e12
+
+
 def _weights(spec: ModelSpec, data: pd.DataFrame) -> tuple[Array, float]:
     """Weights of the units, and the square root of their unit."""
     if spec.weights is None:
         return np.ones(len(data)), 1.0
-    column = data[spec.weights]
+    column, name = data[spec.weights], spec.weights
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values > 0.0))
     remedy = "the residual variance is divided by it"
-    require_complete(column, f"weight '{spec.weights}'", remedy, problem="not a positive number", bad=wrong)
+    require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)
+    low, high = int(values.argmin()), int(values.argmax())
+    if values[low] < _SMALLEST or values[high] > _LARGEST or values[high] > _RATIO * values[low]:
+        rows = rows_of(column.index[sorted({low, high})])
+        raise DataError(
+            f"the weight '{name}' is from {values[low]:g} to {values[high]:g} ({rows}); weights differ by a factor of "
+            f"{_RATIO:g} at most, none is below {_SMALLEST:g} or above {_LARGEST:g}: leave a record that says nothing "
+            "empty, and use other units"
+        )
     mean = float(np.mean(1.0 / values))
     return np.asarray(values * mean), mean**-0.5

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import mkstemp
+from typing import Any
 
 import xarray as xr
 
@@ -159,3 +161,17 @@ def read_tree(path: str | Path) -> xr.DataTree:
     except Exception as error:  # h5py, h5netcdf and zarr raise what they like about a file that is not theirs
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SpecError(f"cannot read '{path}' as netCDF: {reason}") from None
+
+
+def entry(attributes: Mapping[Any, Any], name: str) -> Any:
+    """Value that an attribute of a saved tree holds as JSON.
+
+    Raises
+    ------
+    SpecError
+        If there is none, or it is no JSON.
+    """
+    try:
+        return json.loads(attributes[name])
+    except (KeyError, TypeError, ValueError) as error:
+        raise SpecError(f"the entry '{name}' cannot be read ({error})") from None

@@ -28,6 +28,8 @@ from bayesmv.numerics.symmetric import symmetric_part, unit_components
 LARGEST = 1500
 #: Below this many it is tried on any design.
 SMALL = 200
+#: Most fixed effects that are projected out of dense matrices.
+MOST_FIXED = 500
 _TOLERANCE = 1e-9
 
 
@@ -63,6 +65,8 @@ def untried(design: Design) -> str | None:
         return f"{(~design.observed).sum()} records are missing"
     if not _same_for_all_traits(design):
         return "the traits differ in their fixed effects or random terms"
+    if design.fixed.X.shape[1] > MOST_FIXED:
+        return f"{design.fixed.X.shape[1]} fixed effects are more than {MOST_FIXED}"
     if q > LARGEST:
         return f"{q} levels are more than {LARGEST}"
     if q > SMALL and not all(_regular(term) for term in design.terms):
@@ -74,7 +78,8 @@ def find_strata(design: Design) -> Strata | None:
     """Return the strata of a design; None if records are incomplete, terms do not commute, or it is too large."""
     if untried(design) is not None:
         return None
-    X = design.fixed.X[:, design.fixed.present.all(axis=1)].toarray()
+    fitted = design.fixed.present.all(axis=1)
+    X = design.fixed.working[:, fitted].toarray()
     gram = X.T @ X
     factors = [_project(X, gram, _root(term)) for term in design.terms]
     Q, freedom = _range(factors)
@@ -87,7 +92,8 @@ def find_strata(design: Design) -> Strata | None:
     inside = (Q @ W).T @ Y
     values = np.stack([np.einsum("ij,ik,kj->j", W, h, W) for h in H], axis=1)
     within = Y.T @ Y - inside.T @ inside
-    return _group(values, inside, within, n_free - freedom, len(design.traits) * np.linalg.slogdet(gram)[1])
+    log_X = np.linalg.slogdet(gram)[1] - 2.0 * design.fixed.log_mixing[fitted].sum()
+    return _group(values, inside, within, n_free - freedom, len(design.traits) * log_X)
 
 
 def _regular(term: TermDesign) -> bool:

@@ -6,9 +6,8 @@ With f(x) its k functions at covariate x, an effect vector u (k,) of a level add
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self, override
 
@@ -17,10 +16,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, SpecError, listing, require_complete, require_known
+from bayesmv.errors import DataError, Needed, SpecError, listing, require_all_complete, require_known
+from bayesmv.model.grammar import (
+    DIGITS,
+    HIGHEST_ORDER,
+    MOST_FUNCTIONS,
+    call_parts,
+    number,
+    quoted,
+    split_top,
+    unquoted,
+)
 
-_NAME = r"[A-Za-z_.][\w.]*"
 _CUBIC = 3
+#: Means from so many standard deviations on are far from zero: the intercept is that of a point far outside the data.
+_FAR = 1e3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +104,39 @@ class Raw(Part):
         return np.where(size > 0, size, 1.0)
 
     def __str__(self) -> str:
-        return self.column
+        return quoted(self.column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centred(Raw):
+    """Covariate less a constant, by default its mean in the data."""
+
+    centre: float | None = None
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return (f"center({quoted(self.column)})",)
+
+    @property
+    @override
+    def identities(self) -> tuple[str, ...]:
+        return (str(self),)
+
+    @override
+    def resolve(self, data: pd.DataFrame) -> Part:
+        if not _is_numeric(data[self.column]):
+            raise DataError(f"the covariate '{self.column}' is not numeric; {self} needs numbers")
+        return self if self.centre is not None else replace(self, centre=float(data[self.column].mean()))
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        if self.centre is None:
+            raise SpecError(f"{self} has no centre yet; resolve it with data")
+        return super().evaluate(values) - self.centre
+
+    def __str__(self) -> str:
+        return f"center({quoted(self.column)}{'' if self.centre is None else f', {self.centre!r}'})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,18 +153,18 @@ class Levels(Part):
     @override
     def resolve(self, data: pd.DataFrame) -> Self:
         levels = pd.Index(data[self.column].dropna().unique()).sort_values()
-        return replace(self, levels=tuple(map(_text, levels)))
+        return replace(self, levels=tuple(map(level_text, levels)))
 
     @override
     def evaluate(self, values: npt.ArrayLike) -> Array:
-        codes = pd.Index(self.levels).get_indexer(pd.Index([_text(v) for v in np.asarray(values, dtype=object)]))
+        codes = pd.Index(self.levels).get_indexer(pd.Index([level_text(v) for v in np.asarray(values, dtype=object)]))
         if (codes < 0).any():
-            asked = sorted({_text(v) for v in np.asarray(values, dtype=object)})
+            asked = sorted({level_text(v) for v in np.asarray(values, dtype=object)})
             require_known(asked, self.levels, f"no level {{}} of '{self.column}'; levels", DataError)
         return np.asarray(np.eye(len(self.levels))[codes])
 
     def __str__(self) -> str:
-        return f"C({self.column})"
+        return f"C({quoted(self.column)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +211,7 @@ class Smooth(Part):
 
     def __str__(self) -> str:
         limits = "" if self.low is None else f", {self.low!r}, {self.high!r}"
-        return f"{self._word}({self.column}, {self.order}{limits})"
+        return f"{self._word}({quoted(self.column)}, {self.order}{limits})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,9 +305,19 @@ class Basis:
         DataError
             If a covariate is missing or not finite in some record, constant, or outside limits.
         """
-        for column in self.columns:
-            _check_covariate(data[column])
+        require_all_complete(needed_covariate(data[column]) for column in self.columns)
         return Basis(parts=tuple(part.resolve(data) for part in self.parts))
+
+    def far_from_zero(self, data: pd.DataFrame) -> tuple[str, ...]:
+        """Raw covariates beside a constant that hardly differ from a multiple of it: dates, coordinates."""
+        if not any(isinstance(part, Constant) for part in self.parts):
+            return ()
+        raw = [part.column for part in self.parts if type(part) is Raw and _is_numeric(data[part.column])]
+        return tuple(name for name in raw if abs(data[name].mean()) > _FAR * data[name].std() > 0.0)
+
+    def centred(self, columns: Sequence[str]) -> Basis:
+        """Same basis with some of its raw covariates about their means."""
+        return Basis(parts=tuple(Centred(column=p.column) if p.column in columns else p for p in self.parts))
 
     @property
     def factors(self) -> tuple[tuple[str, ...], ...]:
@@ -295,7 +347,8 @@ class Basis:
 
 
 def parse_basis(text: str, term: str) -> Basis:
-    """Basis written as ``1 + age``, ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
+    """Basis written as ``1 + age``, ``1 + center(age)``,
+    ``leg(age, 2)``, ``leg(age, 2, 4, 310)``, ``spl(age, 5)``, ``site`` or ``C(year)``.
 
     ``leg`` and ``spl`` hold the constant: ``1 +`` before them changes nothing.
 
@@ -304,7 +357,7 @@ def parse_basis(text: str, term: str) -> Basis:
     SpecError
         If a part is not understood.
     """
-    parts = [_parse_part(part.strip(), term) for part in re.split(r"\+(?![^(]*\))", text)]
+    parts = [_parse_part(part, term) for part in split_top(text, "+")]
     if any(isinstance(part, Smooth) for part in parts):
         parts = [part for part in parts if not isinstance(part, Constant)]
     if len({str(part) for part in parts}) < len(parts):
@@ -315,67 +368,61 @@ def parse_basis(text: str, term: str) -> Basis:
 def _parse_part(text: str, term: str) -> Part:
     if text == "1":
         return Constant()
-    if re.fullmatch(_NAME, text):
-        return Raw(column=text)
-    factor = re.fullmatch(rf"C\(\s*({_NAME})\s*\)", text)
-    if factor:
-        return Levels(column=factor[1])
-    call = re.fullmatch(rf"(leg|spl|bs)\(\s*({_NAME})\s*,\s*(\d+)\s*(?:,([^,]+),([^,]+))?\)", text)
-    if not call:
+    column = unquoted(text)
+    if column is not None:
+        return Raw(column=column)
+    word, arguments = call_parts(text) or ("", [])
+    column = unquoted(arguments[0]) if arguments else None
+    if word == "C" and column is not None and len(arguments) == 1:
+        return Levels(column=column)
+    if word == "center" and column is not None and len(arguments) in (1, 2):
+        try:
+            return Centred(column=column, centre=number(arguments[1]) if len(arguments) == 2 else None)
+        except ValueError:
+            raise SpecError(f"the centre of '{text}' in the term '{term}' must be a number") from None
+    if word not in ("leg", "spl", "bs") or column is None or len(arguments) not in (2, 4):
         raise SpecError(
             f"'{text}' in the term '{term}' is not understood; inside a structure write trait, a covariate as in "
-            f"1 + age, leg(age, 2) or leg(age, 2, low, high), spl(age, 5), or a factor such as site or C(year)"
+            f"1 + age, 1 + center(age), leg(age, 2) or leg(age, 2, low, high), spl(age, 5), "
+            f"or a factor such as site or C(year)"
         )
-    return _smooth(call, text, term)
+    return _smooth(word, column, arguments[1:], text, term)
 
 
-def _smooth(call: re.Match[str], text: str, term: str) -> Smooth:
-    kind, least = (Legendre, 0) if call[1] == "leg" else (Spline, _CUBIC + 1)
+def _smooth(word: str, column: str, numbers: list[str], text: str, term: str) -> Smooth:
+    kind, least, most = (Legendre, 0, HIGHEST_ORDER) if word == "leg" else (Spline, _CUBIC + 1, MOST_FUNCTIONS)
+    order, *ends = numbers
     try:
-        limits = {} if call[4] is None else {"low": float(call[4]), "high": float(call[5])}
+        limits = dict(zip(("low", "high"), map(number, ends), strict=False))
     except ValueError:
         raise SpecError(f"the limits of '{text}' in the term '{term}' must be numbers") from None
     if limits and not limits["low"] < limits["high"]:
         raise SpecError(f"the limits of '{text}' in the term '{term}' must rise")
-    if int(call[3]) < least:
-        raise SpecError(f"'{text}' in the term '{term}': cubic splines are {least} or more, as in spl(age, {least})")
-    return kind(column=call[2], order=int(call[3]), **limits)
-
-
-def leg(x: npt.ArrayLike, order: int, low: float | None = None, high: float | None = None) -> dict[str, Array]:
-    """Normalised Legendre polynomials of orders 1 to k, for fixed effects; the mean stands for order 0.
-
-    Parameters
-    ----------
-    x
-        Covariate (n,).
-    order
-        Highest order k.
-    low, high
-        What becomes -1 and 1; by default the least and the largest x.
-
-    Returns
-    -------
-    dict
-        The polynomial (n,) of every order.
-    """
-    part = Legendre(column="x", order=order, low=low, high=high)
-    functions = part.resolve(pd.DataFrame({"x": np.asarray(x, dtype=float)})).evaluate(x)
-    return {str(n): functions[:, n] for n in range(1, order + 1)}
+    if not (order.isascii() and order.isdecimal()):
+        raise SpecError(f"'{order}' in '{text}' of the term '{term}' is not understood; write a whole number")
+    if len(order) > DIGITS or not least <= int(order) <= most:
+        what = "polynomials" if word == "leg" else "cubic splines"
+        raise SpecError(
+            f"'{text}' in the term '{term}': {what} are {least} or more, as in {word}({quoted(column)}, {least or 2}), "
+            f"and at most {most}"
+        )
+    return kind(column=column, order=int(order), **limits)
 
 
 def _is_numeric(column: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _check_covariate(column: pd.Series[Any]) -> None:
+def needed_covariate(column: pd.Series[Any]) -> Needed:
+    """Covariate (n,) as a column that must be complete and finite."""
     bad = column.isna().to_numpy()
     if _is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
     remedy = "fill the values in or take these units out"
-    require_complete(column, f"covariate '{column.name}'", remedy, problem="missing or not finite", bad=bad)
+    role, problem = f"covariate '{column.name}'", "missing or not finite"
+    return Needed(column=column, role=role, remedy=remedy, problem=problem, bad=bad)
 
 
-def _text(level: object) -> str:
+def level_text(level: object) -> str:
     """Label of a level; 2019.0 and 2019 are one."""
     return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import re
-
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
+from bayesmv.model import grammar
 from bayesmv.model.basis import Basis, parse_basis
+from bayesmv.model.grammar import call_parts as _call
+from bayesmv.model.grammar import split_top, unquoted
 from bayesmv.model.terms import IDE, FixedTerm, Partner, RandomTerm
 
-_NAME = r"[A-Za-z_.][\w.]*"
-_CALL = re.compile(rf"^({_NAME})\((.*)\)$", re.DOTALL)
-
-
-def split_top(text: str, separator: str) -> list[str]:
-    """Parts between a one-character separator outside brackets.
-
-    >>> split_top("us(trait):A + at(trait, x):B", "+")
-    ['us(trait):A', 'at(trait, x):B']
-    """
-    parts, depth, start = [], 0, 0
-    for i, char in enumerate(text):
-        depth += (char in "([{") - (char in ")]}")
-        if depth < 0:
-            raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' too many")
-        if char == separator and depth == 0:
-            parts.append(text[start:i])
-            start = i + 1
-    if depth:
-        raise SpecError(f"unbalanced brackets in '{text.strip()}': a ')' is missing")
-    parts.append(text[start:])
-    return [part.strip() for part in parts]
-
-
-def _call(text: str) -> tuple[str, list[str]] | None:
-    match = _CALL.match(text)
-    return (match[1], split_top(match[2], ",")) if match else None
+__all__ = ["parse_fixed", "parse_random", "parse_residual", "parse_traits", "split_top"]
 
 
 def _require_name(text: str, term: str) -> str:
-    if not re.fullmatch(_NAME, text):
-        raise SpecError(f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block")
-    return text
+    name = unquoted(text)
+    if name is None:
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not a column name; a term reads like us(trait):Block, and a name with "
+            f"spaces or signs stands in back-quotes"
+        )
+    return name
 
 
 def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
@@ -133,7 +112,7 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
     parts = split_top(text, ":")
     prefix = [part for part in parts if _acts_on_traits(part)]
     factors = [part for part in parts if part not in prefix]
-    if any(re.match(r"(leg|spl|bs)\(", part) for part in factors):
+    if any((_call(part) or ("", []))[0] in ("leg", "spl", "bs") for part in factors):
         raise SpecError(
             f"the random term '{text}' needs a structure around its covariates, as in us(leg(age, 2)):animal"
         )
@@ -173,7 +152,7 @@ def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
     if call is not None and call[0] == "mates" and len(call[1]) in (1, 2):
         column, *power = call[1]
         try:
-            dilution = float(power[0]) if power else 0.0
+            dilution = grammar.number(power[0]) if power else 0.0
         except ValueError:
             raise SpecError(f"the dilution '{power[0]}' in the term '{term}' must be a number") from None
         return Partner(column=_require_name(column, term), social=True, dilution=dilution)
@@ -189,7 +168,7 @@ def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
 def _take_basis(prefix: list[str], n_traits: int, term: str) -> tuple[list[str], Basis | None]:
     """Prefix with ``trait`` in place of a basis, ``us(leg(age, 2))`` or ``us(trait:leg(age, 2))``, and the basis."""
     plain, basis = [], None
-    restricted = [part for part in prefix if re.match(r"at\s*\(", part)]
+    restricted = [part for part in prefix if (_call(part) or ("", []))[0] == "at"]
     for part in prefix:
         word, arguments = _call(part) or (part, [])
         inside = split_top(arguments[0], ":") if arguments and part not in restricted else ["trait"]
@@ -224,7 +203,9 @@ def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
     (('us', None), ('us', 'site'))
     """
     parts = split_top(text, ":")
-    grouped = [part for part in parts if re.fullmatch(rf"at\(\s*(?!trait\b){_NAME}\s*\)", part)]
+    calls = {part: _call(part) or ("", []) for part in parts}
+    grouped = [part for part in parts if calls[part][0] == "at" and len(calls[part][1]) == 1]
+    grouped = [part for part in grouped if calls[part][1] != ["trait"] and unquoted(calls[part][1][0])]
     parts = [part for part in parts if part not in grouped]
     if parts.count("units") != 1 or len(parts) > 2 or len(grouped) > 1:
         raise SpecError(
@@ -236,27 +217,80 @@ def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
     structure, traits = _parse_trait_part(parts, text)
     if traits is not None:
         raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
-    return structure, (grouped[0][3:-1].strip() if grouped else None)
+    return structure, (unquoted(calls[grouped[0]][1][0]) if grouped else None)
+
+
+def parse_traits(text: str) -> tuple[str, ...]:
+    """Traits on the left of a formula; a name in back-quotes loses them.
+
+    >>> parse_traits("bden + `stem volume`")
+    ('bden', 'stem volume')
+    """
+    return tuple(name if (name := unquoted(part)) is not None else part for part in split_top(text, "+"))
 
 
 def parse_fixed(text: str) -> tuple[FixedTerm, ...]:
     """Fixed effects, split into the formula common to all traits and those restricted by ``at(trait, …):``.
 
+    What stands after a ``-`` is taken out of the common formula, and of the restricted ones before it.
+
+    Raises
+    ------
+    SpecError
+        If a part is not in the grammar, :mod:`bayesmv.model.grammar`.
+
+    Examples
+    --------
     >>> [str(t) for t in parse_fixed("1 + sex + at(trait, bden):age")]
     ['1 + sex', 'at(trait, bden):age']
     """
-    common, restricted = [], []
-    for part in split_top(text, "+"):
-        if not part:
-            raise SpecError(f"an empty fixed term in '{text}': check for a '+' too many")
-        if re.match(r"at\s*\(", part):
-            head, *rest = split_top(part, ":")
-            _, traits = _scan_trait_part([head], part)
-            if not rest:
-                raise SpecError(f"'{part}' restricts nothing; write at(trait, name):effect")
-            restricted.append(FixedTerm(formula=":".join(rest), traits=traits))
+    common: list[str] = []
+    restricted: list[FixedTerm] = []
+    for sign, part in _signed_parts(text):
+        if (_call(split_top(part, ":")[0]) or ("", []))[0] != "at":
+            # The first sign is written only where it is a minus.
+            common.append(f"{sign} {part}" if common or sign == "-" else part)
+            if sign == "-":
+                restricted = _without(restricted, part)
+        elif sign == "-":
+            raise SpecError(
+                f"'- {part}' takes an effect from some traits; write it with at(trait, …) for those that have it"
+            )
         else:
-            common.append(part)
-    means_stated = any(term.formula.strip() == "1" for term in restricted)
-    formula = " + ".join(common) or ("0" if means_stated else "1")
+            restricted.append(_restricted(part))
+    means_stated = any(term.formula == "1" for term in restricted)
+    formula = " ".join(common) or ("0" if means_stated else "1")
     return (FixedTerm(formula=formula), *restricted)
+
+
+def _signed_parts(text: str) -> list[tuple[str, str]]:
+    """Parts of a sum with the signs before them."""
+    pieces = grammar.split_signs(text)
+    if pieces and not pieces[0][1] and len(pieces) > 1:
+        pieces = pieces[1:]  # a sign before the first
+    for sign, part in pieces:
+        if not part:
+            raise SpecError(f"an empty fixed term in '{text}': check for a '{sign}' too many")
+    return pieces
+
+
+def _restricted(part: str) -> FixedTerm:
+    head, *rest = split_top(part, ":")
+    _, traits = _scan_trait_part([head], part)
+    if not rest:
+        raise SpecError(f"'{part}' restricts nothing; write at(trait, name):effect")
+    return FixedTerm(formula=":".join(rest), traits=traits)
+
+
+def _without(restricted: list[FixedTerm], part: str) -> list[FixedTerm]:
+    """Restricted effects less those that a part names; those that name none of them stay as written."""
+    gone = grammar.expand(grammar.parse(part), intercept=False)
+    out = []
+    for term in restricted:
+        left = {key: factors for key, factors in term.expanded.items() if key not in gone}
+        if len(left) == len(term.expanded):
+            out.append(term)
+        elif left:
+            formula = " + ".join(":".join(map(str, factors)) or "1" for factors in left.values())
+            out.append(FixedTerm(formula=formula, traits=term.traits))
+    return out

@@ -1,8 +1,8 @@
 """Model files (TOML): reading and writing of the whole specification.
 
-A file holds the words of a model, ``traits``, ``fixed``, ``random``, ``residual``, ``unit``, ``weights``, ``data``,
-``name``, ``title``, and the tables ``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``, ``[matrices]`` and
-``[constraints.<term>]``. What is written is read back to an equal specification.
+A file holds the words of a model, ``traits``, ``fixed``, ``random``, ``residual``, ``unit``, ``weights``, ``missing``,
+``data``, ``name``, ``title``, and the tables ``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``,
+``[matrices]`` and ``[constraints.<term>]``. What is written is read back to an equal specification.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from bayesmv.covariance import Constraint
 from bayesmv.errors import SpecError, require_known
 from bayesmv.model.formula import parse_fixed, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
+from bayesmv.model.textfile import read_text
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.relationship.labels import as_text
 
 if TYPE_CHECKING:
     from bayesmv.model.spec import ModelSpec
@@ -32,6 +34,7 @@ _KEYS = {
     "random": str,
     "residual": str,
     "weights": str,
+    "missing": list,
     "genetic": dict,
     "relationships": dict,
     "priors": dict,
@@ -40,7 +43,7 @@ _KEYS = {
 }
 #: What TOML calls these.
 _WORDS: dict[type, str] = {str: "string", list: "list", dict: "table"}
-_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam"}
+_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam", "unknown"}
 
 # ---------------------------------------------------------------- reading
 
@@ -53,13 +56,7 @@ def read(path: Path) -> dict[str, Any]:
     SpecError
         If the file is absent, is not TOML, or has unknown or ill-typed entries.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SpecError(f"no model file '{path}'") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot read the model file '{path}': {error}") from None
-    return parse(text, path)
+    return parse(read_text(path, "model file", SpecError), path)
 
 
 def parse(text: str, path: Path) -> dict[str, Any]:
@@ -85,6 +82,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "residual": residual,
         "residual_by": by,
         "weights": values.get("weights"),
+        "missing": _read_codes(values["missing"], f"'missing' in '{path}'") if "missing" in values else None,
         "unit": values.get("unit"),
         "genetic": read_genetic(values["genetic"]) if "genetic" in values else None,
         "priors": _read_priors(values.get("priors", {})),
@@ -128,17 +126,26 @@ def _read_priors(values: Mapping[str, Any]) -> dict[str, CovariancePrior]:
     return {term: CovariancePrior.from_mapping(_table(prior, f"priors.{term}"), term) for term, prior in values.items()}
 
 
-def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+def _read_codes(values: object, where: str) -> tuple[str, ...]:
+    """Codes as text, from a list of words and numbers."""
+    if not isinstance(values, list) or any(isinstance(v, bool) or not isinstance(v, str | int | float) for v in values):
+        raise SpecError(f'{where} must be a list of codes, such as [-999, "x"], not {values!r}')
+    return tuple(as_text(value) for value in values)
+
+
+def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     out = {}
     for name, entry in values.items():
         table = _table(entry, f"relationships.{name}")
-        words = all(isinstance(v, str) for v in table.values())
+        words = all(isinstance(v, str) for key, v in table.items() if key != "unknown")
         if set(table) - _RELATIONSHIP_KEYS or "pedigree" not in table or not words:
             raise SpecError(
                 f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
-                f"'id', 'sire', 'dam'"
+                f"'id', 'sire', 'dam', and 'unknown', a list of codes for unknown parents"
             )
         out[name] = dict(table)
+        if "unknown" in table:
+            out[name]["unknown"] = list(_read_codes(table["unknown"], f"'unknown' in [relationships.{name}]"))
     return out
 
 
@@ -177,6 +184,7 @@ def write(spec: ModelSpec) -> str:
         "random": spec.random_formula,
         "residual": spec.residual_formula,
         "weights": spec.weights,
+        "missing": None if spec.missing is None else list(spec.missing),
     }
     lines = [f"{key} = {_value(value)}" for key, value in entries.items() if value not in (None, "")]
     tables: dict[str, Mapping[str, Any]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,10 +19,12 @@ from bayesmv.covariance import (
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model import modelfile
-from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
+from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, parse_traits, split_top
 from bayesmv.model.genetic import Genetic
+from bayesmv.model.grammar import quoted
 from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.relationship.labels import as_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,10 @@ class ModelSpec:
         Column of known weights: the residual covariance of a unit is divided by its weight.
     unit
         Column that identifies the units; None takes each row as a unit.
+    missing
+        Codes that mean missing in the traits, ``("-999",)``, besides empty cells, ``.``, ``*`` and ``NA``; numbers
+        match however they are written. None lets the design refuse values that look like codes; an empty tuple says
+        that there are none, so that all values are records.
     genetic
         The genetic term, for heritabilities and genetic correlations.
     priors
@@ -74,11 +80,12 @@ class ModelSpec:
     residual_by: str | None = None
     weights: str | None = None
     unit: str | None = None
+    missing: tuple[str, ...] | None = None
     genetic: Genetic | None = None
     priors: Mapping[str, CovariancePrior] = field(default_factory=dict)
     matrices: Mapping[str, Matrix] = field(default_factory=dict)
     constraints: Mapping[str, Mapping[str, Constraint]] = field(default_factory=dict)
-    relationships: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    relationships: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: str | None = None
     name: str = "model"
     title: str = ""
@@ -105,6 +112,7 @@ class ModelSpec:
         residual: str | None = None,
         weights: str | None = None,
         unit: str | None = None,
+        missing: Iterable[object] | None = None,
         genetic: Genetic | None = None,
         priors: Mapping[str, CovariancePrior] | None = None,
         matrices: Mapping[str, Any] | None = None,
@@ -115,12 +123,12 @@ class ModelSpec:
         Parameters
         ----------
         formula
-            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, as formulaic reads it).
+            ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, :mod:`bayesmv.model.grammar`).
         random
             Random terms, ``us(trait):Block + us(trait):Family``.
         residual
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
-        weights, unit, genetic, priors, matrices, constraints
+        weights, unit, missing, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
         Raises
@@ -134,10 +142,11 @@ class ModelSpec:
         >>> print(spec)
         bden + veloc ~ 1, random = us(trait):Block + us(trait):Family, residual = us(trait):units
         """
-        if formula.count("~") != 1:
+        sides = split_top(formula, "~")
+        if len(sides) != 2:
             raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
-        left, right = formula.split("~")
-        traits = tuple(split_top(left, "+"))
+        left, right = sides
+        traits = parse_traits(left)
         structure, by = ("us", None) if residual is None else parse_residual(residual, len(traits))
         return cls(
             traits=traits,
@@ -147,6 +156,7 @@ class ModelSpec:
             residual_by=by,
             weights=weights,
             unit=unit,
+            missing=None if missing is None else tuple(as_text(code) for code in missing),
             genetic=genetic,
             priors=dict(priors or {}),
             matrices=dict(matrices or {}),
@@ -206,7 +216,7 @@ class ModelSpec:
     @property
     def residual_formula(self) -> str:
         """Residual as written in a formula."""
-        groups = "" if self.residual_by is None else f"at({self.residual_by}):"
+        groups = "" if self.residual_by is None else f"at({quoted(self.residual_by)}):"
         return f"{groups}{trait_prefix(self.residual, None)}:units"
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
@@ -232,7 +242,7 @@ class ModelSpec:
             raise SpecError(f"[constraints.{term}]: {error}") from None
 
     def __str__(self) -> str:
-        traits = " + ".join(self.traits)
+        traits = " + ".join(map(quoted, self.traits))
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from bayesmv.model.basis import Basis
+from bayesmv.model.grammar import Terms, columns_of, expand, parse, quoted, split_signs
 
 #: Relationship of levels that are stated to be unrelated, ``ide(factor)``.
 IDE = "ide"
@@ -35,9 +36,10 @@ class Partner:
         return "mates" if self.social else self.column
 
     def __str__(self) -> str:
+        column = quoted(self.column)
         if not self.social:
-            return self.column
-        return f"mates({self.column}, {self.dilution!r})" if self.dilution else f"mates({self.column})"
+            return column
+        return f"mates({column}, {self.dilution!r})" if self.dilution else f"mates({column})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +77,10 @@ class RandomTerm:
         return "_".join((self.factor, *unrelated, *(self.traits or ())))
 
     def __str__(self) -> str:
-        factor = self.factor if self.relationship is None else f"vm({self.factor}, {self.relationship})"
-        factor = f"ide({self.factor})" if self.relationship == IDE else factor
+        factor = quoted(self.factor)
+        if self.relationship is not None:
+            related = f"vm({factor}, {quoted(self.relationship)})"
+            factor = f"ide({factor})" if self.relationship == IDE else related
         if self.partners:
             factor = f"str({', '.join([factor, *map(str, self.partners)])})"
         return f"{self._prefix}:{factor}"
@@ -87,8 +91,11 @@ class RandomTerm:
         if self.traits is None or not several:
             prefix = trait_prefix(self.structure, self.traits)
         else:
-            prefix = f"at(trait, {', '.join(self.traits)}):{trait_prefix(self.structure, None)}"
-        return prefix if self.basis is None else re.sub(r"(?<!\bat)\(trait", f"(trait:{self.basis}", prefix, count=1)
+            prefix = f"at(trait, {', '.join(map(quoted, self.traits))}):{trait_prefix(self.structure, None)}"
+        if self.basis is None:
+            return prefix
+        at, word, rest = prefix.rpartition(f"{self.structure.partition('(')[0]}(trait")
+        return f"{at}{word}:{self.basis}{rest}"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,13 +106,36 @@ class RandomTerm:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedTerm:
-    """Fixed effects as a Wilkinson formula, fitted for every trait or for the traits named."""
+    """Fixed effects as a Wilkinson formula, fitted for every trait or for the traits named.
+
+    Raises
+    ------
+    SpecError
+        If the formula is not in the grammar, :mod:`bayesmv.model.grammar`.
+    """
 
     formula: str
     traits: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.expanded
+
+    @cached_property
+    def expanded(self) -> Terms:
+        """Terms that the formula stands for; a mean is among them unless taken out, or the traits are named."""
+        return expand(parse(self.formula), intercept=self.traits is None)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the formula names."""
+        factors = [factor for term in self.expanded.values() for factor in term]
+        return tuple(dict.fromkeys(column for factor in factors for column in columns_of(factor)))
+
     def __str__(self) -> str:
-        return self.formula if self.traits is None else f"at(trait, {', '.join(self.traits)}):{self.formula}"
+        if self.traits is None:
+            return self.formula
+        formula = f"({self.formula})" if len(split_signs(self.formula)) > 1 else self.formula
+        return f"at(trait, {', '.join(map(quoted, self.traits))}):{formula}"
 
 
 def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
@@ -118,5 +148,5 @@ def trait_prefix(structure: str, traits: tuple[str, ...] | None) -> str:
     acting = f"{word}(trait, {arguments}" if bracket else f"{word}(trait)"
     if traits is None:
         return acting
-    at = f"at(trait, {', '.join(traits)})"
+    at = f"at(trait, {', '.join(map(quoted, traits))})"
     return at if structure == "idv" and len(traits) == 1 else f"{at}:{acting}"

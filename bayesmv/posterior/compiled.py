@@ -120,16 +120,18 @@ def _spectral(length, z, gradient, value, copies):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _rows(anchor, x):  # type: ignore[no-untyped-def]
-    """Count n, b and q² of the row of every scale, in its place."""
+def _rows(anchor, unit, x):  # type: ignore[no-untyped-def]
+    """Count n, b and q² of the row of every scale, in its place; 1 + Σ sinh² for q² of those that are relative."""
     count, b, square = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
     for p in range(len(x)):
-        if anchor[p] == p:
+        if anchor[p] == p and unit[p] == 0.0:
+            square[p] += 1.0
+        elif anchor[p] == p:
             b[p] = np.log1p(np.exp(-BEND * abs(x[p]))) / BEND + max(x[p], 0.0)
             square[p] += b[p] ** 2
         elif anchor[p] >= 0:
             count[anchor[p]] += 1.0
-            square[anchor[p]] += x[p] ** 2
+            square[anchor[p]] += (np.sinh(x[p]) if unit[anchor[p]] == 0.0 else x[p]) ** 2
     return count, b, square
 
 
@@ -144,26 +146,44 @@ def _radial(square, n, unit):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
-    """Write θ(x) and the factors; return log|dθ/dx|."""
-    anchor, unit = layout.anchor, layout.unit
-    count, b, square = _rows(anchor, x)
+def _constrain(anchor, unit, x, theta):  # type: ignore[no-untyped-def]
+    """Write θ(x); return log|dθ/dx|."""
+    count, b, square = _rows(anchor, unit, x)
     gain = np.ones(len(x))
     total = 0.0
     for d in range(len(x)):
         theta[d] = x[d]
-        if anchor[d] == d and count[d] == 0.0:
-            theta[d] = unit * STRAIGHT * np.sinh(x[d] / STRAIGHT)
-            total += np.log(unit * np.cosh(x[d] / STRAIGHT))
-        elif anchor[d] == d:
-            gain[d], elasticity, _ = _radial(square[d], count[d], unit)
+        if anchor[d] != d:
+            continue
+        if unit[d] == 0.0:
+            theta[d] = gain[d] = np.exp(x[d]) / np.sqrt(square[d])
+            total += (count[d] + 1.0) * (x[d] - 0.5 * np.log(square[d]))
+        elif count[d] == 0.0:
+            theta[d] = unit[d] * STRAIGHT * np.sinh(x[d] / STRAIGHT)
+            total += np.log(unit[d] * np.cosh(x[d] / STRAIGHT))
+        else:
+            gain[d], elasticity, _ = _radial(square[d], count[d], unit[d])
             theta[d] = gain[d] * b[d]
             total += (count[d] + 1.0) * np.log(gain[d]) + np.log(elasticity) - np.log1p(np.exp(-BEND * x[d]))
     for p in range(len(x)):
-        if anchor[p] >= 0 and anchor[p] != p:
-            theta[p] = gain[anchor[p]] * x[p]
+        d = anchor[p]
+        if d >= 0 and d != p:
+            theta[p] = gain[d] * (np.sinh(x[p]) if unit[d] == 0.0 else x[p])
+            total += np.log(np.cosh(x[p])) if unit[d] == 0.0 else 0.0
+    return total
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
+    """Write θ(x) and the factors; return log|dθ/dx| and what the priors say of single parameters."""
+    total = _constrain(layout.anchor, layout.unit, x, theta)
+    for p in range(len(x)):
+        if layout.a[p] != 0.0:
+            total += layout.a[p] * np.log(np.abs(theta[p]))
     for e in range(len(layout.block)):
-        L[layout.block[e], layout.row[e], layout.col[e]] = theta[layout.parameter[e]]
+        L[layout.block[e], layout.row[e], layout.col[e]] = 0.0
+    for e in range(len(layout.block)):
+        L[layout.block[e], layout.row[e], layout.col[e]] += layout.weight[e] * theta[layout.parameter[e]]
     return total
 
 
@@ -176,46 +196,57 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
             s2 = 0.0
             for j in range(m):
                 s2 += L[k, i, j] ** 2
-            c, a, b = layout.c[k, i], layout.a[k, i], layout.b[k, i]
+            c, b = layout.c[k, i], layout.b[k, i]
             if c == 0.0 and b == 0.0:
                 continue
             total += -0.5 * c * (nu + 1.0) * np.log1p(s2 / (scale2 * nu)) - 0.5 * b * np.log(s2)
             slope = -c * (nu + 1.0) / (nu * scale2 + s2) - b / s2
             for j in range(m):
                 dL[k, i, j] += slope * L[k, i, j]
-            if a != 0.0:
-                j = layout.diagonal[k, i]
-                total += a * np.log(np.abs(L[k, i, j]))
-                dL[k, i, j] += a / L[k, i, j]
     return total
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
 def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     """Gradient by z from the derivatives by the factors."""
-    anchor = layout.anchor
     by_theta = np.zeros(len(theta))
     for e in range(len(layout.block)):
-        by_theta[layout.parameter[e]] += dL[layout.block[e], layout.row[e], layout.col[e]]
+        by_theta[layout.parameter[e]] += layout.weight[e] * dL[layout.block[e], layout.row[e], layout.col[e]]
+    for p in range(len(theta)):
+        if layout.a[p] != 0.0:
+            by_theta[p] += layout.a[p] / theta[p]
+    return pull_affine(root, _pull_rows(layout.anchor, layout.unit, x, theta, by_theta))
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _pull_rows(anchor, unit, x, theta, by_theta):  # type: ignore[no-untyped-def]
+    """Gradient by x, that of log|dθ/dx| included, from the derivatives by θ."""
     by_x = by_theta.copy()
-    count, b, square = _rows(anchor, x)
+    count, b, square = _rows(anchor, unit, x)
     along = np.zeros(len(x))
     for p in range(len(x)):
         if anchor[p] >= 0:
             along[anchor[p]] += theta[p] * by_theta[p]
     for p in range(len(x)):
         d = anchor[p]
-        if d == p and count[d] == 0.0:
+        if d < 0:
+            continue
+        if unit[d] == 0.0:
+            # By log θ_d with the ratios to it held.
+            whole, sinh, cosh = along[d] + count[d] + 1.0, np.sinh(x[p]), np.cosh(x[p])
+            turned = cosh * (theta[d] * by_theta[p] - whole * sinh / square[d]) + sinh / cosh
+            by_x[p] = whole if p == d else turned
+        elif count[d] == 0.0:
             r = x[d] / STRAIGHT
-            by_x[d] = by_theta[d] * layout.unit * np.cosh(r) + np.tanh(r) / STRAIGHT
-        elif d >= 0:
-            gain, elasticity, bend = _radial(square[d], count[d], layout.unit)
+            by_x[d] = by_theta[d] * unit[d] * np.cosh(r) + np.tanh(r) / STRAIGHT
+        else:
+            gain, elasticity, bend = _radial(square[d], count[d], unit[d])
             radial = ((along[d] + count[d] + 1.0) * (elasticity - 1.0) + bend / elasticity) / square[d]
             by_x[p] = gain * by_theta[p] + radial * (b[d] if p == d else x[p])
             if p == d:
                 rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
                 by_x[d] = by_x[d] * rate + BEND * (1.0 - rate)
-    return pull_affine(root, by_x)
+    return by_x
 
 
 @njit(inline="always")

@@ -22,6 +22,8 @@ in which a uniform correlation matrix with any smooth prior of s has a smooth de
 further away, and log s ∝ q in the tail. The scale of a row of its own (n = 0) is folded, θ_d = unit c sinh(x_d / c):
 the density goes smoothly through 0 and counts every covariance matrix equally often on each side.
 
+Both are of use: a row that is far from 0 (unit 0) is *relative* in planar coordinates too, and has the former.
+
 Parameters of other kinds have the same coordinates in both: θ = x (FREE), θ = arcsin tanh x (ANGLE, so that x is
 Fisher's z of the correlation sin θ) and θ = exp x (LOG).
 """
@@ -38,7 +40,7 @@ from bayesmv.covariance import ANGLE, FREE, LOG
 
 __all__ = ["BEND", "FREE", "PLANAR_UNIT", "STRAIGHT", "Coordinates", "PlanarCoordinates"]
 
-#: Standard deviation, in phenotypic sd, below which planar coordinates bend.
+#: Standard deviation, in phenotypic sd, below which planar coordinates bend, where nothing is known of a scale.
 PLANAR_UNIT = 0.25
 #: Sharpness k of the bend of b(x) at 0.
 BEND = 2.0
@@ -65,9 +67,20 @@ class Coordinates:
         return np.asarray(self.anchor == np.arange(len(self.anchor)))
 
     @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        """Which scales have their logarithms as coordinates, and ratios to them in their rows."""
+        return self.scales
+
+    @property
     def anchored(self) -> npt.NDArray[np.intp]:
         """Positions of the parameters that are anchored to another."""
         return np.flatnonzero((self.anchor >= 0) & ~self.scales)
+
+    @property
+    def _ratios(self) -> npt.NDArray[np.intp]:
+        """Positions of those anchored to a relative scale."""
+        off = self.anchored
+        return off[self.relative[self.anchor[off]]]
 
     @property
     def angles(self) -> npt.NDArray[np.bool_]:
@@ -88,13 +101,15 @@ class Coordinates:
             self._constrain_rows(x, theta)
         return theta
 
-    def unconstrain(self, theta: Array, smallest: float = 0.0) -> Array:
-        """x(θ), (d,); scales below `smallest` are raised to it, which also keeps correlations off ±1."""
+    def unconstrain(self, theta: Array, smallest: Array | float = 0.0) -> Array:
+        """x(θ), (d,); scales below `smallest` (d,) are raised to it, which also keeps correlations off ±1."""
+        smallest = np.broadcast_to(smallest, theta.shape)
         theta = np.where(self.scales | self.logs, np.maximum(theta, smallest), theta)
         x = theta.copy()
         self._unconstrain_rows(theta, x)
         x[self.logs] = np.log(theta[self.logs])
-        furthest = np.arctanh(1.0 - smallest) if smallest else np.inf
+        with np.errstate(divide="ignore"):
+            furthest = np.arctanh(1.0 - smallest[self.angles])
         x[self.angles] = np.clip(np.arcsinh(np.tan(theta[self.angles])), -furthest, furthest)
         return x
 
@@ -118,7 +133,7 @@ class Coordinates:
 
     def _constrain_rows(self, x: Array, theta: Array) -> None:
         """Write θ of the scales and what is anchored to them."""
-        off, scales = self.anchored, self.scales
+        off, scales = self._ratios, self.relative
         v = np.sinh(x[..., off])
         square = np.ones_like(theta)
         for k, p in enumerate(off):
@@ -127,19 +142,19 @@ class Coordinates:
         theta[..., off] = theta[..., self.anchor[off]] * v
 
     def _unconstrain_rows(self, theta: Array, x: Array) -> None:
-        off, scales = self.anchored, self.scales
+        off, scales = self._ratios, self.relative
         square = theta**2
         np.add.at(square, self.anchor[off], theta[off] ** 2)
         x[scales] = 0.5 * np.log(square[scales])
         x[off] = np.arcsinh(theta[off] / theta[self.anchor[off]])
 
     def _log_jacobian_rows(self, x: Array) -> float:
-        theta, off = self.constrain(x), self.anchored
-        return float(self._weights[self.scales] @ np.log(theta[self.scales]) + np.sum(np.log(np.cosh(x[off]))))
+        theta, off, scales = self.constrain(x), self._ratios, self.relative
+        return float(self._weights[scales] @ np.log(theta[scales]) + np.sum(np.log(np.cosh(x[off]))))
 
     def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
         """Write the gradient by x of the scales and what is anchored to them."""
-        off, scales = self.anchored, self.scales
+        off, scales = self._ratios, self.relative
         # Derivative by log θ_d with the ratios θ_p / θ_d held.
         by_x[scales] = by_theta[scales] * theta[scales] + self._weights[scales]
         np.add.at(by_x, self.anchor[off], by_theta[off] * theta[off])
@@ -164,56 +179,66 @@ class PlanarCoordinates(Coordinates):
     anchor
         See :class:`Coordinates`.
     unit
-        Standard deviation below which the map bends.
+        Standard deviation below which the map bends, for every scale in its place, (d,); 0 for a scale that is far from
+        0 and has the coordinates of :class:`Coordinates`.
     """
 
-    unit: float = PLANAR_UNIT
+    unit: Array
+
+    @property
+    def relative(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.scales & (self.unit == 0.0))
 
     @property
     def rows(self) -> list[tuple[int, npt.NDArray[np.intp]]]:
-        """Every scale with the parameters anchored to it."""
+        """Every scale that is not relative, with the parameters anchored to it."""
         off = self.anchored
-        return [(int(d), off[self.anchor[off] == d]) for d in np.flatnonzero(self.scales)]
+        return [(int(d), off[self.anchor[off] == d]) for d in np.flatnonzero(self.scales & ~self.relative)]
 
     def _constrain_rows(self, x: Array, theta: Array) -> None:
+        super()._constrain_rows(x, theta)
         for d, off in self.rows:
             if len(off):
                 b, square = self._half_space(x, d, off)
-                gain = self._gain(square, len(off))
+                gain = self.unit[d] * self._gain(square, len(off))
                 theta[..., d], theta[..., off] = gain * b, gain[..., None] * x[..., off]
             else:
-                theta[..., d] = self.unit * STRAIGHT * np.sinh(x[..., d] / STRAIGHT)
+                theta[..., d] = self.unit[d] * STRAIGHT * np.sinh(x[..., d] / STRAIGHT)
 
     def _unconstrain_rows(self, theta: Array, x: Array) -> None:
+        super()._unconstrain_rows(theta, x)
         for d, off in self.rows:
             if len(off):
                 s = float(np.hypot(theta[d], np.linalg.norm(theta[off])))
-                shrink = self._radius(s, len(off)) / s
+                shrink = self._radius(s / self.unit[d], len(off)) / s
                 b = shrink * theta[d]
                 x[d], x[off] = b + np.log(-np.expm1(-BEND * b)) / BEND, shrink * theta[off]
             else:
-                x[d] = STRAIGHT * np.arcsinh(theta[d] / (self.unit * STRAIGHT))
+                x[d] = STRAIGHT * np.arcsinh(theta[d] / (self.unit[d] * STRAIGHT))
 
     def _log_jacobian_rows(self, x: Array) -> float:
-        total = 0.0
+        total = super()._log_jacobian_rows(x)
         for d, off in self.rows:
             n = len(off)
             if n:
                 _, square = self._half_space(x, d, off)
-                log_volume = (n + 1) * np.log(self._gain(square, n)) + np.log(self._elasticity(square, n))
+                log_volume = (n + 1) * np.log(self.unit[d] * self._gain(square, n)) + np.log(
+                    self._elasticity(square, n)
+                )
                 total += float(log_volume - np.log1p(np.exp(-BEND * x[d])))
             else:
-                total += float(np.log(self.unit * np.cosh(x[d] / STRAIGHT)))
+                total += float(np.log(self.unit[d] * np.cosh(x[d] / STRAIGHT)))
         return total
 
     def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
+        super()._pull_rows(x, theta, by_theta, by_x)
         for d, off in self.rows:
             n = len(off)
             if not n:
-                by_x[d] = by_theta[d] * self.unit * np.cosh(x[d] / STRAIGHT) + np.tanh(x[d] / STRAIGHT) / STRAIGHT
+                by_x[d] = by_theta[d] * self.unit[d] * np.cosh(x[d] / STRAIGHT) + np.tanh(x[d] / STRAIGHT) / STRAIGHT
                 continue
             b, square = self._half_space(x, d, off)
-            gain, elasticity = self._gain(square, n), self._elasticity(square, n)
+            gain, elasticity = self.unit[d] * self._gain(square, n), self._elasticity(square, n)
             along = theta[d] * by_theta[d] + theta[off] @ by_theta[off]
             radial = ((along + n + 1) * (elasticity - 1.0) + self._bend(square, n) / elasticity) / square
             rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
@@ -226,10 +251,11 @@ class PlanarCoordinates(Coordinates):
         b = np.logaddexp(0.0, BEND * x[..., d]) / BEND
         return b, b**2 + np.sum(x[..., off] ** 2, axis=-1)
 
-    def _gain(self, square: Array, n: int) -> Array:
-        """g from q²."""
+    @staticmethod
+    def _gain(square: Array, n: int) -> Array:
+        """g / unit from q²."""
         r = np.sqrt(square) / STRAIGHT
-        return np.asarray(self.unit * (square / (1.0 + square)) ** (0.5 * n) * np.sinh(r) / r)
+        return np.asarray((square / (1.0 + square)) ** (0.5 * n) * np.sinh(r) / r)
 
     @staticmethod
     def _elasticity(square: Array, n: int) -> Array:
@@ -244,8 +270,8 @@ class PlanarCoordinates(Coordinates):
         return np.asarray(-2.0 * n * square / (1.0 + square) ** 2 + r / np.tanh(r) - (r / np.sinh(r)) ** 2)
 
     def _radius(self, s: float, n: int) -> float:
-        """Return q of a row of norm s, by Newton's method on the logarithms."""
-        log_q = np.asarray(np.log(s / self.unit) / (n + 1))
+        """Return q of a row of norm s · unit, by Newton's method on the logarithms."""
+        log_q = np.asarray(np.log(s) / (n + 1))
         for _ in range(60):
             square = np.asarray(np.exp(2.0 * log_q))
             excess = np.log(self._gain(square, n)) + log_q - np.log(s)

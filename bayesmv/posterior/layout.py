@@ -19,28 +19,30 @@ class DensityLayout(NamedTuple):
     anchor
         Scale that every parameter is anchored to (:mod:`bayesmv.posterior.coordinates`), (d,).
     unit
-        Unit of the planar coordinates.
-    block, row, col, parameter
-        Where every nonzero entry of the factors stands, and the parameter that it is.
+        Units of the planar coordinates, for every scale in its place, (d,).
+    block, row, col, parameter, weight
+        Where the parameters stand in the factors: each entry is a sum of weighted parameters.
     size
         Size of each matrix (B,).
-    c, a, b, diagonal
-        Row weights of the priors, and the column of the diagonal entry of each row, (B, m).
+    c, b
+        Row weights of the priors, (B, m).
+    a
+        Weights of log|θ|, (d,).
     nu, scale
         Degrees of freedom and scale of the half-t priors, (B,).
     """
 
     anchor: IntArray
-    unit: float
+    unit: Array
     block: IntArray
     row: IntArray
     col: IntArray
     parameter: IntArray
+    weight: Array
     size: IntArray
     c: Array
-    a: Array
     b: Array
-    diagonal: IntArray
+    a: Array
     nu: Array
     scale: Array
 
@@ -48,11 +50,13 @@ class DensityLayout(NamedTuple):
 def density_layout(posterior: LogPosterior) -> DensityLayout:
     """Flatten the structures and priors of a posterior in planar coordinates."""
     if posterior.unit is None:
-        raise ValueError("the compiled density is that of planar coordinates: give the posterior a unit")
+        raise ValueError("the compiled density is that of planar coordinates: give the posterior units")
     blocks = posterior.blocks
     sizes = np.array([s.size for s in blocks.structures])
-    weights = np.zeros((4, len(sizes), sizes.max()))
+    weights = np.zeros((2, len(sizes), sizes.max()))
+    powers: list[Array] = []
     places: list[IntArray] = []
+    loads: list[Array] = []
     half_t: list[tuple[float, float]] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
     for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
@@ -61,10 +65,12 @@ def density_layout(posterior: LogPosterior) -> DensityLayout:
             raise TypeError(f"no compiled density for the structure {structure.name}")
         if prior.sd.compiled is None:
             raise TypeError(f"no compiled density for the prior {prior.sd.describe()}")
-        rows, cols, parameters = structure.placement
+        rows, cols, parameters, own_weights = structure.placement
+        loads.append(own_weights)
         half_t.append(prior.sd.compiled)
         places.append(np.stack([np.full(len(rows), k), rows, cols, parameters + at.start]))
-        weights[:, k, : structure.size] = own
+        weights[:, k, : structure.size] = own.c, own.b
+        powers.append(own.a)
     block, row, col, parameter = np.concatenate(places, axis=1)
     return DensityLayout(
         anchor=blocks.anchor,
@@ -73,11 +79,11 @@ def density_layout(posterior: LogPosterior) -> DensityLayout:
         row=row,
         col=col,
         parameter=parameter,
+        weight=np.concatenate(loads),
         size=sizes,
         c=weights[0],
-        a=weights[1],
-        b=weights[2],
-        diagonal=weights[3].astype(np.int64),
+        b=weights[1],
+        a=np.concatenate(powers),
         nu=np.array([nu for nu, _ in half_t]),
         scale=np.array([scale for _, scale in half_t]),
     )

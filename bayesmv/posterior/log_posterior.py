@@ -38,13 +38,13 @@ class LogPosterior:
     priors
         Prior of every covariance matrix, by name of the term.
     unit
-        Unit of planar coordinates; None for those of the PyMC model.
+        Units of planar coordinates (:class:`PlanarCoordinates`), (d,); None for the coordinates of the PyMC model.
     """
 
     design: Design
     engine: RestrictedLikelihood
     priors: Mapping[str, CovariancePrior]
-    unit: float | None = None
+    unit: Array | None = None
 
     @cached_property
     def blocks(self) -> CovarianceBlocks:
@@ -58,9 +58,9 @@ class LogPosterior:
             return Coordinates(self.blocks.anchor)
         return PlanarCoordinates(self.blocks.anchor, self.unit)
 
-    def planar(self) -> LogPosterior:
-        """Return the same posterior in the coordinates of the sampler."""
-        return replace(self, unit=PLANAR_UNIT)
+    def planar(self, unit: Array | None = None) -> LogPosterior:
+        """Return the same posterior in the coordinates of the sampler, in one unit if none are given."""
+        return replace(self, unit=np.full(self.blocks.n_parameters, PLANAR_UNIT) if unit is None else unit)
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at x (d,); -inf with a zero gradient where the likelihood is not defined."""
@@ -105,6 +105,12 @@ class LogPosterior:
         hessian = J.T @ local.hessian @ J - 0.5 * (curvature + curvature.T)
         value = local.value + self.prior(theta)[0] + self.coordinates.log_jacobian(x)
         return Local(value, rest(x), hessian)
+
+    @cached_property
+    def resolution(self) -> Array:
+        """Size of the scales that the coordinates resolve, in their places, (d,)."""
+        unit = np.zeros(self.blocks.n_parameters) if self.unit is None else self.unit
+        return np.where(unit > 0.0, unit, PLANAR_UNIT)
 
     def mode(self, start: Array, limit: int = 100) -> Optimum:
         """Highest point of the density of x, climbed to from `start` (d,)."""

@@ -29,7 +29,6 @@ from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import (
@@ -50,15 +49,14 @@ _TINY = 1e-100
 
 
 class RowWeights(NamedTuple):
-    """Weights (m,) of the log prior ``Σ_i [c_i log p(s_i) + a_i log D_i - b_i log s_i]``, s_i the norm of row i of L.
+    """Weights of the log prior ``Σ_i [c_i log p(s_i) - b_i log s_i] + Σ_p a_p log|θ_p|``, s_i the norm of row i of L.
 
-    D_i is the last nonzero of row i, the diagonal of the triangle; `column` says where it stands, (m,).
+    `c` and `b` are by effect (m,), `a` by parameter (n_parameters,).
     """
 
     c: Array
-    a: Array
     b: Array
-    column: npt.NDArray[np.intp]
+    a: Array
 
 
 @singledispatch
@@ -68,41 +66,40 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
     Standard deviations that stand alone in their rows count once each. For an unstructured Σ, half-t priors of the sd
     and LKJ(eta) of the correlations are, on the Cholesky factor, ``Π p(s_i) s_i^-m L_ii^(m-i+1)
     (L_ii/s_i)^(2(eta-1))``, i = 1..m: the last factor is the LKJ density, the powers the Jacobian. It is the same for
-    the factor of the effects in another order.
+    the factor of the effects in another order, and for Σ = TL(TL)' with |T| = 1, s_i the norms of the rows of TL.
 
     Source: Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100:1989-2001.
     """
     if structure.placement is None:
         return None
-    rows, cols, parameters = structure.placement
+    rows, _, parameters, _ = structure.placement
     alone = len(rows) == structure.size and (np.sort(rows) == np.arange(structure.size)).all()
     if not alone or not all(type(kind) is StandardDeviation and kind.root == 1.0 for kind, _ in structure.groups):
         return None
-    c, column = np.zeros(structure.size), np.zeros(structure.size, dtype=np.intp)
+    c = np.zeros(structure.size)
     _, first = np.unique(parameters, return_index=True)
-    c[rows[first]], column[rows] = 1.0, cols
-    return RowWeights(c, np.zeros_like(c), np.zeros_like(c), column)
+    c[rows[first]] = 1.0
+    return RowWeights(c, np.zeros_like(c), np.zeros(structure.n_parameters))
 
 
 @row_weights.register
 def _unstructured_weights(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
     m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
-    column = np.argsort(structure.effect_of)
-    return RowWeights(np.ones(m), np.asarray(m - column + tilt), np.full(m, m + tilt), column)
+    a = np.zeros(structure.n_parameters)
+    a[structure.positive] = m - np.arange(m) + tilt
+    return RowWeights(np.ones(m), np.full(m, m + tilt), a)
 
 
 @row_weights.register
 def _(structure: Separate, prior: CovariancePrior) -> RowWeights | None:
-    m = structure.size
-    out = RowWeights(np.zeros(m), np.zeros(m), np.zeros(m), np.arange(m))
+    c, b, a = np.zeros(structure.size), np.zeros(structure.size), []
     for part, at in zip(structure.parts, structure.places, strict=True):
-        own, places = row_weights(part, prior), np.array(at)
+        own = row_weights(part, prior)
         if own is None:
             return None
-        for whole, values in zip(out[:3], own[:3], strict=True):
-            whole[places] = values
-        out.column[places] = places[own.column]
-    return out
+        c[list(at)], b[list(at)] = own.c, own.b
+        a.append(own.a)
+    return RowWeights(c, b, np.concatenate(a))
 
 
 @singledispatch
@@ -126,15 +123,15 @@ def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Arr
 
 @log_prior.register
 def _(structure: Unstructured, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
-    c, a, b, column = _unstructured_weights(structure, prior)
-    L = structure.factor(theta)
-    index = np.arange(len(L))
-    s, diagonal = np.sqrt(np.sum(L**2, axis=1)), L[index, column]
-    value = c @ prior.sd.log_density(s) + a @ np.log(np.abs(diagonal)) - b @ np.log(s)
+    c, b, a = _unstructured_weights(structure, prior)
+    L, diagonal = structure.factor(theta), structure.positive
+    s = np.sqrt(np.sum(L**2, axis=1))
+    value = c @ prior.sd.log_density(s) + a[diagonal] @ np.log(np.abs(theta[diagonal])) - b @ np.log(s)
     by_L = ((c * prior.sd.derivative(s) - b / s) / s)[:, None] * L
-    by_L[index, column] += a / diagonal
-    rows, cols, parameters = structure.entries
-    return float(value), np.bincount(parameters, by_L[rows, cols], minlength=structure.n_parameters)
+    rows, cols, parameters, weights = structure.entries
+    by_theta = np.bincount(parameters, weights * by_L[rows, cols], minlength=structure.n_parameters)
+    by_theta[diagonal] += a[diagonal] / theta[diagonal]
+    return float(value), by_theta
 
 
 @log_prior.register
@@ -144,7 +141,7 @@ def _(structure: ReducedRank, prior: CovariancePrior, theta: Array) -> tuple[flo
     The rotation gives the head of column j of k, j = 1..k, the density factor ``|λ_jj|^(k-j)``, so that the prior of
     ΛΛ' does not depend on the order of the effects (Leung & Drton 2016, Statist. Sinica 26:1-27).
     """
-    rows, cols, _ = structure.entries
+    rows, cols, *_ = structure.entries
     tilt = np.where(rows == cols, structure.factors - 1.0 - cols, 0.0)[: structure.n_loadings]
     loadings = theta[: structure.n_loadings]
     heads = np.where(tilt > 0.0, loadings, 1.0)

@@ -86,7 +86,7 @@ def _(structure: Unstructured, prior: CovariancePrior, n: int, rng: np.random.Ge
 
 @draw_prior.register
 def _(structure: ReducedRank, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    rows, cols, _ = structure.entries
+    rows, cols, *_ = structure.entries
     rows, cols = rows[: structure.n_loadings], cols[: structure.n_loadings]
     heads = (rows == cols) & (cols < structure.factors - 1)
     loadings = rng.standard_normal((n, structure.n_loadings))

@@ -157,8 +157,8 @@ def _covariance(structure: CovarianceStructure, theta: Any) -> Covariance:
         sigma = StructureMatrix(structure)(theta)
         # A structure of low rank has no Cholesky factor of its own.
         return Covariance(sigma, pt.linalg.cholesky(sigma + FLOOR * np.eye(structure.size)))
-    rows, cols, parameters = structure.placement
-    L = pt.zeros((structure.size, structure.size))[rows, cols].set(theta[parameters])
+    rows, cols, parameters, weights = structure.placement
+    L = pt.zeros((structure.size, structure.size))[rows, cols].inc(weights * theta[parameters])
     return Covariance(L @ L.T, L)
 
 

@@ -74,9 +74,10 @@ def _least_squares_root(design: Design) -> Array:
     root = np.zeros((len(traits), len(traits)))
     for t in range(len(design.traits)):
         mine = np.flatnonzero(traits == t)
-        X = design.fixed.X[observed[:, t]][:, np.flatnonzero(present[:, t])]
-        gram = (X.T @ X).toarray()
-        root[np.ix_(mine, mine)] = np.linalg.solve(np.linalg.cholesky(gram).T, np.eye(len(mine)))
+        fitted = np.flatnonzero(present[:, t])
+        W, B = design.fixed.working[observed[:, t]][:, fitted], design.fixed.mixing[fitted][:, fitted].toarray()
+        gram = (W.T @ W).toarray()
+        root[np.ix_(mine, mine)] = B @ np.linalg.solve(np.linalg.cholesky(gram).T, np.eye(len(mine)))
     return root
 
 

@@ -5,7 +5,6 @@ The algorithms on arrays of parents are those of :mod:`bayesmv.relationship.pedi
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -18,15 +17,32 @@ import pandas as pd
 from scipy.sparse import csc_array
 
 from bayesmv.arrays import Array, BoolArray, IntArray
-from bayesmv.errors import DataError, PedigreeError, listing
-from bayesmv.relationship import labels
+from bayesmv.errors import DataError, PedigreeError, listing, rows_of
 from bayesmv.relationship import pedigree_kernels as kernels
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels
+from bayesmv.relationship.labels import (
+    DENSE_LIMIT,
+    Labels,
+    Notes,
+    as_text,
+    code_like,
+    find_labels,
+    is_from_file,
+    means_unknown,
+    names_no_animal,
+    texts_of,
+    twins,
+    whole_numbers,
+    written_numbers,
+)
 
-UNKNOWN_PARENTS = ("", "0", ".", "NA", "nan", "NaN", "<NA>", "None")
-WHOLE_NUMBER = re.compile(r"-?[1-9]\d{0,17}")
+#: Rows from which on, and share of rows above which, a parent without a row of its own is looked at, and how many times
+#: the offspring of the median parent it may have: codes for unknown parents have more.
+_MANY, _SHARE, _TIMES = 20, 0.2, 5.0
+#: Parents without a row that are written unlike an animal with one, from which on this is an error.
+_MISSPELT = 3
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
-LOOP_SHOWN = 20
+MIXED_KINDS = ("mixed", "mixed-integer")
+LOOP_SHOWN, _SHOWN = 20, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,8 @@ class Pedigree:
         Labels of genetic groups, most often none, (g,).
     group_slots
         Group of the unknown sire and dam, -1 for none, (n, 2); None without groups.
+    unknown
+        Further codes for unknown parents that were given.
 
     Raises
     ------
@@ -87,6 +105,7 @@ class Pedigree:
     notes: Notes = ()
     groups: Labels = field(default_factory=lambda: pd.Index([], dtype=object))
     group_slots: IntArray | None = None
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.sire) == len(self.dam):
@@ -110,12 +129,15 @@ class Pedigree:
         dam: str = "dam",
         sexes: Literal["ignore", "warn", "error"] = "ignore",
         groups: Iterable[object] | None = None,
+        unknown: Iterable[object] = (),
     ) -> Pedigree:
         """Pedigree from one row per animal, in any order.
 
-        41, 41.0 and, where ids are numbers, "41" are one id. `UNKNOWN_PARENTS`, 0 and missing values mean
-        unknown. Parents without a row are added as founders, equal rows dropped, rows put parents first;
-        `notes` tells of each.
+        Ids are text as written, 007 and 7 two of them; in tables of numbers 41, 41.0 and "41" are one. Unknown parents
+        are missing values, 0 (00, 0.0), ``.``, ``*``, ``-``, ``?``, ``NA``, ``-9``, ``-99``, ``-999``, ``unknown``,
+        ``unk`` and ``none`` in any case, and codes of `unknown`, where no animal of that id has a row of its own.
+        Other parents without a row are added as founders, equal rows dropped, rows put parents first; `notes` tells
+        of each.
 
         Parameters
         ----------
@@ -127,20 +149,26 @@ class Pedigree:
             What to do if an id is both sire and dam, as in plants it may be.
         groups
             Labels in the parent columns that stand for genetic groups, not for animals.
+        unknown
+            Further codes for unknown parents.
 
         Raises
         ------
         PedigreeError
             Absent columns; missing ids; one id with different parents; an animal that is its own
-            ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent.
+            ancestor; ids that a floating column cannot hold; groups that are animals or nobody's parent;
+            a parent without a row that is both sire and dam, or parent of so many rows (a fifth of all, and five
+            times as many as the median parent) that it is a code for unknown ones.
         """
-        named = list(groups or ())
-        codes, labels, notes = _encode(frame, [id, sire, dam], {as_text(group) for group in named})
-        parents, dropped = _one_row_each(codes, labels)
+        named, columns = list(groups or ()), [id, sire, dam]
+        added = tuple(dict.fromkeys(as_text(code) for code in unknown))
+        codes, labels, notes = _encode(frame, columns, {as_text(group) for group in named}, added)
+        parents, dropped = _one_row_each(codes, labels, frame)
+        notes += dropped + _check_strangers(parents, labels, {as_text(group) for group in named})
         group_labels, group_of = _find_groups(named, labels, parents)
         _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
         arrays, arranged = _arrange(parents, labels, group_of)
-        return cls(groups=group_labels, notes=notes + dropped + arranged, **arrays)
+        return cls(groups=group_labels, notes=notes + arranged, unknown=added, **arrays)
 
     @cached_property
     def inbreeding(self) -> Array:
@@ -319,7 +347,9 @@ class Pedigree:
         return pd.DataFrame(values, index=self.ids[chosen], columns=self.ids[chosen])
 
 
-def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[IntArray, Labels, Notes]:
+def _encode(
+    frame: pd.DataFrame, names: list[str], groups: set[str], added: tuple[str, ...]
+) -> tuple[IntArray, Labels, Notes]:
     """Codes (3, rows) of ids, sires and dams, -1 if unknown, into labels in order of appearance."""
     absent = [name for name in names if name not in frame.columns]
     if absent or frame.empty:
@@ -327,48 +357,168 @@ def _encode(frame: pd.DataFrame, names: list[str], groups: set[str]) -> tuple[In
             f"the pedigree has no rows or lacks columns {listing(absent)}; its columns are "
             f"{listing(frame.columns)}: name them by from_frame(frame, id=..., sire=..., dam=...)"
         )
-    raw, values = pd.factorize(pd.concat([frame[name] for name in names], ignore_index=True))
-    known, spelled, notes = _spell(pd.Index(values), groups, frame[names[0]])
-    code_of = np.full(len(values) + 1, -1)  # the last for missing
-    code_of[:-1][known], labels = pd.factorize(spelled)
-    return code_of[raw].reshape(3, -1), labels.rename(names[0]), notes
+    raw, values = pd.factorize(pd.concat(_columns(frame, names), ignore_index=True))
+    code_of, labels = _spell(pd.Index(values))
+    codes = np.append(code_of, -1)[raw].reshape(3, -1)
+    has_row = np.zeros(len(labels), dtype=np.bool_)
+    has_row[codes[0][codes[0] >= 0]] = True
+    likely = code_like(labels)
+    unknown = _unknown(labels, likely, has_row, groups, added)
+    animals = likely[has_row[likely] & ~unknown[likely]]
+    told = unknown if is_from_file(frame) else unknown & (labels != 0)
+    notes = (*_note_codes(codes, labels, told, names), *_note_animals(codes, labels, animals))
+    codes = np.append(np.where(unknown, -1, np.cumsum(~unknown) - 1), -1)[codes]
+    labels, mixed = _numbered(labels[~unknown], groups, frame[names[0]], pd.Index(values))
+    merged = frame.attrs.get("notes", {})
+    blanks = tuple(dict.fromkeys(merged[name] for name in names if name in merged))
+    return codes, labels.rename(names[0]), (*mixed, *blanks, *notes)
 
 
-def _spell(values: Labels, groups: set[str], own: pd.Series[Any]) -> tuple[BoolArray, Labels, Notes]:
-    """Mask of the values that are ids, those as all whole numbers (but for groups) or all text, and a note if mixed."""
+def _columns(frame: pd.DataFrame, names: list[str]) -> list[pd.Series[Any]]:
+    """Columns of ids, sires and dams; those of a file as whole numbers, if all three are written as such."""
+    columns: list[pd.Series[Any]] = [frame[name] for name in names]
+    if not is_from_file(frame):
+        return columns
+    numbers = [written_numbers(column.dropna()) for column in columns]
+    out = []
+    for column, known in zip(columns, numbers, strict=True):
+        if known is None:
+            return columns
+        missing = column.isna().to_numpy()
+        whole = np.zeros(len(column), dtype=np.int64)
+        whole[~missing] = known
+        out.append(pd.Series(pd.arrays.IntegerArray(whole, missing), index=column.index, name=column.name))
+    return out
+
+
+def _spell(values: Labels) -> tuple[IntArray, Labels]:
+    """Labels of different values as numbers if all are, else as text, and which of them each value is."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         floating = pd.api.types.is_float_dtype(values.dtype)
-        numbers = labels.whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
-        return numbers != 0, pd.Index(numbers[numbers != 0]), ()
-    given = values.to_numpy(dtype=object)
-    texts = np.array([as_text(value) for value in given], dtype=object)
-    known = np.array([text.strip() not in UNKNOWN_PARENTS for text in texts], dtype=np.bool_)
-    animals = known & ~np.isin(texts, list(groups))
-    whole = pd.api.types.infer_dtype(own) in NUMBER_KINDS and all(map(WHOLE_NUMBER.fullmatch, texts[animals]))
-    if whole:
-        texts[animals] = texts[animals].astype(np.int64)
-    mixed = len({isinstance(value, str) for value in given[animals]}) > 1
-    note = f"ids of mixed types were read as {'whole numbers' if whole else 'text'}"
-    return known, pd.Index(texts[known]), (note,) if mixed else ()
+        numbers = whole_numbers(values.to_numpy(dtype=np.float64 if floating else np.int64))
+        return np.arange(len(values)), pd.Index(numbers)
+    if isinstance(values.dtype, pd.StringDtype):
+        return np.arange(len(values)), values
+    codes, found = pd.factorize(texts_of(values))
+    return np.asarray(codes, dtype=np.intp), pd.Index(found)
 
 
-def _one_row_each(codes: IntArray, labels: Labels) -> tuple[IntArray, Notes]:
+def _unknown(
+    labels: Labels, likely: IntArray, has_row: BoolArray, groups: set[str], added: tuple[str, ...]
+) -> BoolArray:
+    """Which labels are nobody: codes for unknown parents that have no row, and words that no animal is called."""
+    unknown = np.zeros(len(labels), dtype=np.bool_)
+    alone, own = likely[~has_row[likely]], likely[has_row[likely]]
+    unknown[alone] = [means_unknown(label) and as_text(label) not in groups for label in labels[alone]]
+    unknown[own] = [names_no_animal(label) for label in labels[own]]
+    place = find_labels(labels, pd.Index(added, dtype=object))
+    refused = pd.Index(added)[(place >= 0) & has_row[place]]
+    unknown[place[place >= 0]] = True
+    if len(refused):
+        raise PedigreeError(
+            f"codes for unknown parents have rows of their own: {listing(refused)}; take the rows out, or the codes"
+        )
+    return unknown
+
+
+def _note_codes(codes: IntArray, labels: Labels, unknown: BoolArray, names: list[str]) -> Notes:
+    """Note of the codes that were read as unknown parents; blank cells and, in a table of Python, 0 are none."""
+    cells = []
+    for code in np.flatnonzero(unknown).tolist():
+        counts = [int((column == code).sum()) for column in codes[1:]]
+        where = " and ".join(name for name, count in zip(names[1:], counts, strict=True) if count)
+        if where and as_text(labels[code]).strip():
+            cells.append(f"'{as_text(labels[code])}' in {sum(counts)} cells of {where}")
+    return (f"{', '.join(cells)} read as unknown",) if cells else ()
+
+
+def _note_animals(codes: IntArray, labels: Labels, animals: IntArray) -> Notes:
+    """Note of parents that look like codes, but have rows; PedigreeError if one is both parents of an animal."""
+    looks = [p for p in animals.tolist() if means_unknown(labels[p]) and (codes[1:] == p).any()]
+    for parent in looks:
+        count = int((codes[1:] == parent).all(axis=0).sum())
+        if count:
+            raise PedigreeError(
+                f"{as_text(labels[parent])!r} has a row of its own and is both sire and dam in {count} rows; if it "
+                "stands for unknown parents, take that row out"
+            )
+    names = listing(as_text(labels[parent]) for parent in looks)
+    return (f"parents with rows of their own taken for animals: {names}",) if looks else ()
+
+
+def _numbered(labels: Labels, groups: set[str], own: pd.Series[Any], values: Labels) -> tuple[Labels, Notes]:
+    """Labels (but for groups) as whole numbers if ids are numbers in the table, and a note if its types are mixed."""
+    if pd.api.types.is_numeric_dtype(labels.dtype):
+        return labels, ()
+    texts = labels.to_numpy(dtype=object)
+    animals = ~labels.isin(list(groups))
+    numeric = is_from_file(own) or pd.api.types.infer_dtype(own) in NUMBER_KINDS
+    numbers = written_numbers(texts[animals]) if numeric else None
+    if numbers is not None:
+        texts = texts.copy()
+        texts[animals] = numbers
+    mixed = pd.api.types.infer_dtype(values, skipna=True) in MIXED_KINDS and _is_mixed(values, labels[animals])
+    note = f"ids of mixed types were read as {'text' if numbers is None else 'whole numbers'}"
+    return pd.Index(texts) if numbers is None else pd.Index(texts).infer_objects(), (note,) if mixed else ()
+
+
+def _is_mixed(values: Labels, animals: Labels) -> bool:
+    """Whether some ids are text and some are not; codes and groups do not count."""
+    ids = set(animals)
+    return len({isinstance(value, str) for value in values if as_text(value) in ids}) > 1
+
+
+def _one_row_each(codes: IntArray, labels: Labels, frame: pd.DataFrame) -> tuple[IntArray, Notes]:
     """Parents (2, m) of the labels 0 .. m-1, which are those with a row of their own."""
     own = codes[0]
     missing = np.flatnonzero(own < 0)
     if missing.size:
-        raise PedigreeError(
-            f"the animal's own id is missing in rows {listing(missing)} (the first row is 0); give each one"
-        )
+        rows = rows_of(frame.index[missing]) if is_from_file(frame) else f"rows {listing(missing)} (the first row is 0)"
+        raise PedigreeError(f"the animal's own id is missing in {rows}; give each one")
     first = np.unique(own, return_index=True)[1]
     parents = codes[1:, first]
     differs = (codes[1:] != parents[:, own]).any(axis=0)
     if differs.any():
-        raise PedigreeError(
-            f"ids have rows with different parents: {listing(labels[np.unique(own[differs])])}; keep one row"
-        )
+        twice = np.unique(own[differs])
+        lines = f" ({rows_of(frame.index[np.isin(own, twice)])})" if is_from_file(frame) else ""
+        raise PedigreeError(f"ids have rows with different parents: {listing(labels[twice])}{lines}; keep one row")
     again = labels[np.delete(own, first)]
     return parents, (f"{len(again)} repeated rows dropped: {listing(again)}",) if len(again) else ()
+
+
+def _check_strangers(parents: IntArray, labels: Labels, groups: set[str]) -> Notes:
+    """Refuse parents without a row that are codes or misspelt ids rather than animals; a note of those that may be."""
+    rows = parents.shape[1]
+    strangers = rows + np.flatnonzero([as_text(label) not in groups for label in labels[rows:]])
+    counts = np.stack([np.bincount(column[column >= 0], minlength=len(labels)) for column in parents])  # (2, labels)
+    meant = twins(labels[strangers], labels[:rows])
+    pairs = listing(f"{stranger} for {animal}" for stranger, animal in meant.items())
+    if len(meant) >= _MISSPELT:
+        raise PedigreeError(
+            f"{len(meant)} parents without a row are written unlike an animal that has one: {pairs}; ids are text: "
+            "write each alike everywhere, or give those that are other animals rows of their own"
+        )
+    both = strangers[(counts[:, strangers] > 0).all(axis=0)]
+    often = [*both, *(s for column in counts for s in strangers if _implausible(column, s, rows) and s not in both)]
+    if often:
+        rest = f" (and {len(often) - _SHOWN} more)" if len(often) > _SHOWN else ""
+        names = [f"{as_text(labels[s])!r} (sire in {counts[0, s]} rows, dam in {counts[1, s]})" for s in often[:_SHOWN]]
+        codes = ", ".join(f'"{as_text(label)}"' for label in dict.fromkeys(labels[often[:_SHOWN]]))
+        raise PedigreeError(
+            f"parents without a row of their own are both sire and dam, or parents of an implausible number: "
+            f"{', '.join(names)}{rest}; if they stand for unknown parents, say so: unknown = [{codes}] in "
+            f"[relationships.<name>], unknown=[{codes}] in Python; if they are animals, give each a row"
+        )
+    return (f"parents without a row that are written unlike an animal with one: {pairs}",) if meant else ()
+
+
+def _implausible(counts: IntArray, parent: int, rows: int) -> bool:
+    """Whether a parent without a row has as many offspring as only a code for unknown parents has."""
+    own, others = counts[parent], np.delete(counts, parent)
+    if own < _MANY or own <= _SHARE * rows:
+        return False
+    others = others[others > 0]
+    return not others.size or bool(own > _TIMES * np.median(others))
 
 
 def _find_groups(groups: list[object], labels: Labels, parents: IntArray) -> tuple[Labels, IntArray]:

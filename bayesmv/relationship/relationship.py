@@ -12,10 +12,18 @@ import pandas as pd
 from scipy import sparse
 
 from bayesmv.arrays import Array
-from bayesmv.errors import DataError, PedigreeError, listing
+from bayesmv.errors import DataError, PedigreeError, listing, rows_of
 from bayesmv.relationship import kernel_algebra, single_step
 from bayesmv.relationship.kernel_algebra import Given
-from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, find_labels, plain_labels
+from bayesmv.relationship.labels import (
+    DENSE_LIMIT,
+    Labels,
+    Notes,
+    find_labels,
+    is_from_file,
+    plain_labels,
+    twins,
+)
 from bayesmv.relationship.markers import Frequencies, genomic_relationship
 from bayesmv.relationship.pedigree import Pedigree
 
@@ -57,6 +65,8 @@ class Relationship:
         K_ii (q,): 1 + F_i with a pedigree.
     notes
         What was done on the way, in words.
+    unknown
+        Codes for unknown parents that were named for the pedigree, and that mean the same in columns of data.
 
     Raises
     ------
@@ -69,6 +79,7 @@ class Relationship:
     log_determinant: float
     diagonal: Array
     notes: Notes = ()
+    unknown: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", plain_labels(self.ids))
@@ -101,7 +112,7 @@ class Relationship:
         keep
             Animals that matter, such as those with records: others are left out unless they link these.
         columns
-            Arguments of `Pedigree.from_frame`: ``id="tree", sire="father", dam="mother", sexes="warn"``.
+            Arguments of `Pedigree.from_frame`: ``id="tree", sire="father", dam="mother", unknown=["x"]``.
 
         Raises
         ------
@@ -116,6 +127,7 @@ class Relationship:
             log_determinant=used.log_determinant,
             diagonal=used.relationship_diagonal,
             notes=used.notes,
+            unknown=used.unknown,
         )
 
     @classmethod
@@ -332,7 +344,7 @@ class Relationship:
         return pd.DataFrame(kernel_algebra.inverse_block(self.precision, place), index=wanted, columns=wanted)
 
     def locate(self, column: pd.Series[Any], factor: str) -> npt.NDArray[np.intp]:
-        """Positions (n,) among `ids` of the levels in a column of data; 41, 41.0 and "41" are one level.
+        """Positions (n,) among `ids` of the levels in a column of data; 41, 41.0 and "41" are one level, "041" another.
 
         Levels of the relationship that the data lack, such as ancestors, are as they should be.
 
@@ -345,10 +357,14 @@ class Relationship:
         place = np.where(pd.isna(levels), -1, find_labels(self.ids, pd.Index(levels)))
         absent = levels[place < 0]
         if len(absent):
+            rows = f", in {rows_of(column.index[place[codes] < 0])}" if is_from_file(column) else ""
+            meant = listing(f"{label} and {known}" for label, known in twins(absent, self.ids).items())
             raise DataError(
-                f"{len(absent)} levels of '{factor}' are not in its relationship: {listing(absent)}; it has "
+                f"{len(absent)} levels of '{factor}' are not in its relationship: {listing(absent)}{rows}; it has "
                 f"{len(self)} levels, such as {listing(self.ids[:5])}: add them to the pedigree (with unknown parents "
-                "if need be) or to the matrix, or take out their records"
+                "if need be) or to the matrix, name codes for unknown parents (unknown = [...] of the pedigree), or "
+                "take out their records"
+                + (f"; if these are meant to be one, write them alike, for ids are text: {meant}" if meant else "")
             )
         return np.asarray(place[codes], dtype=np.intp)
 

@@ -74,7 +74,7 @@ class EngineSolution:
         present = design.fixed.present
         estimate = (design.fixed.ols + solution.fixed * design.scale)[present]
         unit = np.broadcast_to(design.scale, present.shape)[present]
-        error = unit * np.sqrt(np.diag(self.equations.fixed_covariance(fit.sigmas)))
+        error = unit * np.sqrt(self.equations.fixed_variances(fit.sigmas))
         table = labels.assign(estimate=estimate, std_error=error, z_ratio=estimate / error)
         return table.sort_values("trait", key=lambda c: c.map(design.traits.index), kind="stable", ignore_index=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from functools import singledispatch
 from typing import Any
 
 import pandas as pd
@@ -202,31 +201,21 @@ def models_document(frame: pd.DataFrame, fits: Sequence[RemlFit]) -> Document:
     )
 
 
-def curves_document(source: RemlFit | xr.DataTree, at: Points) -> Document:
+def curves_document(source: Any, at: Points) -> Document:
     """Genetic parameters along a covariate, or of each environment."""
     from bayesmv.report.plots import plot_trajectory
 
     estimates = estimates_of(source)
-    table = trajectory_table(trajectory(source, at=at))
+    fit, table = estimates.fit, trajectory_table(trajectory(source, at=at))
+    facts = _posterior_facts(source, convergence(source)) if fit is None else _reml_facts(fit)
     return Document(
         sections=((table,), note_lines(estimates.record.notes)),
-        facts={"model": str(estimates.record.spec), **_facts_of(source)},
+        facts={"model": str(estimates.record.spec), **facts},
         main="curves",
         notes=estimates.record.notes,
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
-        converged=not isinstance(source, RemlFit) or source.converged,
+        converged=fit is None or fit.converged,
     )
-
-
-@singledispatch
-def _facts_of(source: Any) -> dict[str, Any]:
-    """Facts of what estimates are read from."""
-    return _posterior_facts(source, convergence(source))
-
-
-@_facts_of.register
-def _(source: RemlFit) -> dict[str, Any]:
-    return _reml_facts(source)
 
 
 def shipped_document(specs: Mapping[str, ModelSpec]) -> Document:

@@ -122,9 +122,11 @@ def varcomp_table(fit: RemlFit) -> Table:
 
 
 def fixed_table(fit: RemlFit) -> Table:
-    """Fixed effects of REML."""
+    """Fixed effects of REML, beside the levels that they are differences from."""
     columns = (word_column("trait"), word_column("effect"), _number("estimate", digits=6), _number("s.e.", "std_error"))
-    return Table(name="fixed", title="Fixed effects", frame=fit.fixed, columns=columns)
+    references = ", ".join(f"{factor} {level}" for factor, level in fit.record.references)
+    title = f"Fixed effects; reference: {references}" if references else "Fixed effects"
+    return Table(name="fixed", title=title, frame=fit.fixed, columns=columns)
 
 
 def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:

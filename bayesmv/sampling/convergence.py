@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from bayesmv.sampling.ess import bulk_ess, r_hat, tail_ess
 #: Worst R-hat, and smallest effective sample size per chain, that pass.
 RHAT_LIMIT = 1.01
 ESS_PER_CHAIN = 100
+#: Share of the draws that diverged below which the step size may be all that is wrong: a higher acceptance shows.
+RARE = 1e-3
+#: Acceptance beyond which there is no use in raising it, and the factor by which what it lacks to 1 is cut.
+HIGHEST_ACCEPT, _CUT = 0.99, 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class Convergence:
         The covariance or correlation with the smallest effective sample size.
     min_ess
         Effective sample size that was asked for, over all chains.
+    target_accept
+        Acceptance that the sampler was tuned to; 0 where unknown.
 
     References
     ----------
@@ -53,6 +60,7 @@ class Convergence:
     draws: int = 0
     slowest: str = ""
     min_ess: float = 0.0
+    target_accept: float = 0.0
 
     @property
     def smallest_ess(self) -> float:
@@ -87,8 +95,20 @@ class Convergence:
         if self.not_finite:
             out.append(f"{self.not_finite} draws are not finite numbers: check the scale of the data")
         if self.divergences:
-            out.append(f"{self.divergences} divergent transitions: raise target_accept, to 0.95 for example")
+            out.append(f"{self.divergences} divergent transitions: {self.less_divergence}")
         return tuple(out)
+
+    @property
+    def rarely_diverged(self) -> bool:
+        """Whether all but a few divergent transitions, scattered over the chains, is well."""
+        return self.mixed and not self.not_finite and 0 < self.divergences < max(RARE * self.chains * self.draws, 2)
+
+    @property
+    def less_divergence(self) -> str:
+        """What may help against divergent transitions."""
+        if self.target_accept >= HIGHEST_ACCEPT:
+            return "a simpler structure or a tighter prior would help"
+        return f"raise target_accept, to {higher_acceptance(self.target_accept):g} for example"
 
     @property
     def _where(self) -> str:
@@ -108,6 +128,34 @@ class Convergence:
             f"tail ESS ≥ {self.smallest_tail_ess:.0f}, {self.divergences} divergences, {self.chains} chains"
         )
         return f"converged: {figures}" if self.converged else f"NOT converged: {figures}. " + "; ".join(self.problems)
+
+
+def higher_acceptance(target_accept: float) -> float:
+    """Next acceptance to try after divergent transitions, 0.95 at first."""
+    return round(max(1.0 - (1.0 - target_accept) / _CUT, 0.95), 3)
+
+
+def steadied[R](run: R, again: Callable[[R, float], R], judged: Callable[[R], Convergence], accept: float) -> R:
+    """Return a run, or one at a higher acceptance in its place if a few of its transitions diverged.
+
+    Steps that are too long for a rare narrow place diverge there; shorter ones pass, and draw from it what it is worth.
+    If they diverge as well, the place is not passed, and the run has not converged.
+
+    Parameters
+    ----------
+    run
+        The run.
+    again
+        Makes a run at a higher acceptance, from where one ended.
+    judged
+        Judges a run.
+    accept
+        Acceptance of the run.
+    """
+    while judged(run).rarely_diverged and accept < HIGHEST_ACCEPT:
+        accept = higher_acceptance(accept)
+        run = again(run, accept)
+    return run
 
 
 def draw_statistics(draws: Array) -> dict[str, float]:
@@ -157,7 +205,13 @@ def judge(posterior: xr.Dataset, stats: xr.Dataset, min_ess: float = 0.0) -> Con
         draws=int(posterior.sizes[dims.DRAW]),
         slowest=list(statistics)[int(np.nanargmin(ess))] if np.isfinite(ess).any() else "",
         min_ess=min_ess,
+        target_accept=_acceptance(stats),
     )
+
+
+def _acceptance(stats: xr.Dataset) -> float:
+    """Acceptance that the sampler was tuned to, 0 where it does not say."""
+    return float(json.loads(stats.attrs.get("inference_library_settings", "{}")).get("target_accept", 0.0))
 
 
 def _not_finite(posterior: xr.Dataset) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,20 +22,22 @@ from bayesmv.design.saved import Target
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
+from bayesmv.posterior.suited import suited
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.reml.fit import fit_reml
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.batches import Logbook, Metric, Stage, around_mode, batch, complete, extend, whole
 from bayesmv.sampling.batches import resume as resume_run
 from bayesmv.sampling.chains import Chains, CutShort, Run
-from bayesmv.sampling.convergence import Convergence, convergence, judge
+from bayesmv.sampling.convergence import Convergence, convergence, judge, steadied
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.state import STATE, State, as_trace
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
 
-#: Scales (in phenotypic sd) below which a REML estimate is not used as a start: the log scale has no zero.
-_SMALLEST_START = 0.05
+#: Scales, in units of their coordinates, below which a REML estimate is not used as a start: correlations there are
+#: free, and logarithms have no zero.
+_SMALLEST_START = 0.2
 
 
 def sample(
@@ -118,7 +120,7 @@ def sample(
     else:
         ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
     chosen = chosen.settled(at_boundary=bool(reml.at_boundary)) if state is None else state.settings
-    posterior = replace(posterior, design=pivoted(design, reml.sigmas)).planar()
+    posterior = suited(posterior, reml.sigmas)
     if state is not None and so_far is not None:
         _require_coordinates(posterior, state, so_far)
     keeper = _Keeper(posterior, reml, chosen, wanted if wanted is not None or state is None else state.effects)
@@ -232,7 +234,7 @@ def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
 def _remedy(verdict: Convergence, reml: RemlFit) -> str:
     """What helps a run that more draws did not."""
     if verdict.divergences:
-        return "raise `target_accept`: some transitions diverged"
+        return f"some transitions diverged: {verdict.less_divergence}"
     if reml.at_boundary:
         return f"REML of {listing(reml.at_boundary)} is singular: a simpler structure or a tighter prior would help"
     return "the limit is a multiple of `draws`: give more"
@@ -263,7 +265,7 @@ def _drawn(
 def mode_metric(posterior: LogPosterior, reml: RemlFit) -> Metric:
     """Coordinates around the posterior mode, climbed to from REML, by the curvature there."""
     at = posterior.blocks.from_matrices(reml.sigmas)
-    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START))
+    mode = posterior.mode(posterior.coordinates.unconstrain(at, _SMALLEST_START * posterior.resolution))
     return Metric(mode.theta, _root_of_curvature(posterior.expand(mode.theta).hessian))
 
 
@@ -303,20 +305,20 @@ def draw(
         theta = posterior.coordinates.constrain(run.x)
         return judge(covariance_dataset(posterior.design, theta), run.stats, min_ess)
 
-    more = partial(resume_run, posterior, metric, settings, logbook=logbook)
-    accept, limit = settings.target_accept, settings.limit
-    return extend(run, more, judged, target_accept=accept, limit=limit, logbook=logbook, since=since)
+    def on(run: Run, settings: SamplerSettings, since: tuple[int, int]) -> Run:
+        more, accept = partial(resume_run, posterior, metric, settings, logbook=logbook), settings.target_accept or 0.0
+        return extend(run, more, judged, target_accept=accept, limit=settings.limit, logbook=logbook, since=since)
 
+    def again(run: Run, accept: float) -> Run:
+        """Run of as many draws at a higher acceptance, from where one ended; the draws before were its tuning."""
+        seed = int(np.random.SeedSequence([settings.seed or 0, 4]).generate_state(1)[0])
+        careful = replace(settings, target_accept=accept, seed=seed)
+        logbook.begin(None, run.draws, run.draws, 0)
+        fresh = resume_run(posterior, metric, careful, run, run.draws, 0, logbook)
+        logbook.end(fresh)
+        return on(fresh, careful, (run.draws, 0))
 
-def pivoted(design: Design, sigmas: Sequence[Array]) -> Design:
-    """Return the design with the rows of unstructured factors in the order of their pivots at the given matrices.
-
-    The correlations of an effect without variance are free. In the last row of the factor, that is an ordinary point of
-    the planar coordinates; in an earlier row it would be a line to which the rows below it widen.
-    """
-    structures = [s.pivoted(S) for s, S in zip(design.blocks.structures, sigmas, strict=True)]
-    terms = tuple(replace(term, structure=s) for term, s in zip(design.terms, structures[:-1], strict=True))
-    return replace(design, terms=terms, residual=replace(design.residual, structure=structures[-1]))
+    return steadied(on(run, settings, since), again, judged, settings.target_accept)
 
 
 def _root_of_curvature(hessian: Array) -> Array:

@@ -54,7 +54,8 @@ class SamplerSettings:
         Go on until the bulk and tail effective sample sizes of every covariance and correlation reach this and R-hat is
         at most 1.01: chains continue where they ended, up to 20 × `draws` draws each. Draws whose tuning did not
         suffice (acceptance 0.1 under its target, or steps of different chains a factor of 2 apart) are dropped and
-        count as tuning. With `draws` and without `min_ess`, the run ends after `draws`.
+        count as tuning; so is a run of which fewer than one in 1,000 transitions diverged, and otherwise converged: it
+        is drawn anew at a higher acceptance. With `draws` and without `min_ess`, the run ends after `draws`.
     progress
         Show a progress bar; by default on a terminal only.
 

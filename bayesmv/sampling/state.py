@@ -13,6 +13,7 @@ import xarray as xr
 
 from bayesmv import dims
 from bayesmv._version import __version__
+from bayesmv.design.saved import entry
 from bayesmv.errors import SpecError, listing
 from bayesmv.sampling.batches import Metric, Stage
 from bayesmv.sampling.chains import Chains
@@ -90,16 +91,16 @@ class State:
             known = {str(n).removeprefix(_STATISTIC): v for n, v in group.items() if str(n).startswith(_STATISTIC)}
             stats = [{name: values.to_numpy()[c, :n] for name, values in known.items()} for c, n in enumerate(lengths)]
             chains = Chains(x=[group["x"].to_numpy()[c, :n] for c, n in enumerate(lengths)], stats=stats)
-            effects = json.loads(group.attrs["effects"])
+            effects = entry(group.attrs, "effects")
             words = {f.name for f in fields(SamplerSettings)}
-            settings = {k: v for k, v in json.loads(group.attrs["settings"]).items() if k in words}
+            settings = {k: v for k, v in entry(group.attrs, "settings").items() if k in words}
             return cls(
-                stage=Stage(chains, *map(int, json.loads(group.attrs["stage"]))),
+                stage=Stage(chains, *map(int, entry(group.attrs, "stage"))),
                 metric=Metric(group["centre"].to_numpy(), group["root"].to_numpy()),
                 settings=SamplerSettings(**settings),
                 effects=effects if effects is None else {k: np.array(v, dtype=np.intp) for k, v in effects.items()},
             )
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise SpecError(f"the state of the run cannot be read ({error}); sample again") from None
 
     def continued(self, asked: dict[str, Any]) -> State:
@@ -133,4 +134,4 @@ def _padded(values: Any, fill: float) -> npt.NDArray[Any]:
 
 def as_trace(source: xr.DataTree | str | Path) -> xr.DataTree:
     """Trace, read if it is a file."""
-    return source if isinstance(source, xr.DataTree) else load_posterior(str(source))
+    return load_posterior(str(source)) if isinstance(source, str | Path) else source

@@ -209,6 +209,20 @@ def test_contraction__other_eta():
     assert rows_of(got, "block", "correlation")["contraction"].abs().max() < 0.2
 
 
+@pytest.mark.parametrize(("spread", "verdict"), [(0.4, "undetermined"), (0.15, "agree")])
+def test_verdict__agreement_needs_a_posterior_that_says_something(fitted, spread, verdict):
+    """A correlation whose 95 % interval, some four standard deviations, is wider than 0.95 agrees with nothing."""
+    rng = np.random.default_rng(5)
+    sigma = np.repeat(np.repeat(fitted.sigmas[1][None, None], 4, 0), 1000, 1)
+    middle = fitted.correlations["family"][1, 0]
+    r = np.clip(middle + spread * rng.normal(size=sigma.shape[:2]), -0.999, 0.999)
+    sigma[..., 0, 1] = sigma[..., 1, 0] = r * np.sqrt(sigma[..., 0, 0] * sigma[..., 1, 1])
+    x = with_term(fitted.design, around(fitted.design, fitted), "family", sigma)
+    got = rows_of(compare_reml(trace_of(fitted.design, x, reml=fitted), fitted), "family", "correlation")
+    assert abs(got["difference"].item()) < 0.5
+    assert got["verdict"].item() == verdict
+
+
 @pytest.fixture(scope="module")
 def singular():
     """Two blocks for three traits: a Block matrix of rank 1."""

@@ -218,3 +218,102 @@ def test_layout__round_trips_through_json():
     layout = structured_case("everything", 2).design.terms[0].layout
     assert type(layout).from_mapping(json.loads(json.dumps(layout.to_mapping()))) == layout
     assert str(layout.resolved) == "1 + age"
+
+
+# ---------------------------------------------------------------- labels of several types, unknown parents
+
+
+FAMILY = pd.DataFrame({"id": range(1, 13), "sire": [0] * 6 + [1, 2, 3] * 2, "dam": [0] * 6 + [4, 5, 6] * 2})
+
+
+def records(**columns):
+    y = np.random.default_rng(0).normal(size=12)
+    return pd.DataFrame({"id": FAMILY["id"], "y": y, "dam": FAMILY["dam"]} | columns)
+
+
+@pytest.mark.parametrize(
+    ("ids", "pedigree", "note"),
+    [
+        (FAMILY["id"], FAMILY, None),
+        (FAMILY["id"].astype(float), FAMILY, None),
+        (
+            FAMILY["id"].astype(str),
+            FAMILY,
+            "levels of 'id', text in the data, matched with numbers in the relationship",
+        ),
+        (
+            FAMILY["id"],
+            FAMILY.astype(str),
+            "levels of 'id', numbers in the data, matched with text in the relationship",
+        ),
+    ],
+)
+def test_levels__match_across_types_with_a_note(ids, pedigree, note):
+    A = bmv.Relationship.from_pedigree(pedigree)
+    got = terms("vm(id, A)", records(id=ids), A=A)
+    np.testing.assert_array_equal(got["id"].incidences[0].toarray(), np.eye(12))
+    matched = [n for n in got["notes"] if "matched" in n]
+    assert matched == ([] if note is None else [f"{note} as written"])
+
+
+@pytest.mark.parametrize(
+    "ids", [FAMILY["id"] + 0.5, FAMILY["id"].astype(str) + ".0", FAMILY["id"].astype(str).str.zfill(3)]
+)
+def test_levels__that_are_written_otherwise_do_not_match(ids):
+    with pytest.raises(DataError, match="12 levels of 'id' are not in its relationship"):
+        terms("vm(id, A)", records(id=ids), A=bmv.Relationship.from_pedigree(FAMILY))
+
+
+def test_levels__of_columns_of_two_types():
+    data = records(dam=FAMILY["dam"].astype(str).replace("0", None))
+    got = terms("str(id, dam)", data)
+    assert got["id"].levels.tolist() == [str(i) for i in range(1, 13)]
+    assert "levels of 'id' and 'dam', some numbers and some text, matched as written" in got["notes"]
+    same = terms("str(id, dam)", records())
+    for Z, expected in zip(got["id"].incidences, same["id"].incidences, strict=True):
+        np.testing.assert_array_equal(Z.toarray(), expected.toarray())
+
+
+def test_levels__text_of_numbers_is_in_their_order():
+    assert terms("id", records(id=FAMILY["id"].astype(str)))["id"].levels.tolist() == [str(i) for i in range(1, 13)]
+
+
+@pytest.mark.parametrize("code", [0, "0", "000", "-9", "unknown", -999, "?"])
+@pytest.mark.parametrize("random", ["str(vm(id, A), dam)", "vm(id, A) + vm(dam, A)", "ide(dam)", "vm(dam, A)", "dam"])
+def test_unknown_dams__are_empty_cells(code, random):
+    A = bmv.Relationship.from_pedigree(FAMILY)
+    coded = terms(random, records(dam=FAMILY["dam"].astype(object).replace(0, code)), A=A)
+    empty = terms(random, records(dam=FAMILY["dam"].where(FAMILY["dam"] > 0)), A=A)
+    assert coded.keys() == empty.keys()
+    for name in coded.keys() - {"notes"}:
+        for Z, expected in zip(coded[name].incidences, empty[name].incidences, strict=True):
+            np.testing.assert_array_equal(Z.toarray(), expected.toarray())
+    assert f"'{code}' in 6 records of 'dam' read as unknown" in coded["notes"]
+    assert "6 records have no 'dam': they get no effect of it (a row of zeros)" in empty["notes"]
+
+
+def test_unknown_dams__second_factor_on_a_relationship_and_named_codes():
+    A = bmv.Relationship.from_pedigree(FAMILY.replace(0, "x"), unknown=["x"])
+    got = terms("vm(id, A) + vm(mor, A)", records(mor=FAMILY["dam"].replace(0, "x")), A=A)
+    assert "'x' in 6 records of 'mor' read as unknown" in got["notes"]
+
+
+def test_unknown_dams__a_code_that_is_an_animal_is_its_level():
+    family = (FAMILY - 1).astype({"sire": float, "dam": float})
+    family[["sire", "dam"]] = family[["sire", "dam"]].where(family[["sire", "dam"]] >= 0)
+    A = bmv.Relationship.from_pedigree(family)
+    data = records(id=family["id"], dam=[1, 2, 0, 1, 2, 0] * 2)
+    assert not any("unknown" in note for note in terms("str(vm(id, A), dam)", data, A=A)["notes"])
+
+
+def test_zeros__of_other_factors_are_levels():
+    assert terms("pen", records(pen=[0, 1, 2] * 4))["pen"].levels.tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="1 levels of 'id' are not in its relationship: 0"):
+        terms("vm(id, A)", records(id=range(12)), A=bmv.Relationship.from_pedigree(FAMILY))
+
+
+def test_zeros__of_pens_are_pens():
+    data = records(pen=[0, 0, 1, 1, 2, 2] * 2)
+    got = terms("str(id, mates(pen)) + pen", data)
+    assert got["pen"].levels.tolist() == [0, 1, 2]
+    assert not any("unknown" in note for note in got["notes"])

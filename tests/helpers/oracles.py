@@ -76,6 +76,11 @@ class Case:
         return {name: dense_relationship(ids, K) for name, (ids, K) in self.kin.items()}
 
     @cached_property
+    def memory(self) -> dict:
+        """What oracles of this case work out once, as it does not depend on the covariances."""
+        return {}
+
+    @cached_property
     def design(self) -> Design:
         return build_design(self.spec, self.data, self.relationships)
 
@@ -108,17 +113,7 @@ class Dense:
 
     def __init__(self, case: Case, covariances: list[np.ndarray]) -> None:
         self.case, self.covariances = case, covariances
-        traits = list(case.spec.traits)
-        Y = case.data[traits].to_numpy(float)
-        records = [(u, t) for t in range(len(traits)) for u in range(len(Y)) if not np.isnan(Y[u, t])]
-        self.unit, self.trait = (np.array(x) for x in zip(*records, strict=True))
-        self.y = Y[self.unit, self.trait]
-        self.labels = list(case.columns)
-        self.X = np.column_stack(
-            [np.where(self.trait == traits.index(t), case.columns[t, v][self.unit], 0.0) for t, v in self.labels]
-            or [np.zeros((len(self.y), 0))]
-        )
-        parts = [self._term(k) for k in range(len(case.spec.random))]
+        self.unit, self.trait, self.y, self.labels, self.X, parts = self._once("incidences", self._incidences)
         self.levels = [p[0] for p in parts]
         self.K = [p[1] for p in parts]
         self.Z = [p[2] for p in parts]
@@ -132,6 +127,29 @@ class Dense:
         self.XVXi = np.linalg.inv(self.XVX)
         self.P = self.Vi - self.Vi @ self.X @ self.XVXi @ self.X.T @ self.Vi
         self.Py = self.P @ self.y
+
+    def _once(self, what, make):
+        """What `make` gives, from the memory of the case."""
+        memory, key = self.case.memory, (type(self), what)
+        if key not in memory:
+            memory[key] = make()
+        return memory[key]
+
+    def _incidences(self) -> tuple:
+        """Unit and trait of every record, y, names of the fixed effects, X, and levels, K and Z of every term."""
+        case = self.case
+        traits = list(case.spec.traits)
+        Y = case.data[traits].to_numpy(float)
+        records = [(u, t) for t in range(len(traits)) for u in range(len(Y)) if not np.isnan(Y[u, t])]
+        self.unit, self.trait = (np.array(x) for x in zip(*records, strict=True))
+        self.y = Y[self.unit, self.trait]
+        self.labels = list(case.columns)
+        self.X = np.column_stack(
+            [np.where(self.trait == traits.index(t), case.columns[t, v][self.unit], 0.0) for t, v in self.labels]
+            or [np.zeros((len(self.y), 0))]
+        )
+        parts = [self._term(k) for k in range(len(case.spec.random))]
+        return self.unit, self.trait, self.y, self.labels, self.X, parts
 
     def _term(self, k: int) -> tuple[list, np.ndarray, np.ndarray]:
         term = self.case.spec.random[k]
@@ -161,6 +179,9 @@ class Dense:
     @cached_property
     def derivatives(self) -> list[list[np.ndarray]]:
         """dV/dσ_ij of every packed component of every matrix."""
+        return self._once("derivatives", self._derivatives)
+
+    def _derivatives(self) -> list[list[np.ndarray]]:
         out = []
         for k, S in enumerate(self.covariances):
             mine = []

@@ -48,9 +48,7 @@ EXPLOITS = [
     "1 + bs(age, df=1000000)",
     "1 + cs(age)",
     "(age + sex + Block + Family)**50 ** 50",
-    "1 + age ** 1000000",
     "(a+b+c+d)**50",
-    "1 + age:" + ":".join(["age"] * 2000),
     "1 + " + "(" * 3000 + "age" + ")" * 3000,
     "1 + " + "-" * 5000 + "age",
     "1 + " + " + ".join(["age"] * 20000) + " +",
@@ -192,6 +190,8 @@ FINE = [
     "  1+age  ",
     "1 + (sex + age)**2",
     "1 + age + age",
+    "1 + age ** 1000000",  # a factor crossed with itself is itself
+    "1 + age:" + ":".join(["age"] * 2000),
 ]
 
 CASES = [
@@ -201,7 +201,7 @@ CASES = [
     *_cases("residual", RESIDUAL),
     *(
         Case(
-            name=f"fine: {text}",
+            name=f"fine: {_short(text)}",
             files={"model.toml": model(fixed=_text(text))},
             words="reml {f}/model.toml",
             codes=(0,),

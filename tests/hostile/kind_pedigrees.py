@@ -83,8 +83,8 @@ CASES = [
     _of(
         "a line of 20,000", "id,sire,dam\nF0,,\n" + "".join(f"F{i},F{i - 1},\n" for i in range(1, 20000)), codes=(0, 2)
     ),
-    _of("sire and dam the same", _with("F0,F1,F1"), codes=(0, 2)),
-    _of("sire of one, dam of another", _with("F0,F1,F2", "F3,F2,F1"), codes=(0, 2)),
+    _of("sire and dam the same: selfed", _with("F0,F1,F1"), codes=(0,)),
+    _of("sire of one, dam of another: monoecious", _with("F0,F1,F2", "F3,F2,F1"), codes=(0,)),
     _of("two rows that differ", _with("F0,F1,F2") + "F0,F3,F4\n", "F0"),
     _of("an id that is missing", _with() + ",F0,F1\n", "missing|id"),
     _of("an id that is a code", _with() + "0,F0,F1\n", codes=(0, 2)),

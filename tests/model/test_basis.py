@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesmv.errors import DataError, SpecError
-from bayesmv.model.basis import Legendre, Spline, leg, parse_basis
+from bayesmv.model.basis import Legendre, Spline, parse_basis
 
 DAYS = pd.DataFrame({"age": [4.0, 38.0, 106.0, 310.0], "site": ["b", "a", "b", "c"], "year": [2020, 2019, 2020, 2021]})
 
@@ -69,12 +69,6 @@ def test_resolve__is_written_and_read_back(text):
     assert again.labels == basis.labels
 
 
-def test_leg__of_fixed_effects_leaves_out_the_constant():
-    got = leg(DAYS["age"], 2)
-    assert list(got) == ["1", "2"]
-    np.testing.assert_array_equal(np.column_stack(list(got.values())), functions("leg(age, 2)")[:, 1:])
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -84,6 +78,10 @@ def test_leg__of_fixed_effects_leaves_out_the_constant():
         ("age + age", "'age \\+ age' in the term 'T' names a covariate twice"),
         ("spl(age, 3)", r"'spl\(age, 3\)' in the term 'T': cubic splines are 4 or more"),
         ("leg(age, 1, 9, 3)", r"the limits of 'leg\(age, 1, 9, 3\)' in the term 'T' must rise"),
+        ("leg(age, 100000)", r"polynomials are 0 or more, as in leg\(age, 2\), and at most 30"),
+        ("spl(age, 9" + "9" * 5000 + ")", r"cubic splines are 4 or more, as in spl\(age, 4\), and at most 200"),
+        ("leg(age, two)", r"'two' in 'leg\(age, two\)' of the term 'T' is not understood; write a whole number"),
+        ("leg(age, 1, nan, 3)", r"the limits of 'leg\(age, 1, nan, 3\)' in the term 'T' must be numbers"),
         ("leg(age, 1, a, b)", r"the limits of 'leg\(age, 1, a, b\)' in the term 'T' must be numbers"),
     ],
 )

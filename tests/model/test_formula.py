@@ -8,9 +8,10 @@ from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 from bayesmv.model.basis import parse_basis
 from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
+from bayesmv.model.grammar import is_name
 from bayesmv.model.terms import FixedTerm, Partner, RandomTerm, trait_prefix
 
-names = st.from_regex(r"[A-Za-z_.][A-Za-z0-9_.]{0,6}", fullmatch=True).filter(lambda s: s != "ide")
+names = st.from_regex(r"[A-Za-z_.][A-Za-z0-9_.]{0,6}", fullmatch=True).filter(lambda s: s != "ide" and is_name(s))
 
 
 PARTNERS = (

@@ -42,7 +42,7 @@ def points(draw, largest: float = 3.0):
         return Coordinates(np.array(anchor)), x
     alone = [d for d in scales if anchor.count(d) == 1]
     x[alone] = 0.05 + np.abs(x[alone])  # a folded scale of -x is that of x but for its sign
-    return PlanarCoordinates(np.array(anchor), unit), x
+    return PlanarCoordinates(np.array(anchor), np.full(d, unit)), x
 
 
 @given(points())
@@ -134,7 +134,7 @@ def test_unconstrain__raises_small_scales_and_keeps_correlations_inside():
 
 
 def test_planar__lone_scales_are_folded():
-    coordinates = PlanarCoordinates(np.array([0, 2, 2]), 0.5)
+    coordinates = PlanarCoordinates(np.array([0, 2, 2]), np.full(3, 0.5))
     x = np.array([0.7, -0.3, 0.2])
     mirrored = x * [-1.0, 1.0, 1.0]
     np.testing.assert_allclose(coordinates.constrain(mirrored), coordinates.constrain(x) * [-1.0, 1.0, 1.0])
@@ -145,7 +145,7 @@ def test_planar__lone_scales_are_folded():
 def test_planar__uniform_correlations_are_smooth_where_a_variance_is_zero(m):
     """Along a ray to s = 0 the density of the last row tends to a limit, and in its direction it is that of LKJ(1)."""
     _, coordinates = coordinates_of((("us", m),))
-    planar = PlanarCoordinates(coordinates.anchor, 0.25)
+    planar = PlanarCoordinates(coordinates.anchor, np.full(len(coordinates.anchor), 0.25))
     prior, last = CovariancePrior(), slice(-m, None)
     rng = np.random.default_rng(m)
     start = planar.unconstrain(structure("us", m).from_matrix(np.eye(m)))
@@ -168,7 +168,7 @@ def test_planar__uniform_correlations_are_smooth_where_a_variance_is_zero(m):
 
 
 def test_planar__far_away_the_standard_deviation_grows_exponentially():
-    coordinates = PlanarCoordinates(np.array([1, 1]), 0.25)
+    coordinates = PlanarCoordinates(np.array([1, 1]), np.full(2, 0.25))
     sd = [np.linalg.norm(coordinates.constrain(np.array([3.0, q]))) for q in (40.0, 44.0)]
     assert np.log(sd[1] / sd[0]) == pytest.approx(1.0, abs=0.01)
 
@@ -182,7 +182,7 @@ def test_scales_and_anchored__partition_what_is_not_free():
 
 
 def test_constrain__angles_have_fishers_z_and_logs_are_logarithms():
-    coordinates = PlanarCoordinates(np.array([ANGLE, LOG]), 0.25)
+    coordinates = PlanarCoordinates(np.array([ANGLE, LOG]), np.full(2, 0.25))
     theta = coordinates.constrain(np.array([0.7, -3.0]))
     assert np.arctanh(np.sin(theta[0])) == pytest.approx(0.7, rel=1e-12)
     assert theta[1] == pytest.approx(np.exp(-3.0), rel=1e-12)

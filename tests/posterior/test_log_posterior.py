@@ -12,9 +12,9 @@ from bayesmv.errors import SpecError
 from bayesmv.numerics.symmetric import vech
 from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.log_posterior import log_posterior
+from bayesmv.posterior.suited import restructured
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.reml import fit_reml
-from bayesmv.sampling.sample import pivoted
 
 
 def animals(t, random, residual="us(trait):units"):
@@ -141,7 +141,7 @@ def first_columns(blocks):
     """Parameters in the columns of the lone scales: with all their signs changed, Σ is the same."""
     out = []
     for s, at in zip(blocks.structures, blocks.slices, strict=True):
-        _, cols, parameters = s.placement
+        _, cols, parameters, _ = s.placement
         lone = s.positive & (np.bincount(s.anchor, minlength=s.n_parameters) == 1)
         out += [at.start + p for p, c in zip(parameters, cols, strict=True) if lone[parameters[cols == c]].any()]
     return np.unique(out)
@@ -153,7 +153,12 @@ def test_density__order_of_the_rows_changes_nothing(name):
     plain = planar(posterior_of(name, informed=True))
     blocks = plain.blocks
     turned = planar(
-        replace(plain, design=pivoted(plain.design, [np.diag(np.arange(1.0, s.size + 1)) for s in blocks.structures]))
+        replace(
+            plain,
+            design=restructured(
+                plain.design, [s.pivoted(np.diag(np.arange(1.0, s.size + 1))) for s in blocks.structures]
+            ),
+        )
     )
     differences = []
     for x in random_points(plain) + 1.5 * plain.coordinates.scales:
@@ -178,7 +183,7 @@ def log_volume(posterior, x):
 
 def planar(posterior):
     """The posterior in the coordinates of the sampler."""
-    return replace(posterior, unit=0.25)
+    return replace(posterior, unit=np.full(posterior.blocks.n_parameters, 0.25))
 
 
 def test_density__threads_share_nothing():

@@ -166,7 +166,7 @@ def test_from_frame__raise_on_no_rows():
 
 
 def test_from_frame__raise_on_missing_own_id():
-    frame = pd.DataFrame({"id": ["a", None, "0"], "sire": None, "dam": None})
+    frame = pd.DataFrame({"id": ["a", None, "*"], "sire": None, "dam": None})
     with pytest.raises(PedigreeError, match=r"own id is missing in rows 1, 2 \(the first row is 0\)"):
         Pedigree.from_frame(frame)
 

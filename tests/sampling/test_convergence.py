@@ -5,7 +5,7 @@ import pytest
 from traces import make_design, some_draws, trace_of
 
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.sampling.convergence import Convergence, convergence, draw_statistics
+from bayesmv.sampling.convergence import Convergence, convergence, draw_statistics, higher_acceptance, steadied
 from bayesmv.sampling.trace import draws_of
 
 GOOD = {
@@ -83,6 +83,14 @@ def test_convergence__good():
         ({"smallest_bulk_ess": 399.0}, "effective sample size 399 is under 400: run more draws"),
         ({"smallest_tail_ess": 20.0}, "effective sample size 20 is under 400: run more draws"),
         ({"divergences": 3}, "3 divergent transitions: raise target_accept, to 0.95 for example"),
+        (
+            {"divergences": 3, "target_accept": 0.95},
+            "3 divergent transitions: raise target_accept, to 0.983 for example",
+        ),
+        (
+            {"divergences": 3, "target_accept": 0.994},
+            "3 divergent transitions: a simpler structure or a tighter prior would help",
+        ),
         ({"chains": 1, "worst_rhat": np.nan}, "one chain cannot show convergence: run at least 2"),
     ],
 )
@@ -158,3 +166,61 @@ def test_convergence__draws_that_are_not_finite_are_a_problem(draws):
     trace = trace_of(design, x)
     draws_of(trace, "block_cov").to_numpy()[0, 3, 0, 0] = np.nan
     assert not convergence(trace).converged
+
+
+@pytest.mark.parametrize("accept", [0.0, 0.5, 0.9, 0.95, 0.983, 0.9899])
+def test_higher_acceptance__is_never_the_one_in_use(accept):
+    assert max(accept, 0.949) < higher_acceptance(accept) < 1.0
+    assert f"{higher_acceptance(accept):g}" in Convergence(**GOOD, target_accept=accept).less_divergence
+
+
+@pytest.mark.parametrize(
+    ("change", "rare"),
+    [
+        ({}, False),
+        ({"divergences": 1}, True),
+        ({"divergences": 3}, True),
+        ({"divergences": 4}, False),
+        ({"divergences": 1, "worst_rhat": 1.02}, False),
+        ({"divergences": 1, "smallest_tail_ess": 300.0}, False),
+        ({"divergences": 1, "not_finite": 1}, False),
+        ({"divergences": 1, "draws": 100}, True),
+        ({"divergences": 2, "draws": 100}, False),
+    ],
+)
+def test_rarely_diverged__few_and_all_else_well(change, rare):
+    assert Convergence(**{**GOOD, "draws": 1000, **change}).rarely_diverged == rare
+
+
+def verdict_of(divergences):
+    return Convergence(**{**GOOD, "draws": 1000, "divergences": divergences})
+
+
+@pytest.mark.parametrize(
+    ("counts", "accepts"),
+    [
+        ([0], []),
+        ([9], []),
+        ([1, 0], [0.967]),
+        ([1, 9], [0.967]),
+        ([1, 1, 0], [0.967, 0.989]),
+        ([1, 1, 1, 1], [0.967, 0.989, 0.996]),
+    ],
+)
+def test_steadied__goes_on_at_a_higher_acceptance_until_nothing_diverges(counts, accepts):
+    """Runs here are numbers: that of the run among those that follow each other."""
+    asked = []
+
+    def again(run, accept):
+        asked.append(accept)
+        return run + 1
+
+    end = steadied(0, again, lambda run: verdict_of(counts[run]), 0.9)
+    assert (end, asked) == (len(counts) - 1, accepts)
+
+
+def test_convergence__knows_the_acceptance_in_use():
+    trace = trace_of(make_design())
+    assert convergence(trace).target_accept == 0.0
+    trace["sample_stats"].attrs["inference_library_settings"] = '{"target_accept": 0.95}'
+    assert convergence(trace).target_accept == 0.95

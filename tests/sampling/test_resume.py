@@ -109,8 +109,8 @@ def test_state__more_draws_and_other_cores_but_not_another_seed():
     ("change", "message"),
     [
         ({"version": "0.0.1"}, r"cannot resume a run of bayesmv 0\.0\.1"),
-        ({"settings": "["}, "the state of the run cannot be read"),
-        ({"stage": "[1]"}, "the state of the run cannot be read"),
+        ({"settings": "["}, "cannot be read"),
+        ({"stage": "[1]"}, "cannot be read"),
     ],
 )
 def test_state__raises(change, message):

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
@@ -21,6 +22,8 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_compone
 
 #: Eigenvalues of R, in phenotypic variances, are raised to this: the equations need its inverse.
 RESIDUAL_FLOOR = 1e-8
+#: Right-hand sides that are solved for at a time.
+_CHUNK = 64
 
 
 class Solution(NamedTuple):
@@ -244,11 +247,50 @@ class MixedModelLikelihood:
     def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
         """Covariance matrix of the fixed-effect estimates, in scaled units, (coefficients, coefficients)."""
         small, work = self._at(sigmas)
-        at, size = self._fixed_scalars()
-        unit = np.zeros((len(small.solution), len(at)))
-        unit[at, np.arange(len(at))] = 1.0 / size
+        mixing = self._fixed_mixing()
+        half = self._half_solved(work, len(small.solution), mixing.T.tocsc())
+        return np.asarray(half.T @ half)
+
+    def fixed_variances(self, sigmas: Sequence[Array]) -> Array:
+        """Variances of the fixed-effect estimates, in scaled units, (coefficients,).
+
+        Most come from the selected inverse; a solve is made for those of columns that were combined with others.
+        """
+        small, work = self._at(sigmas, gradient=True)
+        mixing = self._fixed_mixing()
+        at, _ = self._fixed_scalars()
+        selected = work.inverse[locate(self.equations.symbolic, at, at)]
+        out: Array = np.asarray(mixing.power(2) @ selected)
+        several = np.flatnonzero(np.diff(mixing.indptr) > 1)
+        for first in range(0, len(several), _CHUNK):
+            rows = several[first : first + _CHUNK]
+            half = self._half_solved(work, len(small.solution), mixing[rows].T.tocsc())
+            out[rows] = np.einsum("ij,ij->j", half, half)
+        return out
+
+    def _fixed_mixing(self) -> sparse.csr_array:
+        """Every coefficient as a combination of those of the well-conditioned columns, (coefficients, coefficients)."""
+        present, B = self.design.fixed.present, sparse.csr_array(self.design.fixed.mixing)
+        place = np.cumsum(present.reshape(-1)).reshape(present.shape) - 1
+        _, size = self._fixed_scalars()
+        rows, cols, values = [], [], []
+        entries = B.tocoo()
+        for t in range(present.shape[1]):
+            both = present[entries.row, t] & present[entries.col, t]
+            rows.append(place[entries.row[both], t])
+            cols.append(place[entries.col[both], t])
+            values.append(entries.data[both])
+        n = int(present.sum())
+        joined = np.concatenate(values), (np.concatenate(rows), np.concatenate(cols))
+        return sparse.csr_array(sparse.csr_array(joined, shape=(n, n)) @ sparse.diags_array(1.0 / size))
+
+    def _half_solved(self, work: Workspace, order: int, combinations: sparse.csc_array) -> Array:
+        """L⁻¹ of combinations (coefficients, k) of fixed coefficients, without y's row."""
+        at, _ = self._fixed_scalars()
+        unit = np.zeros((order, combinations.shape[1]))
+        unit[at] = combinations.toarray()
         solve_lower(self.equations.symbolic, work.factor, unit)
-        return np.asarray(unit[:-1].T @ unit[:-1])
+        return unit[:-1]
 
     def _at(self, sigmas: Sequence[Array], gradient: bool = False) -> tuple[Evaluation, Workspace]:
         """Evaluate, and return the memory with what was found, which is that of these covariances until the next call.
@@ -276,6 +318,7 @@ class MixedModelLikelihood:
         at, size = self._fixed_scalars()
         fixed = np.zeros(self.design.fixed.present.shape)
         fixed[self.design.fixed.present] = theta[at] / size
+        fixed = np.asarray(self.design.fixed.mixing @ fixed)
         random = [theta[self._scalars(k)] @ clipped_factor(S).T for k, S in enumerate(sigmas[:-1])]
         return Solution(fixed, random)
 
@@ -428,6 +471,7 @@ def _constant(design: Design, equations: Equations) -> float:
         for term in equations.reduced.terms
         if term.relationship is not None
     )
-    log_X = 2.0 * design.fixed.present.sum(axis=1) @ np.log(equations.fixed_scale)
+    # Of the columns that the user wrote, not of those that the equations hold.
+    log_X = 2.0 * design.fixed.present.sum(axis=1) @ (np.log(equations.fixed_scale) - design.fixed.log_mixing)
     log_W = design.observed.sum(axis=1) @ np.log(design.residual.weights)
     return float(-0.5 * (n_free * np.log(2 * np.pi) + log_K + log_X - log_W) + design.log_jacobian)

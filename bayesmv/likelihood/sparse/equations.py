@@ -115,7 +115,7 @@ class Equations:
     scalar_of
         First scalar unknown of each node in the permuted equations.
     fixed_scale
-        Size by which each fixed covariate was divided, (v,).
+        Size by which each well-conditioned column of fixed effects was divided, (v,).
     """
 
     reduced: Reduced
@@ -179,8 +179,8 @@ def build_equations(design: Design, fewest: int | None = FEWEST) -> Equations:
 
 
 def _weighted_fixed(design: Design) -> sparse.csc_array:
-    """X with its rows multiplied by the roots of the weights of the units."""
-    return sparse.csc_array(sparse.diags_array(np.sqrt(design.residual.weights)) @ design.fixed.X)
+    """Well-conditioned fixed effects with their rows multiplied by the roots of the weights of the units."""
+    return sparse.csc_array(sparse.diags_array(np.sqrt(design.residual.weights)) @ design.fixed.working)
 
 
 def _column_size(X: sparse.csc_array) -> Array:

@@ -18,7 +18,7 @@ from scipy import linalg, sparse
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.likelihood.spectral.univariate import condition, rank_of
+from bayesmv.likelihood.spectral.univariate import conditioned_fixed, rank_of
 from bayesmv.numerics import chebyshev
 from bayesmv.numerics.chebyshev import Scale
 from bayesmv.numerics.symmetric import packed_rows
@@ -94,7 +94,7 @@ def is_dense(design: Design) -> bool:
 
 def spectrum(design: Design) -> Spectrum:
     """Find the eigenvalues of a design: time q³, memory a few (q, q) matrices for the while, one for good."""
-    X, log_X = condition(design.fixed.X[:, design.fixed.present.all(axis=1)])
+    X, log_X = conditioned_fixed(design)
     Z = design.terms[0].incidences[0]
     inside = linalg.solve_triangular(np.linalg.cholesky((X.T @ X).toarray()), (X.T @ Z).toarray(), lower=True)
     A = -(inside.T @ inside)

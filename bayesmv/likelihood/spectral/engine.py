@@ -41,6 +41,8 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_compone
 TOLERANCE, REFUSED = 1e-11, 1e-9
 #: Nodes that a table is taken to have before it is made; measured ones had 32 to 64.
 NODES = 48
+#: Most fixed effects; the rank of what they leave is found from a dense matrix.
+MOST_FIXED = 1000
 #: A progress bar appears after this many seconds.
 _PATIENCE = 2.0
 
@@ -62,6 +64,8 @@ def structural_obstacle(design: Design) -> str | None:
         return f"the term '{terms[0].name}' does not act on all traits alike"
     if (present.all(axis=1) != present.any(axis=1)).any():
         return "the traits have different fixed effects"
+    if design.fixed.X.shape[1] > MOST_FIXED:
+        return f"{design.fixed.X.shape[1]} fixed effects are more than {MOST_FIXED}"
     if np.diff(terms[0].incidences[0].indptr).max(initial=0) > 1:
         return f"units bear on several levels of '{terms[0].name}'"
     return None

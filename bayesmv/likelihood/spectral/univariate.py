@@ -128,7 +128,7 @@ def rank_of(X: sparse.csr_array, Z: sparse.csr_array) -> int:
 
 def univariate(design: Design) -> Univariate:
     """Analyse the equations of one trait of a design."""
-    X, log_X = condition(design.fixed.X[:, design.fixed.present.all(axis=1)])
+    X, log_X = conditioned_fixed(design)
     term = design.terms[0]
     Z, K = term.incidences[0], sparse.coo_array(term.precision)
     p, W = X.shape[1], sparse.csr_array(sparse.hstack([X, Z]))
@@ -149,6 +149,13 @@ def univariate(design: Design) -> Univariate:
         entries=Entries(diagonal, locate(symbolic, rows[low], cols[low]), power[low], value[low]),
         symbolic=symbolic,
     )
+
+
+def conditioned_fixed(design: Design) -> tuple[sparse.csr_array, float]:
+    """Conditioned fixed effects of every trait, and what conditioning took from log|X'V⁻¹X| of the user's columns."""
+    fitted = design.fixed.present.all(axis=1)
+    W, log_W = condition(design.fixed.working[:, fitted])
+    return W, log_W - 2.0 * float(design.fixed.log_mixing[fitted].sum())
 
 
 def condition(X: sparse.csc_array) -> tuple[sparse.csr_array, float]:

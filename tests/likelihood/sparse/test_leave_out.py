@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from cases import StructuredDense, structured_case
 from oracles import RANDOM, Dense, all_patterns, random_case, simple_case
-from test_residual import dense_loglik, design_of, matrices, records, scaled
+from residuals import dense_loglik, design_of, matrices, records, scaled
 
 from bayesmv.errors import DataError, SpecError
 from bayesmv.likelihood.sparse import leave_out
