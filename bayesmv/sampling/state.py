@@ -90,7 +90,9 @@ class State:
             lengths = [int(n) for n in group["length"].to_numpy()]
             known = {str(n).removeprefix(_STATISTIC): v for n, v in group.items() if str(n).startswith(_STATISTIC)}
             stats = [{name: values.to_numpy()[c, :n] for name, values in known.items()} for c, n in enumerate(lengths)]
-            chains = Chains(x=[group["x"].to_numpy()[c, :n] for c, n in enumerate(lengths)], stats=stats)
+            said = trace["sample_stats"].attrs
+            x = [group["x"].to_numpy()[c, :n] for c, n in enumerate(lengths)]
+            chains = Chains(x=x, stats=stats, attributes={str(k): v for k, v in said.items()})
             effects = entry(group.attrs, "effects")
             words = {f.name for f in fields(SamplerSettings)}
             settings = {k: v for k, v in entry(group.attrs, "settings").items() if k in words}
