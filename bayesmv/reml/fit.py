@@ -10,7 +10,7 @@ import numpy as np
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.errors import ConvergenceWarning
+from bayesmv.errors import ConvergenceWarning, DataError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.progress import waiting
 from bayesmv.reml.maximise import maximise_from
@@ -19,6 +19,8 @@ from bayesmv.reml.start import restarts, start_values
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
+#: Residual sd (in phenotypic sd) below which a climb that does not end has lost its way in rounding.
+_EXACT = 1e-5
 
 
 def fit_reml(
@@ -51,6 +53,8 @@ def fit_reml(
     ------
     SpecError
         If `start` does not fit the design.
+    DataError
+        If a trait has no residual variance, so that the likelihood has no maximum.
 
     Warns
     -----
@@ -70,6 +74,7 @@ def fit_reml(
     if below:
         design = replace(design, notes=(*design.notes, _several_maxima(len(starts), below)))
     if not optimum.converged:
+        _require_residuals(design, optimum.theta)
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
             f"check the model with bayesmv check, or raise max_iterations",
@@ -85,6 +90,18 @@ def fit_reml(
         iterations=optimum.iterations,
         converged=optimum.converged,
     )
+
+
+def _require_residuals(design: Design, theta: Array) -> None:
+    """Refuse traits without residual variance, of which the likelihood has no maximum."""
+    residual, at = design.residual.structure, design.blocks.slices[-1]
+    variances = np.diag(residual.matrix(theta[at]))
+    exact = [e for e, v in zip(design.effects_of(design.names[-1]), variances, strict=True) if not v > _EXACT**2]
+    if exact:
+        raise DataError(
+            f"the residual variance of {listing(exact)} goes to 0, and the likelihood has no maximum: the model "
+            f"explains the records without error; leave out the term that does, or the trait"
+        )
 
 
 def _several_maxima(starts: int, below: Sequence[float]) -> str:
