@@ -20,7 +20,7 @@ from bayesmv.reml.start import restarts, start_values
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
 #: Residual sd (in phenotypic sd) below which a climb that does not end has lost its way in rounding.
-_EXACT = 1e-5
+_EXACT = 3e-4
 
 
 def fit_reml(

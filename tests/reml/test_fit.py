@@ -597,26 +597,20 @@ def test_fit_reml__many_traits_with_missing_records_end_soon():
 
 @pytest.mark.parametrize("lost", [False, True], ids=["strata", "sparse"])
 def test_fit_reml__no_residual_variance(lost):
-    """Without a warning of NumPy on the way, too: the suite turns them into errors."""
+    """Refused without a warning of NumPy on the way: the suite turns them into errors."""
     rng = np.random.default_rng(3)
     line, block = np.tile(np.arange(30), 2), np.repeat([0, 1], 30)
-    data = pd.DataFrame(
-        {"y1": line + 1e-9 * rng.normal(size=60), "y2": rng.normal(size=60), "line": line, "block": block}
-    )
+    data = pd.DataFrame({"y1": line + 1e-9 * rng.normal(size=60), "y2": rng.normal(size=60)})
+    data = data.assign(line=line, block=block)
     if lost:
         data.loc[::7, "y2"] = np.nan
     spec = ModelSpec.from_formula("y1 + y2 ~ 1", random="us(trait):line + us(trait):block")
-    try:
-        fit = fit_reml(build_design(spec, data))
-    except DataError as error:
-        assert "residual variance of 'y1' goes to 0" in str(error)
-    else:
-        assert fit.covariances["Residual"][0, 0] < 1e-6 * np.var(line)
+    with pytest.raises(DataError, match="the residual variance of 'y1' goes to 0, and the likelihood has no maximum"):
+        fit_reml(build_design(spec, data))
 
 
-@pytest.mark.parametrize("size", [1e2, 1e4])
-def test_fit_reml__blocks_far_apart(size):
-    """A variance that is some 1e8 times another changes nothing in the rest."""
+def test_fit_reml__blocks_far_apart():
+    """A variance that is 1e6 and 1e8 times another changes nothing in the rest."""
     rng = np.random.default_rng(6)
     line, block = np.tile(np.arange(30), 2), np.repeat([0, 1], 30)
     Y = rng.normal(size=(30, 2))[line] + rng.normal(size=(60, 2))
@@ -626,6 +620,6 @@ def test_fit_reml__blocks_far_apart(size):
         data = pd.DataFrame(Y + step * block[:, None], columns=["y1", "y2"]).assign(line=line, block=block)
         return fit_reml(build_design(spec, data))
 
-    near, far = fit(10.0), fit(size)
+    near, far = fit(1e3), fit(1e4)
     for name in ("line", "Residual"):
-        np.testing.assert_allclose(far.covariances[name], near.covariances[name], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(far.covariances[name], near.covariances[name], rtol=1e-4)

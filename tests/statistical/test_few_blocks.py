@@ -1,7 +1,7 @@
 """Trials in two and three blocks, block effects of 0.1 to 20 standard deviations: the sampler ends well by itself.
 
-One fit in 20 may have a divergence left. R-hat is at most 1.01 in all, which a run goes on for; a false alarm would be a
-run of 20,000 draws that does not get there.
+One fit in 20 may have a divergence left. R-hat is at most 1.01 in all, which a run goes on for: a false alarm would be
+a run of 20,000 draws that does not get there.
 """
 
 import numpy as np
