@@ -13,7 +13,7 @@ from bayesmv.design.design import Design
 from bayesmv.errors import ConvergenceWarning, DataError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.progress import waiting
-from bayesmv.reml.maximise import maximise_from
+from bayesmv.reml.maximise import RestrictedObjective, maximise_from
 from bayesmv.reml.result import RemlFit, fitted
 from bayesmv.reml.start import restarts, start_values
 
@@ -73,8 +73,10 @@ def fit_reml(
         optimum, below = maximise_from(density, design.blocks, starts, max_iterations, say)
     if below:
         design = replace(design, notes=(*design.notes, _several_maxima(len(starts), below)))
+    theta = _settled(design, optimum.theta)
+    if not optimum.converged or not np.isfinite(RestrictedObjective(density, design.blocks).value(theta)):
+        _require_residuals(design, theta)
     if not optimum.converged:
-        _require_residuals(design, optimum.theta)
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
             f"check the model with bayesmv check, or raise max_iterations",
@@ -84,7 +86,7 @@ def fit_reml(
     return fitted(
         design,
         density,
-        _settled(design, optimum.theta),
+        theta,
         loglik=optimum.loglik,
         gradient=optimum.gradient,
         iterations=optimum.iterations,
