@@ -82,6 +82,8 @@ def climb(
     here = objective.expand(theta)
     steps = deque[Step](maxlen=_MEMORY)
     while not converged and iteration < limit:
+        if not (np.isfinite(here.hessian).all() and np.isfinite(here.gradient).all()):
+            break
         iteration += 1
         updated = here._replace(hessian=_updated(here.hessian, steps))
         step = _ascent(updated, _LONGEST_STEP * max(1.0, float(np.max(np.abs(theta)))))

@@ -38,9 +38,9 @@ def psd_cholesky(sigma: Array) -> Array:
 
 
 def correlation(sigma: Array) -> Array:
-    """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0."""
-    sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
+    """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0 or, by a step of differences, below."""
     with np.errstate(invalid="ignore", divide="ignore"):
+        sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
         return np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))
 
 

@@ -10,15 +10,17 @@ import numpy as np
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.errors import ConvergenceWarning
+from bayesmv.errors import ConvergenceWarning, DataError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.numerics.progress import waiting
-from bayesmv.reml.maximise import maximise_from
+from bayesmv.reml.maximise import RestrictedObjective, maximise_from
 from bayesmv.reml.result import RemlFit, fitted
 from bayesmv.reml.start import restarts, start_values
 
 #: Scales (in phenotypic sd) below which an estimate is 0: their share in the likelihood is lost in rounding.
 _ZERO = 1e-6
+#: Residual sd (in phenotypic sd) below which a climb that does not end has lost its way in rounding.
+_EXACT = 3e-4
 
 
 def fit_reml(
@@ -51,6 +53,8 @@ def fit_reml(
     ------
     SpecError
         If `start` does not fit the design.
+    DataError
+        If a trait has no residual variance, so that the likelihood has no maximum.
 
     Warns
     -----
@@ -69,6 +73,9 @@ def fit_reml(
         optimum, below = maximise_from(density, design.blocks, starts, max_iterations, say)
     if below:
         design = replace(design, notes=(*design.notes, _several_maxima(len(starts), below)))
+    theta = _settled(design, optimum.theta)
+    if not optimum.converged or not np.isfinite(RestrictedObjective(density, design.blocks).value(theta)):
+        _require_residuals(design, theta)
     if not optimum.converged:
         warnings.warn(
             f"REML stopped after {optimum.iterations} iterations with gradient {np.max(np.abs(optimum.gradient)):.2g}; "
@@ -79,12 +86,24 @@ def fit_reml(
     return fitted(
         design,
         density,
-        _settled(design, optimum.theta),
+        theta,
         loglik=optimum.loglik,
         gradient=optimum.gradient,
         iterations=optimum.iterations,
         converged=optimum.converged,
     )
+
+
+def _require_residuals(design: Design, theta: Array) -> None:
+    """Refuse traits without residual variance, of which the likelihood has no maximum."""
+    residual, at = design.residual.structure, design.blocks.slices[-1]
+    variances = np.diag(residual.matrix(theta[at]))
+    exact = [e for e, v in zip(design.effects_of(design.names[-1]), variances, strict=True) if not v > _EXACT**2]
+    if exact:
+        raise DataError(
+            f"the residual variance of {listing(exact)} goes to 0, and the likelihood has no maximum: the model "
+            f"explains the records without error; leave out the term that does, or the trait"
+        )
 
 
 def _several_maxima(starts: int, below: Sequence[float]) -> str:

@@ -31,7 +31,8 @@ class RestrictedObjective(NamedTuple):
 
     def value(self, x: Array) -> float:
         """l(θ)."""
-        return self.engine.loglik(self.blocks.matrices(x))
+        with np.errstate(all="ignore"):  # far from the maximum it may overflow, and is then no improvement
+            return self.engine.loglik(self.blocks.matrices(x))
 
     def gradient(self, x: Array) -> Array:
         """dl/dθ."""
@@ -39,11 +40,12 @@ class RestrictedObjective(NamedTuple):
 
     def expand(self, x: Array) -> Local:
         """l(θ) with its derivatives."""
-        sigmas = self.blocks.matrices(x)
-        value, gradients = self.engine.value_and_gradient(sigmas)
-        J = self.blocks.jacobian(x)
-        hessian = J.T @ self.engine.average_information(sigmas) @ J - self.blocks.curvature(x, gradients)
-        return Local(value, self.blocks.pullback(x, gradients), hessian)
+        with np.errstate(all="ignore"):  # climb ends where a derivative is not finite
+            sigmas = self.blocks.matrices(x)
+            value, gradients = self.engine.value_and_gradient(sigmas)
+            J = self.blocks.jacobian(x)
+            hessian = J.T @ self.engine.average_information(sigmas) @ J - self.blocks.curvature(x, gradients)
+            return Local(value, self.blocks.pullback(x, gradients), hessian)
 
 
 class Best(NamedTuple):

@@ -63,10 +63,11 @@ def _normal_scores(draws: Array) -> Array:
 
 
 def _ratio(draws: Array) -> float:
-    """Square root of the variance of all draws over that within chains."""
+    """Square root of the variance of all draws over that within chains; infinite if no chain moved."""
     n = draws.shape[1]
     between, within = n * draws.mean(axis=1).var(ddof=1), draws.var(axis=1, ddof=1).mean()
-    return float(np.sqrt((between / within + n - 1) / n))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.sqrt((between / within + n - 1) / n))
 
 
 def _ess(draws: Array) -> float:

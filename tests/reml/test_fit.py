@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from bayesmv.comparison.likelihood_ratio import likelihood_ratio
 from bayesmv.design.design import build_design
-from bayesmv.errors import ConvergenceWarning, SpecError
+from bayesmv.errors import ConvergenceWarning, DataError, SpecError
 from bayesmv.io.files import load_design
 from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.model.spec import ModelSpec
@@ -593,3 +593,33 @@ def test_fit_reml__many_traits_with_missing_records_end_soon():
     assert fit.converged
     assert Counted.gradients < 250
     assert np.abs(fit.gradient).max() < 1e-3
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["strata", "sparse"])
+def test_fit_reml__no_residual_variance(lost):
+    """Refused without a warning of NumPy on the way: the suite turns them into errors."""
+    rng = np.random.default_rng(3)
+    line, block = np.tile(np.arange(30), 2), np.repeat([0, 1], 30)
+    data = pd.DataFrame({"y1": line + 1e-9 * rng.normal(size=60), "y2": rng.normal(size=60)})
+    data = data.assign(line=line, block=block)
+    if lost:
+        data.loc[::7, "y2"] = np.nan
+    spec = ModelSpec.from_formula("y1 + y2 ~ 1", random="us(trait):line + us(trait):block")
+    with pytest.raises(DataError, match="the residual variance of 'y1' goes to 0, and the likelihood has no maximum"):
+        fit_reml(build_design(spec, data))
+
+
+def test_fit_reml__blocks_far_apart():
+    """A variance that is 1e6 and 1e8 times another changes nothing in the rest."""
+    rng = np.random.default_rng(6)
+    line, block = np.tile(np.arange(30), 2), np.repeat([0, 1], 30)
+    Y = rng.normal(size=(30, 2))[line] + rng.normal(size=(60, 2))
+    spec = ModelSpec.from_formula("y1 + y2 ~ 1", random="us(trait):line + us(trait):block")
+
+    def fit(step):
+        data = pd.DataFrame(Y + step * block[:, None], columns=["y1", "y2"]).assign(line=line, block=block)
+        return fit_reml(build_design(spec, data))
+
+    near, far = fit(1e3), fit(1e4)
+    for name in ("line", "Residual"):
+        np.testing.assert_allclose(far.covariances[name], near.covariances[name], rtol=1e-4)

@@ -52,3 +52,7 @@ def test_statistics__too_few_draws(statistic):
 
 def test_r_hat__one_chain():
     assert np.isnan(r_hat(np.random.default_rng(0).normal(size=(1, 100))))
+
+
+def test_r_hat__chains_that_never_moved():
+    assert r_hat(np.repeat([[0.0], [1.0]], 50, axis=1)) == np.inf
