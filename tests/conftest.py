@@ -1,5 +1,6 @@
 """Settings of all tests, and the published answers that a run has checked."""
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,11 @@ from published import absent
 # Timings on a busy machine say nothing, and a suite that gates a build must not change from run to run.
 settings.register_profile("bayesmv", deadline=None, derandomize=True)
 settings.load_profile("bayesmv")
+
+
+# Tests interrupt runs; a shell that starts the suite in the background has this signal ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def published_sets(item: pytest.Item) -> list[str]:
