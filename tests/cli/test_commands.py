@@ -383,6 +383,7 @@ def test_process__malformed(folder):
     assert done.stderr == f"bayesmv: no model file '{folder.path / 'absent.toml'}'\n"
 
 
+@pytest.mark.slow
 def test_process__reader_that_stops_early(folder):
     """`bayesmv … | head -1` ends in silence."""
     done = subprocess.run(

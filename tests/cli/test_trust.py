@@ -240,8 +240,18 @@ def test_process__two_runs_with_one_output(folder):  # noqa: F811
 # ---------------------------------------------------------------- terminals
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-@pytest.mark.parametrize("command", ["check", "reml", "--help"])
+#: One process for every encoding; the others are slow.
+PLAIN = [("check", "ascii"), ("reml", "cp1252"), ("--help", "latin-1")]
+
+
+@pytest.mark.parametrize(
+    ("command", "encoding"),
+    [
+        pytest.param(command, encoding, marks=[] if (command, encoding) in PLAIN else pytest.mark.slow)
+        for command in ("check", "reml", "--help")
+        for encoding in ("ascii", "latin-1", "cp1252")
+    ],
+)
 def test_process__plain_characters(folder, encoding, command):  # noqa: F811
     folder.write((MODEL + GENETIC).replace("A small trial", "木 × – [/]"), trial().replace({"Family": {"F1": "Fö木"}}))
     words = ("--help",) if command == "--help" else (command, folder.model)
@@ -252,6 +262,7 @@ def test_process__plain_characters(folder, encoding, command):  # noqa: F811
         assert "2 x 2" in done.stdout.decode()
 
 
+@pytest.mark.slow
 def test_process__closed_streams(folder):  # noqa: F811
     for closed in (">&-", "2>&-", ">&- 2>&-"):
         command = f"{sys.executable} -c 'from bayesmv.cli import main; main()' reml {folder.model} {closed}"

@@ -256,6 +256,7 @@ def test_fit_reml__rotated_oracle(model):
     np.testing.assert_allclose(fit.varcomp["std_error"], errors(oracle.average), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "name"),
     models_with_components({k: m for k, m in (DE_VILLEMEREUIL | WHEATS).items() if "REML" in k}, ["computed"]),
