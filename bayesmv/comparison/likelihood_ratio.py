@@ -82,7 +82,7 @@ def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
         elif a.effects_of(name) != b.effects_of(name):
             yield grown(large, small)
         elif large.n_parameters > small.n_parameters:
-            yield changed(large, small, a.unit(name) / b.unit(name))
+            yield changed(large, small, a.effect_scale(name) / b.effect_scale(name))
 
 
 def _reference(cone: Cone, null: RemlFit, full: RemlFit) -> str:
@@ -106,7 +106,7 @@ def _contains(full: ModelRecord, null: ModelRecord, name: str) -> bool:
     if full.effects_of(name) != null.effects_of(name):
         return _contains_some(full, null, name)
     large, small = (d.structure(name) for d in (full, null))
-    return contains(large, small, null.unit(name) / full.unit(name))
+    return contains(large, small, null.effect_scale(name) / full.effect_scale(name))
 
 
 def _contains_some(full: ModelRecord, null: ModelRecord, name: str) -> bool:
@@ -118,7 +118,7 @@ def _contains_some(full: ModelRecord, null: ModelRecord, name: str) -> bool:
         return False
     large, small = (d.structure(name) for d in (full, null))
     at = [here.index(effect) for effect in there]
-    return contains(large, small, null.unit(name) / full.unit(name)[at], at)
+    return contains(large, small, null.effect_scale(name) / full.effect_scale(name)[at], at)
 
 
 def _contains_groups(full: ModelRecord, null: ModelRecord) -> bool:

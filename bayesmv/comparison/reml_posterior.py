@@ -110,7 +110,7 @@ class _Term:
             return float("nan")
         before = prior_spread(record.structure(self.name), self.prior, i, j)
         if i == j:
-            draws = np.sqrt(self.covariances[..., i, i]) / record.unit(self.name)[i]
+            draws = np.sqrt(self.covariances[..., i, i]) / record.effect_scale(self.name)[i]
         else:
             draws = self.correlations[..., i, j]
         return float(np.ptp(np.nanquantile(draws, [0.25, 0.75])) / before)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
+from bayesmv.covariance.named import NamedCovariances
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.magnitude import check_traits
@@ -29,7 +30,7 @@ __all__ = ["Design", "TermDesign", "build_design"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Design(ByContent):
+class Design(ByContent, NamedCovariances):
     """Everything that the likelihood needs, and what was done to the data to get there.
 
     Parameters
@@ -126,38 +127,6 @@ class Design(ByContent):
             return np.asarray(self.scale[self.residual.trait_of] * self.residual.unit)
         term = self.term(name)
         return np.asarray(self.scale[term.trait_of] / term.load_unit[term.load_of])
-
-    def position(self, name: str) -> int:
-        """Place of a term, or of the residual, in `names`, `blocks` and every list of matrices.
-
-        Raises
-        ------
-        SpecError
-            If there is none of that name.
-        """
-        if name not in self.names:
-            raise SpecError(f"no term '{name}'; terms: {listing(self.names)}")
-        return self.names.index(name)
-
-    def structure(self, name: str) -> CovarianceStructure:
-        """Covariance structure of a term, or of the residual, in working units."""
-        return self.blocks.structures[self.position(name)]
-
-    def parameters_of(self, name: str) -> slice:
-        """Where the parameters of a term's structure stand in θ."""
-        return self.blocks.slices[self.position(name)]
-
-    def to_data_units(self, name: str, sigma: Array) -> Array:
-        """Covariances (…, m, m) of a term in the units of the data, from working units (phenotypic sd)."""
-        return sigma * self._unit_products(name)
-
-    def to_working_units(self, name: str, sigma: Array) -> Array:
-        """Covariances (…, m, m) of a term in working units (phenotypic sd), from the units of the data."""
-        return sigma / self._unit_products(name)
-
-    def _unit_products(self, name: str) -> Array:
-        unit = self.effect_scale(name)
-        return np.outer(unit, unit)
 
     @property
     def layouts(self) -> dict[str, EffectLayout]:

@@ -20,12 +20,13 @@ import xarray as xr
 from scipy import sparse
 
 from bayesmv.arrays import Array
-from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
+from bayesmv.covariance import CovarianceBlocks
+from bayesmv.covariance.named import NamedCovariances
 from bayesmv.design.design import Design, records_per_level
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.residual import residual_structure
 from bayesmv.design.saved import entry
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import vech
@@ -37,7 +38,7 @@ _MODEL, _RECORD = "model", "record"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ModelRecord:
+class ModelRecord(NamedCovariances):
     """Model, names, units and identity of the data of a fit.
 
     Parameters
@@ -127,45 +128,21 @@ class ModelRecord:
         spec = self.spec
         terms = [spec.covariance(t.name, t.structure, self.effects[t.name]) for t in spec.random]
         both = [*terms, residual_structure(spec, self.residual_groups)]
-        return CovarianceBlocks(tuple(s.rescaled(self.unit(n)) for n, s in zip(self.names, both, strict=True)))
-
-    def position(self, name: str) -> int:
-        """Place of a covariance matrix in `names`.
-
-        Raises
-        ------
-        SpecError
-            If there is none of that name.
-        """
-        if name not in self.names:
-            raise SpecError(f"no term '{name}'; terms: {listing(self.names)}")
-        return self.names.index(name)
-
-    def structure(self, name: str) -> CovarianceStructure:
-        """Covariance structure of a term, or of the residual, in working units."""
-        return self.blocks.structures[self.position(name)]
-
-    def parameters_of(self, name: str) -> slice:
-        """Where the parameters of a term's structure stand in θ."""
-        return self.blocks.slices[self.position(name)]
+        return CovarianceBlocks(tuple(s.rescaled(self.effect_scale(n)) for n, s in zip(self.names, both, strict=True)))
 
     def effects_of(self, name: str) -> tuple[str, ...]:
         """Labels of the effects of a term, or of the residual."""
         self.position(name)
         return self.effects[name]
 
-    def unit(self, name: str) -> Array:
+    def effect_scale(self, name: str) -> Array:
         """Unit of each effect of a term, or of the residual, (m,)."""
         return np.asarray(self.units[name])
 
     @property
     def component_unit(self) -> Array:
         """Unit of every component (stacked lower triangles of the matrices), (c,)."""
-        return vech([np.outer(self.unit(name), self.unit(name)) for name in self.names])
-
-    def to_data_units(self, name: str, sigma: Array) -> Array:
-        """Covariances (…, m, m) of a term in the units of the data, from working units."""
-        return np.asarray(sigma * np.outer(self.unit(name), self.unit(name)))
+        return vech([self._unit_products(name) for name in self.names])
 
     def same_subject(self, name: str) -> tuple[str, ...]:
         """Other terms on the same factor and traits as a term: permanent environment."""

@@ -221,7 +221,7 @@ class RemlEstimates(Estimates):
         found = self.record.structure(term).loadings(self.fit.theta[self.record.parameters_of(term)])
         if found is None:
             return None
-        unit = self.record.unit(term)
+        unit = self.record.effect_scale(term)
         return (found[0] * unit[:, None])[None, None], (found[1] * unit**2)[None, None]
 
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:

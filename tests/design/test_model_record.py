@@ -31,8 +31,8 @@ def test_read__what_was_written(model):
     assert again.names == design.names
     for name in design.names:
         assert again.effects_of(name) == design.effects_of(name)
-        np.testing.assert_array_equal(again.unit(name), design.effect_scale(name))
-        S = np.full((len(again.unit(name)),) * 2, 0.5)
+        np.testing.assert_array_equal(again.effect_scale(name), design.effect_scale(name))
+        S = np.full((len(again.effect_scale(name)),) * 2, 0.5)
         np.testing.assert_array_equal(again.to_data_units(name, S), design.to_data_units(name, S))
     assert again.layouts == design.layouts
     assert again.priors == design.priors()
