@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import xarray as xr
 
 from bayesmv import dims
 from bayesmv.arrays import Array
@@ -86,7 +85,7 @@ class Logbook:
         self._write, self.seconds = write, seconds
         self._before: Chains | None = None
         self._to_x: Callable[[Chains], Chains] = lambda chains: chains
-        self._wanted = self._drawn = self._number = 0
+        self._wanted = self._drawn = self.number = 0
         self._last: Stage | None = None
 
     @property
@@ -96,12 +95,12 @@ class Logbook:
 
     def begin(self, before: Chains | None, wanted: int, drawn: int, number: int) -> None:
         """Open a batch; `before` are the draws that its own are added to."""
-        self._before, self._wanted, self._drawn, self._number = before, wanted, drawn, number
+        self._before, self._wanted, self._drawn, self.number = before, wanted, drawn, number
 
     def end(self, run: Run) -> None:
         """Close a batch."""
         self._before = Chains.of(run)
-        self._last = Stage(self._before, run.draws, self._drawn, self._number)
+        self._last = Stage(self._before, run.draws, self._drawn, self.number)
         self._put(self._last)
 
     def draws_of(self, to_x: Callable[[Chains], Chains]) -> None:
@@ -114,16 +113,21 @@ class Logbook:
 
     def stage(self, new: Chains | None = None) -> Stage | None:
         """Where the run stands, with the draws of the batch in hand; None before the first draw."""
+        if self._before is None and self._last is not None and _count(new) < _count(self._last.chains):
+            return self._last  # The batch is to take the place of draws, of which it has fewer yet.
         both = [chains for chains in (self._before, new) if chains is not None and any(chains.lengths)]
         if not both:
-            # The batch takes the place of one whose tuning did not suffice: better than nothing.
-            return self._last
+            return None
         chains = both[0] if len(both) == 1 else both[0].then(both[1])
-        return Stage(chains, self._wanted, self._drawn, self._number)
+        return Stage(chains, self._wanted, self._drawn, self.number)
 
     def _put(self, stage: Stage | None) -> None:
         if self._write is not None and stage is not None:
             self._write(stage)
+
+
+def _count(chains: Chains | None) -> int:
+    return 0 if chains is None else sum(chains.lengths)
 
 
 def batch(
@@ -309,7 +313,7 @@ def extend(
         drawn += wanted
         logbook.begin(Chains.of(run) if suffices else None, wanted + suffices * run.draws, drawn, number)
         new = more(run, wanted, number)
-        run = concatenate(run, new) if suffices else new
+        run = whole(Chains.of(run).then(Chains.of(new))) if suffices else new
         logbook.end(run)
     return run
 
@@ -326,9 +330,3 @@ def draws_wanted(verdict: Convergence, draws: int) -> int:
     share = verdict.required_ess / verdict.smallest_ess if verdict.smallest_ess > 0.0 else math.nan
     factor = min(_MARGIN * share, _GROWTH) if share > 1.0 else 2.0
     return max(round((factor - 1.0) * draws), _FEWEST)
-
-
-def concatenate(run: Run, new: Run) -> Run:
-    """Put the draws of each chain one after the other."""
-    stats = xr.concat([run.stats, new.stats], dims.DRAW).assign_coords({dims.DRAW: np.arange(run.draws + new.draws)})
-    return Run(np.concatenate([run.x, new.x], axis=1), stats)

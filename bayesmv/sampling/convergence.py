@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -205,13 +205,13 @@ def judge(posterior: xr.Dataset, stats: xr.Dataset, min_ess: float = 0.0) -> Con
         draws=int(posterior.sizes[dims.DRAW]),
         slowest=list(statistics)[int(np.nanargmin(ess))] if np.isfinite(ess).any() else "",
         min_ess=min_ess,
-        target_accept=_acceptance(stats),
+        target_accept=acceptance(stats.attrs),
     )
 
 
-def _acceptance(stats: xr.Dataset) -> float:
-    """Acceptance that the sampler was tuned to, 0 where it does not say."""
-    return float(json.loads(stats.attrs.get("inference_library_settings", "{}")).get("target_accept", 0.0))
+def acceptance(attributes: Mapping[str, Any]) -> float:
+    """Acceptance that the sampler was tuned to, by the attributes of its statistics; 0 where they do not say."""
+    return float(json.loads(attributes.get("inference_library_settings", "{}")).get("target_accept", 0.0))
 
 
 def _not_finite(posterior: xr.Dataset) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Unpack
@@ -29,7 +29,7 @@ from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.batches import Logbook, Metric, Stage, around_mode, batch, complete, extend, whole
 from bayesmv.sampling.batches import resume as resume_run
 from bayesmv.sampling.chains import Chains, CutShort, Run
-from bayesmv.sampling.convergence import Convergence, convergence, judge, steadied
+from bayesmv.sampling.convergence import Convergence, acceptance, convergence, judge, steadied
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.state import STATE, State, as_trace
@@ -127,7 +127,10 @@ def sample(
     logbook = Logbook(None if checkpoint is None else keeper.writer(checkpoint))
     with threadpool_limits(1, user_api="blas"):
         stage, interrupted = _drawn(posterior, reml, chosen, state, keeper, logbook)
-    trace = keeper.trace(stage, interrupted=interrupted)
+    try:
+        trace = keeper.trace(stage, interrupted=interrupted)
+    except KeyboardInterrupt:  # while effects are drawn: the state says which, and `resume` draws them
+        interrupted, trace = True, keeper.trace(stage, interrupted=True, effects=False)
     if interrupted:
         warnings.warn(_cut_short(trace), ConvergenceWarning, stacklevel=2)
     elif chosen.min_ess is not None:
@@ -147,7 +150,7 @@ def _state(
     if changed:
         was = listing(theirs.prior_words.get(name, "unknown") for name in changed)
         raise SpecError(f"the run to resume has other priors of {listing(changed)}: {was}; sample again")
-    return State.read(trace).continued({**({} if settings is None else asdict(settings)), **words})
+    return State.read(trace).continued({**({} if settings is None else settings.chosen), **words})
 
 
 def _require_coordinates(posterior: LogPosterior, state: State, trace: xr.DataTree) -> None:
@@ -294,6 +297,8 @@ def draw(
         run, since = whole(chains), (draws, 0)
         logbook.end(run)
     else:
+        # A run may have raised its acceptance by itself: its draws say at which they were made.
+        settings = replace(settings, target_accept=acceptance(stage.chains.attributes) or settings.target_accept)
         logbook.begin(stage.chains, stage.wanted, stage.drawn, stage.number)
         run, since = complete(posterior, metric, settings, stage, logbook), (stage.drawn, stage.number)
         logbook.end(run)
@@ -311,12 +316,11 @@ def draw(
 
     def again(run: Run, accept: float) -> Run:
         """Run of as many draws at a higher acceptance, from where one ended; the draws before were its tuning."""
-        seed = int(np.random.SeedSequence([settings.seed or 0, 4]).generate_state(1)[0])
-        careful = replace(settings, target_accept=accept, seed=seed)
-        logbook.begin(None, run.draws, run.draws, 0)
-        fresh = resume_run(posterior, metric, careful, run, run.draws, 0, logbook)
+        careful, number = replace(settings, target_accept=accept), logbook.number + 1
+        logbook.begin(None, run.draws, run.draws, number)
+        fresh = resume_run(posterior, metric, careful, run, run.draws, number, logbook)
         logbook.end(fresh)
-        return on(fresh, careful, (run.draws, 0))
+        return on(fresh, careful, (run.draws, number))
 
     return steadied(on(run, settings, since), again, judged, settings.target_accept)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -91,6 +91,9 @@ class SamplerSettings:
             raise SpecError(f"min_ess must be at least 1, not {self.min_ess}")
         if self.target_accept is not None and not 0.0 < self.target_accept < 1.0:
             raise SpecError(f"target_accept must lie between 0 and 1, not {self.target_accept}")
+        for name in ("min_ess", "target_accept"):  # NumPy's numbers, which JSON does not know
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, float(getattr(self, name)))
 
     def settled(self, at_boundary: bool) -> SamplerSettings:
         """Settings with everything chosen that the user left open.
@@ -109,6 +112,11 @@ class SamplerSettings:
             target_accept=self.target_accept or (_ACCEPT_AT_BOUNDARY if at_boundary else _ACCEPT),
             progress=sys.stderr.isatty() if self.progress is None else self.progress,
         )
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Settings that are not the default, by name: the user's wishes."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != f.default}
 
     @property
     def limit(self) -> int:

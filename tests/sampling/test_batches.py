@@ -12,7 +12,8 @@ from bayesmv.errors import SpecError
 from bayesmv.io.files import load_design
 from bayesmv.reml import fit_reml
 from bayesmv.sampling import batches as runs
-from bayesmv.sampling.batches import Run, concatenate, draws_wanted, extend, tuned
+from bayesmv.sampling.batches import Run, draws_wanted, extend, tuned, whole
+from bayesmv.sampling.chains import Chains
 from bayesmv.sampling.convergence import Convergence, convergence
 from bayesmv.sampling.sample import sample, shortage
 from bayesmv.sampling.settings import LIMIT, SamplerSettings
@@ -119,8 +120,8 @@ def test_tuned__acceptance_and_step_sizes_of_all_chains(accept, steps, suffices)
     assert tuned(run_of(10, accept=accept, steps=steps), 0.9) is suffices
 
 
-def test_concatenate__keeps_all():
-    got = concatenate(run_of(3, accept=0.7), run_of(2, accept=0.8, first=3.0))
+def test_then__keeps_all():
+    got = whole(Chains.of(run_of(3, accept=0.7)).then(Chains.of(run_of(2, accept=0.8, first=3.0))))
     assert got.draws == 5
     np.testing.assert_array_equal(got.stats["mean_tree_accept"][1], [0.7, 0.7, 0.7, 0.8, 0.8])
 

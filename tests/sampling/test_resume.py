@@ -1,9 +1,10 @@
 """Runs that are ended: what is kept of them, and how they go on."""
 
+import json
 import signal
 import threading
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from bayesmv.reml import fit_reml
 from bayesmv.sampling import sample as sampling
 from bayesmv.sampling.batches import Logbook, Metric, Stage
 from bayesmv.sampling.chains import Chains, CutShort
-from bayesmv.sampling.convergence import convergence
+from bayesmv.sampling.convergence import acceptance, convergence, higher_acceptance
 from bayesmv.sampling.sample import sample
 from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.state import STATE, State
@@ -148,10 +149,24 @@ def test_logbook__what_stands_when_a_batch_is_cut():
     logbook.begin(chains_of(6, 6), 10, 10, 1)
     stage = logbook.stage(chains_of(3, 1))
     assert (stage.chains.lengths, stage.wanted, stage.drawn, stage.number) == ([9, 7], 10, 10, 1)
-    # A batch in the place of one whose tuning did not suffice: until it has draws, those stand.
-    logbook.begin(None, 4, 14, 2)
+    # A batch in the place of one whose tuning did not suffice: until it has as many draws, those stand.
+    logbook.begin(None, 8, 18, 2)
     assert logbook.stage(chains_of(0, 0)).chains.lengths == [6, 6]
-    assert logbook.stage(chains_of(1, 2)).chains.lengths == [1, 2]
+    assert logbook.stage(chains_of(1, 2)).chains.lengths == [6, 6]
+    assert logbook.stage(chains_of(8, 5))[1:] == (8, 18, 2)
+    assert logbook.stage(chains_of(8, 5)).chains.lengths == [8, 5]
+
+
+def test_settings__numbers_of_numpy_can_be_written():
+    settings = SamplerSettings(min_ess=np.int64(100), target_accept=np.float32(0.75), chains=np.int64(3))
+    assert json.loads(json.dumps(asdict(settings)))["min_ess"] == 100.0
+    assert settings.target_accept == 0.75
+
+
+def test_resume__defaults_of_settings_are_no_wishes():
+    given = state(9, 9, draws=9, cores=1)
+    more = given.continued(SamplerSettings(draws=20).chosen)
+    assert (more.settings.chains, more.settings.cores, more.settings.seed, more.stage.wanted) == (2, 1, 3, 20)
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +243,37 @@ def test_resume__in_the_middle_of_a_batch(fitted, monkeypatch, cores):
         sd = whole["posterior"][name].std(("chain", "draw"))
         # Monte Carlo error at an effective sample size of 1000 each: 0.045 sd; five of it in 12 comparisons.
         assert float((abs(one - other) / sd).max()) < 0.22
+
+
+@pytest.mark.slow
+def test_sample__interrupted_while_effects_are_drawn(fitted, monkeypatch):
+    design, reml = fitted
+    with monkeypatch.context() as patch:
+        patch.setattr("bayesmv.sampling.trace.effect_dataset", raise_interrupt)
+        with pytest.warns(ConvergenceWarning, match="interrupted: 60 draws of each of 4 chains are complete"):
+            cut = sample(design, reml=reml, effects=["family"], **{**WORDS, "min_ess": None})
+    assert was_interrupted(cut)
+    assert "family_effect" not in cut["posterior"]
+    again = sample(design, reml=reml, resume=cut)
+    assert "family_effect" in again["posterior"]
+    xr.testing.assert_identical(again["posterior"]["family_cov"], cut["posterior"]["family_cov"])
+
+
+@pytest.mark.slow
+def test_resume__at_the_acceptance_that_the_run_had_raised(fitted, monkeypatch):
+    design, reml = fitted
+
+    def raised(run, again, judged, accept):
+        return again(run, higher_acceptance(accept)) if accept < 0.95 else run
+
+    monkeypatch.setattr(sampling, "steadied", raised)
+    words = {**WORDS, "draws": 100}
+    whole = sample(design, reml=reml, **words)
+    assert acceptance(whole["sample_stats"].attrs) == higher_acceptance(0.9)
+    more = sample(design, reml=reml, resume=whole, draws=whole["posterior"].sizes["draw"] + 100)
+    assert acceptance(more["sample_stats"].attrs) == higher_acceptance(0.9)
+    n = whole["posterior"].sizes["draw"]
+    xr.testing.assert_identical(more["posterior"]["family_cov"].isel(draw=slice(n)), whole["posterior"]["family_cov"])
 
 
 @pytest.mark.slow
