@@ -179,7 +179,10 @@ def _rank_after(X: sparse.csc_array, term: TermDesign, rows: npt.NDArray[np.bool
 
 
 def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
-    seen = design.observed.astype(float)
+    groups = [
+        design.observed[design.residual.group == g].astype(float) for g in range(len(design.residual.groups) or 1)
+    ]
+    own = design.spec.covariance(RESIDUAL, design.spec.residual, design.traits)
     levels = sum(len(t.levels) - 1 for t in design.terms if t.relationship is None)
     return TermInformation(
         term=RESIDUAL,
@@ -187,8 +190,8 @@ def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
         levels=len(design.units),
         freedom=max(0, len(design.units) - X.shape[1] - levels),
         exact=False,
-        links=seen.T @ seen,
+        links=np.min([seen.T @ seen for seen in groups], axis=0),
         effects=design.traits,
-        free_covariances=_free_covariances(design.residual.structure),
-        estimated=design.residual.structure.n_parameters > 0,
+        free_covariances=_free_covariances(own),
+        estimated=own.n_parameters > 0,
     )

@@ -21,8 +21,9 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.errors import DataError, SpecError, listing
-from bayesmv.model.basis import Legendre, Part, Spline, level_text
+from bayesmv.model.basis import Legendre, Part, Spline, is_numeric
 from bayesmv.model.grammar import Call, Chain, Factors, Name, Node, Number, Power, Sum, columns_of, number, options
+from bayesmv.relationship.labels import as_text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,16 +228,6 @@ def evaluate(node: Node, data: pd.DataFrame, notes: list[str]) -> Evaluated:
     return Covariates(label=str(node), labels=(str(node),), functions=np.array(values, dtype=float)[:, None])
 
 
-def is_numeric(column: pd.Series[Any]) -> bool:
-    """Whether a column holds numbers; truth values and text, of whatever dtype, are levels of a factor."""
-    if pd.api.types.is_bool_dtype(column.dtype):
-        return False
-    if pd.api.types.is_object_dtype(column.dtype):
-        kinds = ("integer", "floating", "mixed-integer-float", "decimal")
-        return pd.api.types.infer_dtype(column, skipna=True) in kinds
-    return pd.api.types.is_numeric_dtype(column.dtype)
-
-
 def _numbers(column: pd.Series[Any]) -> Array:
     if pd.api.types.is_complex_dtype(column.dtype):
         raise DataError(f"the covariate '{column.name}' holds complex numbers")
@@ -253,7 +244,7 @@ def categories(column: pd.Series[Any], label: str, notes: list[str]) -> Categori
     if isinstance(column.dtype, pd.CategoricalDtype):
         codes, values = np.asarray(column.cat.codes, dtype=np.int64), list(column.cat.categories)
         used = np.bincount(codes, minlength=len(values)) > 0
-        empty = [level_text(v) for v, there in zip(values, used, strict=True) if not there]
+        empty = [as_text(v) for v, there in zip(values, used, strict=True) if not there]
         if empty:
             notes.append(f"{len(empty)} levels of '{column.name}' without records were left out: {listing(empty)}")
         values, codes = [v for v, there in zip(values, used, strict=True) if there], (np.cumsum(used) - 1)[codes]
@@ -263,7 +254,7 @@ def categories(column: pd.Series[Any], label: str, notes: list[str]) -> Categori
         order = _order(values)
         place = np.argsort(np.asarray(order, dtype=np.int64))
         codes, values = place[found], [values[i] for i in order]
-    texts = [level_text(v) for v in values]
+    texts = [as_text(v) for v in values]
     distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     joined = np.array([distinct[text] for text in texts], dtype=np.int64)
     return Categories(label=label, codes=joined[codes], levels=tuple(distinct))

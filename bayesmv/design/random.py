@@ -193,10 +193,11 @@ class TermInputs:
         """Columns that name parents, who may be unknown.
 
         They are the partners of a term (``str(vm(animal, A), dam)``), the second factor on one relationship
-        (``vm(animal, A) + vm(mor, A)``), and columns called dam, sire, mother or father.
+        (``vm(animal, A) + vm(mor, A)``; the first is that of the genetic term, if one is stated), and columns called dam, sire, mother or father.
         """
         columns = {p.column for term in self.spec.random for p in term.partners if not p.social}
-        first: dict[str, str] = {}
+        stated = None if self.spec.genetic is None else self.spec.genetic.term
+        first = {t.relationship: t.factor for t in self.spec.random if t.name == stated and t.relationship}
         for term in self.spec.random:
             if term.relationship not in (None, IDE) and first.setdefault(term.relationship, term.factor) != term.factor:
                 columns.add(term.factor)
@@ -437,13 +438,13 @@ def _bearer(
 def _mates(place: npt.NDArray[np.intp], groups: pd.Series[Any], q: int, dilution: float) -> sparse.csr_array:
     """Weights ``1 / mates^d`` of the other members of every row's group, (rows, q)."""
     codes, names = pd.factorize(groups)
-    grouped = codes >= 0
-    rows = np.flatnonzero(grouped)
-    in_group = sparse.csr_array((np.ones(len(rows)), (codes[grouped], place[grouped])), shape=(len(names), q))
+    rows = np.flatnonzero(codes >= 0)
+    named = rows[place[rows] >= 0]  # parents may be unknown: nobody's mates, with mates of their own
+    in_group = sparse.csr_array((np.ones(len(named)), (codes[named], place[named])), shape=(len(names), q))
     in_group.sum_duplicates()
     in_group.data[:] = 1.0  # an animal recorded twice in its group is one mate
-    of_group = sparse.csr_array((np.ones(len(rows)), (rows, codes[grouped])), shape=(len(place), len(names)))
-    own = sparse.csr_array((np.ones(len(rows)), (rows, place[grouped])), shape=(len(place), q))
+    of_group = sparse.csr_array((np.ones(len(rows)), (rows, codes[rows])), shape=(len(place), len(names)))
+    own = sparse.csr_array((np.ones(len(named)), (named, place[named])), shape=(len(place), q))
     Z = sparse.csr_array(of_group @ in_group - own)
     Z.eliminate_zeros()
     mates = np.maximum(np.diff(Z.indptr), 1)

@@ -57,6 +57,8 @@ def read_traits(
 def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: list[str]) -> Array:
     if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
         raise DataError(f"the trait '{trait}' holds dates; turn it into a number, such as days after 1 January")
+    if pd.api.types.is_complex_dtype(column) or isinstance(column.dtype, pd.PeriodDtype):
+        raise DataError(f"the trait '{trait}' holds {column.dtype} values; turn them into numbers")
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     bad = np.isnan(values) & column.notna().to_numpy() & ~_is_code(column, missing)
     values = _without_codes(column, np.array(values), trait, missing, notes)

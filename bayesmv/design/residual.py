@@ -19,7 +19,7 @@ from bayesmv.errors import DataError, Needed, listing, require_all_complete, req
 from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
 from bayesmv.numerics.symmetric import packed_rows
-from bayesmv.relationship.labels import factorise
+from bayesmv.relationship.labels import as_text, factorise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,7 +136,7 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
     by = as_labels(data[spec.residual_by])
     require_all_complete([residual_groups(by)])
     group, levels = factorise(by)
-    groups = tuple(str(level) for level in levels)
+    groups = tuple(map(as_text, levels))
     trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
     effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
     _check_groups(spec, groups, group, response)

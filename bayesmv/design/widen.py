@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmv.errors import DataError, listing, require_complete, require_known
+from bayesmv.relationship.labels import as_text, factorise
 
 
 def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> pd.DataFrame:
@@ -36,7 +37,8 @@ def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> p
     SpecError
         If a column does not exist.
     DataError
-        If an environment is missing, a unit has two records in one environment, or other columns differ within a unit.
+        If an environment or a unit is missing, a column of a new trait's name exists, a unit has two records in one
+        environment, or other columns differ within a unit.
 
     Notes
     -----
@@ -53,11 +55,16 @@ def widen(data: pd.DataFrame, trait: str, by: str, unit: str | None = None) -> p
     wanted = (trait, by, *([] if unit is None else [unit]))
     require_known(wanted, data.columns, "{} is not a column of the data; columns")
     require_complete(data[by], f"environment '{by}'", "name that of these rows")
-    levels = pd.Index(data[by].unique()).sort_values()
-    names = [f"{trait}_{re.sub(r'\W', '_', str(level))}" for level in levels]
+    if unit is not None:
+        require_complete(data[unit], f"unit '{unit}'", "name that of these rows")
+    codes, levels = factorise(data[by])
+    names = [f"{trait}_{re.sub(r'\W', '_', as_text(level))}" for level in levels]
     if len(set(names)) < len(names):
         raise DataError(f"two levels of '{by}' give one name: {listing(names, 12)}; rename them")
-    traits = {name: np.where(data[by] == level, data[trait], np.nan) for name, level in zip(names, levels, strict=True)}
+    taken = [name for name in names if name in data.columns]
+    if taken:
+        raise DataError(f"the data have columns {listing(taken)} already; rename them")
+    traits = {name: np.where(codes == place, data[trait], np.nan) for place, name in enumerate(names)}
     wide = data.drop(columns=trait).assign(**traits)
     return wide if unit is None else _join(wide.drop(columns=by), names, unit)
 

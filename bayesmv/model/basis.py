@@ -27,6 +27,7 @@ from bayesmv.model.grammar import (
     split_top,
     unquoted,
 )
+from bayesmv.relationship.labels import as_text, factorise
 
 _CUBIC = 3
 #: Means from so many standard deviations on are far from zero: the intercept is that of a point far outside the data.
@@ -92,7 +93,7 @@ class Raw(Part):
 
     @override
     def resolve(self, data: pd.DataFrame) -> Part:
-        return self if _is_numeric(data[self.column]) else Levels(column=self.column).resolve(data)
+        return self if is_numeric(data[self.column]) else Levels(column=self.column).resolve(data)
 
     @override
     def evaluate(self, values: npt.ArrayLike) -> Array:
@@ -125,7 +126,7 @@ class Centred(Raw):
 
     @override
     def resolve(self, data: pd.DataFrame) -> Part:
-        if not _is_numeric(data[self.column]):
+        if not is_numeric(data[self.column]):
             raise DataError(f"the covariate '{self.column}' is not numeric; {self} needs numbers")
         return self if self.centre is not None else replace(self, centre=float(data[self.column].mean()))
 
@@ -152,14 +153,14 @@ class Levels(Part):
 
     @override
     def resolve(self, data: pd.DataFrame) -> Self:
-        levels = pd.Index(data[self.column].dropna().unique()).sort_values()
-        return replace(self, levels=tuple(map(level_text, levels)))
+        _, levels = factorise(data[self.column])
+        return replace(self, levels=tuple(map(as_text, levels)))
 
     @override
     def evaluate(self, values: npt.ArrayLike) -> Array:
-        codes = pd.Index(self.levels).get_indexer(pd.Index([level_text(v) for v in np.asarray(values, dtype=object)]))
+        codes = pd.Index(self.levels).get_indexer(pd.Index([as_text(v) for v in np.asarray(values, dtype=object)]))
         if (codes < 0).any():
-            asked = sorted({level_text(v) for v in np.asarray(values, dtype=object)})
+            asked = sorted({as_text(v) for v in np.asarray(values, dtype=object)})
             require_known(asked, self.levels, f"no level {{}} of '{self.column}'; levels", DataError)
         return np.asarray(np.eye(len(self.levels))[codes])
 
@@ -179,7 +180,7 @@ class Smooth(Part):
     def resolve(self, data: pd.DataFrame) -> Self:
         if self.low is not None:
             return self
-        if not _is_numeric(data[self.column]):
+        if not is_numeric(data[self.column]):
             raise DataError(f"the covariate '{self.column}' is not numeric; {self} needs numbers")
         low, high = float(data[self.column].min()), float(data[self.column].max())
         if not low < high:
@@ -312,7 +313,7 @@ class Basis:
         """Raw covariates beside a constant that hardly differ from a multiple of it: dates, coordinates."""
         if not any(isinstance(part, Constant) for part in self.parts):
             return ()
-        raw = [part.column for part in self.parts if type(part) is Raw and _is_numeric(data[part.column])]
+        raw = [part.column for part in self.parts if type(part) is Raw and is_numeric(data[part.column])]
         return tuple(name for name in raw if abs(data[name].mean()) > _FAR * data[name].std() > 0.0)
 
     def centred(self, columns: Sequence[str]) -> Basis:
@@ -409,20 +410,21 @@ def _smooth(word: str, column: str, numbers: list[str], text: str, term: str) ->
     return kind(column=column, order=int(order), **limits)
 
 
-def _is_numeric(column: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+def is_numeric(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers; truth values and text, of whatever dtype, are levels of a factor."""
+    if pd.api.types.is_bool_dtype(column.dtype):
+        return False
+    if pd.api.types.is_object_dtype(column.dtype):
+        kinds = ("integer", "floating", "mixed-integer-float", "decimal")
+        return pd.api.types.infer_dtype(column, skipna=True) in kinds
+    return pd.api.types.is_numeric_dtype(column.dtype)
 
 
 def needed_covariate(column: pd.Series[Any]) -> Needed:
     """Covariate (n,) as a column that must be complete and finite."""
     bad = column.isna().to_numpy()
-    if _is_numeric(column):
+    if is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
     remedy = "fill the values in or take these units out"
     role, problem = f"covariate '{column.name}'", "missing or not finite"
     return Needed(column=column, role=role, remedy=remedy, problem=problem, bad=bad)
-
-
-def level_text(level: object) -> str:
-    """Label of a level; 2019.0 and 2019 are one."""
-    return str(int(level)) if isinstance(level, float) and level.is_integer() else str(level)

@@ -35,16 +35,21 @@ def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
             f"or str(vm(animal, A), dam) for effects that covary"
         )
     name = _require_name(arguments[0], term)
-    return name, (_require_name(arguments[1], term) if word == "vm" else IDE)
+    if word == "ide":
+        return name, IDE
+    relationship = _require_name(arguments[1], term)
+    if relationship == IDE:
+        raise SpecError(f"'{text}' in the term '{term}': no relationship may be called {IDE}; give it another name")
+    return name, relationship
 
 
-def _parse_trait_part(parts: list[str], term: str) -> tuple[str, tuple[str, ...] | None]:
+def _parse_trait_part(parts: list[str], term: str, default: str = "idv") -> tuple[str, tuple[str, ...] | None]:
     structure, traits = _scan_trait_part(parts, term)
     if structure is None and traits is not None and len(traits) > 1:
         raise SpecError(
             f"the term '{term}' needs a structure for its traits, for example {term.replace('):', '):us(trait):', 1)}"
         )
-    return structure or "idv", traits
+    return structure or default, traits
 
 
 def _scan_trait_part(parts: list[str], term: str) -> tuple[str | None, tuple[str, ...] | None]:
@@ -126,7 +131,7 @@ def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
         )
     factor, relationship, partners = _parse_individuals(factors[0], text)
     prefix, basis = _take_basis(prefix, n_traits, text)
-    structure, traits = _parse_trait_part(prefix or (["us(trait)"] if partners else []), text)
+    structure, traits = _parse_trait_part(prefix, text, default="us" if partners else "idv")
     return RandomTerm(
         structure=structure, factor=factor, traits=traits, relationship=relationship, partners=partners, basis=basis
     )

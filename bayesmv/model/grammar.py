@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,7 +82,7 @@ class Numbers:
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        return f"[{', '.join(f'{v:g}' for v in self.values)}]"
+        return f"[{', '.join(repr(v).removesuffix('.0') for v in self.values)}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -566,8 +566,8 @@ _BOUNDS = {
     ("spl", "df"): (4, MOST_FUNCTIONS),
     ("bs", "df"): (1, MOST_FUNCTIONS),
     ("bs", "degree"): (0, 10),
-    ("cr", "df"): (2, MOST_FUNCTIONS),
-    ("ns", "df"): (1, MOST_FUNCTIONS),
+    ("cr", "df"): (3, MOST_FUNCTIONS),
+    ("ns", "df"): (2, MOST_FUNCTIONS),
 }
 _DEFAULTS = {"poly": {"degree": 1.0}, "bs": {"degree": 3.0}}
 
@@ -833,8 +833,3 @@ def _too_many(count: int) -> SpecError:
     return SpecError(
         f"the formula stands for {count} terms or more; the most is {MOST_TERMS}; write out those that are meant"
     )
-
-
-def function_list() -> Sequence[str]:
-    """Functions with their arguments, for messages and documents."""
-    return [f"{name}({', '.join(['column', *signature.words])})" for name, signature in SIGNATURES.items()]

@@ -19,7 +19,7 @@ from bayesmv.model.formula import parse_fixed, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
 from bayesmv.model.textfile import read_text
 from bayesmv.priors.declarations import CovariancePrior
-from bayesmv.relationship.labels import as_text
+from bayesmv.relationship.labels import codes_of
 
 if TYPE_CHECKING:
     from bayesmv.model.spec import ModelSpec
@@ -82,7 +82,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "residual": residual,
         "residual_by": by,
         "weights": values.get("weights"),
-        "missing": _read_codes(values["missing"], f"'missing' in '{path}'") if "missing" in values else None,
+        "missing": codes_of(values["missing"], f"'missing' in '{path}'") if "missing" in values else None,
         "unit": values.get("unit"),
         "genetic": read_genetic(values["genetic"]) if "genetic" in values else None,
         "priors": _read_priors(values.get("priors", {})),
@@ -126,13 +126,6 @@ def _read_priors(values: Mapping[str, Any]) -> dict[str, CovariancePrior]:
     return {term: CovariancePrior.from_mapping(_table(prior, f"priors.{term}"), term) for term, prior in values.items()}
 
 
-def _read_codes(values: object, where: str) -> tuple[str, ...]:
-    """Codes as text, from a list of words and numbers."""
-    if not isinstance(values, list) or any(isinstance(v, bool) or not isinstance(v, str | int | float) for v in values):
-        raise SpecError(f'{where} must be a list of codes, such as [-999, "x"], not {values!r}')
-    return tuple(as_text(value) for value in values)
-
-
 def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     out = {}
     for name, entry in values.items():
@@ -145,7 +138,7 @@ def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             )
         out[name] = dict(table)
         if "unknown" in table:
-            out[name]["unknown"] = list(_read_codes(table["unknown"], f"'unknown' in [relationships.{name}]"))
+            out[name]["unknown"] = list(codes_of(table["unknown"], f"'unknown' in [relationships.{name}]"))
     return out
 
 

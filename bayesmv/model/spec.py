@@ -24,7 +24,7 @@ from bayesmv.model.genetic import Genetic
 from bayesmv.model.grammar import quoted
 from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
-from bayesmv.relationship.labels import as_text
+from bayesmv.relationship.labels import codes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ class ModelSpec:
             residual_by=by,
             weights=weights,
             unit=unit,
-            missing=None if missing is None else tuple(as_text(code) for code in missing),
+            missing=None if missing is None else codes_of(missing, "missing"),
             genetic=genetic,
             priors=dict(priors or {}),
             matrices=dict(matrices or {}),
@@ -270,6 +270,9 @@ def _check_terms(spec: ModelSpec) -> None:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise SpecError(f"two random terms are called {listing(twice)}; each factor may stand once per set of traits")
+    divided = [name for name in names if "/" in name]
+    if divided:
+        raise SpecError(f"{listing(divided)} holds a '/', which names of saved variables may not; rename the column")
     if RESIDUAL in names:
         raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]

@@ -6,7 +6,7 @@ writes "41", no other text. Labels that are whole numbers throughout are kept, a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bayesmv.arrays import BoolArray, IntArray
-from bayesmv.errors import LINE, DataError, PedigreeError, listing
+from bayesmv.errors import LINE, DataError, PedigreeError, SpecError, listing
 
 type Labels = pd.Index[Any]
 type Notes = tuple[str, ...]
@@ -102,6 +102,22 @@ def as_text(value: object) -> str:
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def codes_of(values: object, what: str) -> tuple[str, ...]:
+    """Codes as text, each once, from a list of words and numbers.
+
+    Raises
+    ------
+    SpecError
+        If it is something else, such as one word, of which every letter would be a code.
+    """
+    listed = not isinstance(values, str | bytes | Mapping) and isinstance(values, Iterable)
+    codes = list(values) if listed else []  # type: ignore[call-overload]
+    kinds = str | int | float | np.integer | np.floating
+    if not listed or any(isinstance(v, bool | np.bool_) or not isinstance(v, kinds) for v in codes):
+        raise SpecError(f'{what} must be a list of codes, such as [-999, "x"], not {values!r}')
+    return tuple(dict.fromkeys(map(as_text, codes)))
 
 
 def texts_of(values: Iterable[object]) -> Labels:

@@ -25,6 +25,7 @@ from bayesmv.relationship.labels import (
     Notes,
     as_text,
     code_like,
+    codes_of,
     find_labels,
     is_from_file,
     means_unknown,
@@ -161,7 +162,7 @@ class Pedigree:
             times as many as the median parent) that it is a code for unknown ones.
         """
         named, columns = list(groups or ()), [id, sire, dam]
-        added = tuple(dict.fromkeys(as_text(code) for code in unknown))
+        added = codes_of(unknown, "unknown")
         codes, labels, notes = _encode(frame, columns, {as_text(group) for group in named}, added)
         parents, dropped = _one_row_each(codes, labels, frame)
         notes += dropped + _check_strangers(parents, labels, {as_text(group) for group in named})

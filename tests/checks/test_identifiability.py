@@ -132,3 +132,13 @@ def test_identifiability__one_trait(term):
     got = by_term(make_design(data=records(t=1, blocks=11, families=12)))[term]
     assert got.warnings == ()
     assert got.links.shape == (1, 1)
+
+
+def test_identifiability__traits_that_no_unit_links_in_one_group():
+    data = records(blocks=4, families=12)
+    data["site"] = np.where(np.arange(len(data)) % 4 < 2, "A", "B")
+    lost = (data["site"] == "B") & (np.arange(len(data)) % 2 == 0)
+    data["y1"], data["y2"] = data["y1"].mask(lost), data["y2"].mask((data["site"] == "B") & ~lost)
+    got = by_term(make_design("us(trait):family", data, residual="at(site):us(trait):units"))
+    assert any("no unit links 'y1' and 'y2'" in warning for warning in got["Residual"].warnings)
+    assert by_term(make_design("us(trait):family", data))["Residual"].warnings == ()

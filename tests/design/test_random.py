@@ -317,3 +317,17 @@ def test_zeros__of_pens_are_pens():
     got = terms("str(id, mates(pen)) + pen", data)
     assert got["pen"].levels.tolist() == [0, 1, 2]
     assert not any("unknown" in note for note in got["notes"])
+
+
+def test_mates__of_unknown_parents_are_those_that_are_known():
+    data = pens(dam=["a", "b", "0", "a", "b", "c"])
+    Z = terms("str(dam, mates(pen))", data)["dam"].incidences[1].toarray()
+    np.testing.assert_array_equal(Z, [[0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("random", ["vm(id, A) + vm(mor, A)", "vm(mor, A) + vm(id, A)"])
+def test_unknown_dams__are_not_those_of_the_genetic_term(random):
+    data = records(mor=FAMILY["dam"].astype(str))
+    spec = bmv.ModelSpec.from_formula("y ~ 1", random=random, genetic=bmv.Genetic(term="id"))
+    design = bmv.build_design(spec, data, {"A": bmv.Relationship.from_pedigree(FAMILY)})
+    assert "'0' in 6 records of 'mor' read as unknown" in design.notes

@@ -106,3 +106,11 @@ def test_words__for_missing_are_counted():
     values, notes = read([*map(str, heights(20)), "*", ".", ".", "NA", "-", "", None])
     assert np.isnan(values).sum() == 7
     assert notes == ["'*' in 1, '.' in 2, 'NA' in 1, '-' in 1 records of 'y' read as missing"]
+
+
+@pytest.mark.parametrize(
+    "values", [[1 + 2j, 2.0, 3.0], pd.period_range("2000-01-01", periods=3)], ids=["complex", "periods"]
+)
+def test_read_traits__raises_on_values_that_are_no_numbers(values):
+    with pytest.raises(DataError, match=r"the trait 'y' holds (complex128|period\[D\]) values; turn them into numbers"):
+        read_traits(["y"], pd.DataFrame({"y": values}))

@@ -208,3 +208,9 @@ def test_compare__reports_every_group():
     fit = bmv.fit_reml(design)
     assert len(fit.varcomp[fit.varcomp["term"] == "Residual"]) == 9
     assert len(vech(list(fit.covariances.values()))) == 3 + 21
+
+
+def test_groups__are_written_as_levels_are():
+    data = records(60).assign(site=np.repeat([1.0, 2.0], 30))
+    design = design_of("at(site):us(trait):units", None, data)
+    assert design.residual.groups == ("1", "2")

@@ -74,6 +74,13 @@ def test_widen__residuals_that_nothing_links_are_said():
         ({"site": ["a-1", "a 1", "A", "A"]}, None, DataError, "two levels of 'site' give one name"),
         ({"site": ["A", "A", "A", "A"]}, "line", DataError, "the 'line' 'L1' have two records in one environment"),
         ({"origin": ["x", "y", "z", "y"]}, "line", DataError, "'origin' differ between the records of a unit"),
+        (
+            {"line": ["L1", "L1", None, "L2"]},
+            "line",
+            DataError,
+            "the unit 'line' is missing in 1 rows: 2; name that of",
+        ),
+        ({"yield_A": 1.0}, None, DataError, "the data have columns 'yield_A' already; rename them"),
         ({}, "tree", SpecError, "'tree' is not a column of the data; columns: 'line'"),
     ],
 )

@@ -98,3 +98,14 @@ def test_evaluate__raises_on_an_unknown_environment():
 def test_evaluate__raises_before_limits_are_known():
     with pytest.raises(SpecError, match=r"leg\(age, 1\) has no limits yet"):
         parse_basis("leg(age, 1)", "t").evaluate(DAYS)
+
+
+def test_levels__are_in_the_order_and_words_of_random_factors():
+    numbers = pd.DataFrame({"site": [10.0, 2.0, 10.0, 1.0]})
+    assert parse_basis("C(site)", "t").resolve(numbers).labels == ("1", "2", "10")
+    mixed = pd.DataFrame({"site": ["b", 1, "a", 1]})
+    assert parse_basis("site", "t").resolve(mixed).labels == ("1", "a", "b")
+
+
+def test_resolve__objects_that_are_numbers_are_a_covariate():
+    assert parse_basis("1 + age", "t").resolve(DAYS.astype(object)).labels == ("Intercept", "age")

@@ -103,6 +103,11 @@ def test_parse_random__term(text, expected):
     assert parse_random(text, 2) == (RandomTerm(**expected),)
 
 
+def test_parse_random__effects_that_covary_are_unstructured_on_some_traits_too():
+    (one,), (some,) = (parse_random(f"{at}str(vm(animal, A), dam)", 1) for at in ("", "at(trait, y):"))
+    assert (one.structure, some.structure, some.traits) == ("us", "us", ("y",))
+
+
 @pytest.mark.parametrize("text", ["", "  "])
 def test_parse_random__none(text):
     assert parse_random(text, 2) == ()
@@ -163,6 +168,7 @@ def test_random_term__names():
         ("us(trait):str(animal, mates(pen, much))", r"the dilution 'much' in the term .* must be a number"),
         ("us(trait):str(animal, mates())", r"'' in the term .* is not a column name"),
         ("us(trait):str(animal, 7)", r"'7' in the term .* is not a column name"),
+        ("us(trait):vm(animal, ide)", r"'vm\(animal, ide\)' in the term .*: no relationship may be called ide"),
         ("us(trait)):Block", r"unbalanced brackets in 'us\(trait\)\):Block': a '\)' too many"),
     ],
 )

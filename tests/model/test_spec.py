@@ -253,3 +253,22 @@ def test_model_spec__relationship_and_unrelated_levels_of_one_factor() -> None:
     spec = ModelSpec.from_formula("a ~ 1", random="vm(animal, A) + ide(animal)")
     assert [term.name for term in spec.random] == ["animal", "animal_ide"]
     assert spec.random_formula == "idv(trait):vm(animal, A) + idv(trait):ide(animal)"
+
+
+def test_from_formula__one_word_is_no_list_of_codes():
+    assert ModelSpec.from_formula("y ~ 1", random="b", missing=[-999.0, "x"]).missing == ("-999", "x")
+    for missing in ("-999", -999, [True]):
+        with pytest.raises(SpecError, match="missing must be a list of codes"):
+            ModelSpec.from_formula("y ~ 1", random="b", missing=missing)
+
+
+def test_from_formula__raises_on_names_that_cannot_be_saved():
+    with pytest.raises(SpecError, match="'a/b' holds a '/', which names of saved variables may not; rename the column"):
+        ModelSpec.from_formula("y ~ 1", random="`a/b`")
+
+
+def test_from_formula__knots_are_kept_to_all_digits():
+    spec = ModelSpec.from_formula(
+        "y + z ~ 0 + at(trait, y):(b + bs(x, knots=[1234567.5, 2e6])) - b", random="diag(trait):g"
+    )
+    assert "knots=[1234567.5, 2000000]" in spec.fixed_formula

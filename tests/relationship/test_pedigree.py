@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textbooks import PRINTED_2_1, RELATIONSHIPS, relationship
 from textbooks import pedigree as textbook_pedigree
 
-from bayesmv.errors import DataError, PedigreeError
+from bayesmv.errors import DataError, PedigreeError, SpecError
 from bayesmv.relationship import pedigree as module
 from bayesmv.relationship import pedigree_kernels as kernels
 from bayesmv.relationship.pedigree import Pedigree
@@ -569,3 +569,9 @@ def test_pedigree__works_on_arrays_that_cannot_be_written():
         array.flags.writeable = False
     assert pedigree.inverse().shape == (50, 50)
     assert pedigree.prune([50]).relationship([50]).iloc[0, 0] == pedigree.relationship_diagonal[-1]
+
+
+def test_from_frame__one_word_is_no_list_of_codes():
+    frame = pd.DataFrame({"id": [1, 2], "sire": [9, 9], "dam": [0, 0]})
+    with pytest.raises(SpecError, match="unknown must be a list of codes"):
+        Pedigree.from_frame(frame, unknown="-9999")
