@@ -193,7 +193,8 @@ class TermInputs:
         """Columns that name parents, who may be unknown.
 
         They are the partners of a term (``str(vm(animal, A), dam)``), the second factor on one relationship
-        (``vm(animal, A) + vm(mor, A)``; the first is that of the genetic term, if one is stated), and columns called dam, sire, mother or father.
+        (``vm(animal, A) + vm(mor, A)``; the first is that of the genetic term, if one is stated), and columns called
+        dam, sire, mother or father.
         """
         columns = {p.column for term in self.spec.random for p in term.partners if not p.social}
         stated = None if self.spec.genetic is None else self.spec.genetic.term
