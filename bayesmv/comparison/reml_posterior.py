@@ -96,8 +96,6 @@ class _Term:
         contraction = 1.0 - self._spread_ratio(i, j) ** 2
         difference = (summary["median"] - estimate) / summary["sd"]
         labels = {"term": self.name, "parameter": parameter, "trait_i": effects[j], "trait_j": effects[i]}
-        if constraint == "not identified":
-            estimate = difference = np.nan
         beside = {"reml": estimate, "std_error": error, "constraint": constraint}
         judged = {"contraction": contraction, "difference": difference}
         wide = parameter == "correlation" and summary["hdi_high"] - summary["hdi_low"] > UNDETERMINED

@@ -21,7 +21,8 @@ def variance_components(source: Any) -> pd.DataFrame:
     -------
     DataFrame
         term, trait_i, trait_j and, for REML, component, std_error, z_ratio, constraint; for a posterior, mean,
-        median, sd, hdi_low, hdi_high (95 %), ess_bulk, ess_tail, r_hat.
+        median, sd, hdi_low, hdi_high (95 %), ess_bulk, ess_tail, r_hat, constraint (``prior only`` where the data do
+        not identify it).
     """
     return estimates_of(source).components()
 

@@ -242,14 +242,21 @@ class PosteriorEstimates(Estimates):
 
     def components(self) -> pd.DataFrame:
         """Summaries of the draws of all variances and covariances that are not identically zero."""
-        rows = []
-        for name, draws in self.covariances().items():
-            effects = self.record.effects_of(name)
-            for i, j in zip(*packed_rows(len(effects)), strict=True):
-                values = draws[..., i, j]
-                if i == j or np.any(values):
-                    rows.append({"term": name, "trait_i": effects[j], "trait_j": effects[i]} | describe(values))
-        return pd.DataFrame(rows)
+        sampled = [
+            (name, int(i), int(j))
+            for name, draws in self.covariances().items()
+            for i, j in zip(*packed_rows(draws.shape[-1]), strict=True)
+            if i == j or np.any(draws[..., i, j])
+        ]
+
+        def parts(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
+            labels = {name: self.record.effects_of(name) for name in covariances}
+            return [
+                GeneticParameter(name, labels[name][j], labels[name][i], covariances[name][..., i, j])
+                for name, i, j in sampled
+            ]
+
+        return self.evaluate(parts).rename(columns={"parameter": "term"})
 
     def covariances(self) -> Mapping[str, Array]:
         """The draws, (chains, draws, m, m)."""

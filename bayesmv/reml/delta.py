@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, BoolArray
 from bayesmv.numerics.symmetric import packed_rows
 
 #: Eigenvalues of the scaled information below which the data say nothing about a direction.
@@ -33,7 +33,7 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Uncertainty:
-    """What the information says of the covariance components, and of functions of them.
+    """Information on the covariance components, and on functions of them.
 
     The one place that judges: variance components, comparisons, genetic parameters and curves ask it.
 
@@ -48,12 +48,18 @@ class Uncertainty:
         Unit of each component, (c,).
     given
         The covariances were given, not estimated.
+    edge
+        Which components are of terms with parameters that are held on the boundary, (c,); by default all.
+    held
+        Which components are of effects in a null direction of their matrix, (c,); by default none.
     """
 
     directions: Array
     information: Array
     unit: Array
     given: bool = False
+    edge: BoolArray | None = None
+    held: BoolArray | None = None
 
     @classmethod
     def of(cls, J: Array, information: Array, unit: Array) -> Uncertainty:
@@ -61,8 +67,8 @@ class Uncertainty:
 
         Parameters that move no component (J has a null column: they are on the boundary) are held.
         """
-        moving = np.linalg.norm(J, axis=0) > 1e-5
-        J, information = J[:, moving], information[np.ix_(moving, moving)]
+        free = moving(J)
+        J, information = J[:, free], information[np.ix_(free, free)]
         size = np.sqrt(np.maximum(np.diag(information), _LEAST * np.sum(J**2, axis=0)))
         values, vectors = np.linalg.eigh(information / np.outer(size, size))
         return cls(directions=(J / size) @ vectors, information=values, unit=unit)
@@ -98,7 +104,8 @@ class Uncertainty:
     def judge(self, gradient: Array) -> Judgement:
         """Standard error ``sqrt(g'V g)`` of a function with gradient g by the components, units of the data, (c,).
 
-        A function that rests only on directions held on the boundary, such as a correlation of ±1, has none.
+        A function that rests only on directions held on the boundary, such as a correlation of ±1, has none. One of
+        effects in a null direction alone is on the boundary too, and has one. What no parameter can move is fixed.
         """
         if self.given:
             return Judgement(0.0, "fixed")
@@ -113,19 +120,27 @@ class Uncertainty:
         known = self._known
         error = float(np.sqrt(np.sum(slopes[known] ** 2 / self.information[known])))
         if error <= _HELD * float(np.linalg.norm(working)):
-            return Judgement(np.nan, "boundary")
-        return Judgement(error, "free")
+            on_edge = self.edge is None or working[self.edge].any()
+            return Judgement(np.nan, "boundary") if on_edge else Judgement(0.0, "fixed")
+        alone = self.held is not None and not working[~self.held].any()
+        return Judgement(error, "boundary" if alone else "free")
+
+
+def moving(J: Array) -> BoolArray:
+    """Which parameters move the components J (c, p) at all, (p,); the others are held on the boundary."""
+    return np.asarray(np.linalg.norm(J, axis=0) > 1e-5)
 
 
 def component_gradient(sigma: Array, i: int, j: int, as_correlation: bool) -> tuple[float, Array]:
-    """Covariance or correlation (i, j) of a matrix, and its derivative by the packed lower triangle."""
+    """Covariance or correlation (i, j) of a matrix, and its derivative by the packed lower triangle; NaN for 0 / 0."""
+    i, j = max(i, j), min(i, j)
     gradient = np.zeros_like(sigma)
     if not as_correlation:
         gradient[i, j] = 1.0
         return float(sigma[i, j]), gradient[packed_rows(len(sigma))]
     product = np.sqrt(sigma[i, i] * sigma[j, j])
     if product <= 0:
-        return float("nan"), gradient[packed_rows(len(sigma))]
+        return float("nan"), np.full_like(gradient, np.nan)[packed_rows(len(sigma))]
     r = sigma[i, j] / product
     gradient[i, j] = 1.0 / product
     gradient[i, i] = -0.5 * r / sigma[i, i]

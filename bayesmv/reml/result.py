@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
-from bayesmv.numerics.symmetric import correlation
-from bayesmv.reml.delta import Uncertainty, component_gradient
+from bayesmv.numerics.symmetric import correlation, packed_rows
+from bayesmv.reml.delta import Uncertainty, component_gradient, moving
 from bayesmv.reml.solution import EngineSolution, Solution
 
 
@@ -107,7 +107,19 @@ class RemlFit:
     @cached_property
     def uncertainty(self) -> Uncertainty:
         """What the data say of the components and of functions of them: standard errors, and why there is none."""
-        return self.solution.uncertainty(self)
+        edge, held = self._on_the_boundary()
+        return replace(self.solution.uncertainty(self), edge=edge, held=held)
+
+    def _on_the_boundary(self) -> tuple[BoolArray, BoolArray]:
+        """Components of terms with parameters on the boundary, and those of effects in a null direction, (c,) each."""
+        blocks = self.record.blocks
+        free, edge, held = moving(blocks.jacobian(self.theta)), [], []
+        for name, at in zip(self.record.names, blocks.slices, strict=True):
+            null = self.held_effects[name]
+            i, j = packed_rows(len(null))
+            held.append(null[i] | null[j])
+            edge.append(np.full(len(i), name in self.at_boundary or not free[at].all()))
+        return np.concatenate(edge), np.concatenate(held)
 
     @cached_property
     def component_covariance(self) -> Array:
@@ -147,23 +159,18 @@ class RemlFit:
         tuple
             The standard error is NaN where there is none to give. The constraint is ``positive`` for variances and
             ``unconstrained`` for covariances and correlations inside the parameter space, ``boundary`` where the matrix
-            is singular in that direction, ``fixed`` where it was given, ``not identified`` where the data cannot tell
-            it from another component.
+            is singular in that direction, ``fixed`` where it was given, ``not identified``, with an estimate of NaN,
+            where the data cannot tell it from another component.
         """
         value, own = component_gradient(self.covariances[name], i, j, as_correlation)
         gradient = np.zeros(len(self.record.component_unit))
         gradient[self.components_of(name)] = own
         error, standing = self.uncertainty.judge(gradient)
-        held = self.held_effects[name]
-        if self.given or not self.record.structure(name).n_parameters:
-            return value, 0.0, "fixed"
-        if np.isnan(value):  # the correlation of a variance of 0
-            return value, value, "boundary"
         if standing == "not identified":
-            return value, error, standing
-        if standing == "boundary" or held[i] or held[j]:
-            return value, error, "boundary"
-        return value, error, "positive" if i == j else "unconstrained"
+            return np.nan, error, standing
+        if standing == "free":
+            return value, error, "positive" if i == j else "unconstrained"
+        return value, error, standing
 
     @cached_property
     def varcomp(self) -> pd.DataFrame:

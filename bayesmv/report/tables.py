@@ -53,11 +53,6 @@ def _traits(row: Row) -> str:
     return str(row["trait_i"]) if row["trait_i"] == row["trait_j"] else f"{row['trait_i']}, {row['trait_j']}"
 
 
-def _unless_not_identified(show: Callable[[Row], str]) -> Callable[[Row], str]:
-    """A dash where the data do not identify the number."""
-    return lambda row: "–" if row["constraint"] == "not identified" else show(row)
-
-
 def traits_table(design: Design) -> Table:
     """Records, mean and phenotypic sd of every trait."""
     frame = pd.DataFrame(
@@ -113,7 +108,7 @@ def varcomp_table(fit: RemlFit) -> Table:
     columns = (
         word_column("term"),
         Column(header="component", show=label, words=True),
-        Column(header="estimate", show=_unless_not_identified(lambda row: number(row["component"], 7))),
+        _number("estimate", "component", 7),
         _number("s.e.", "std_error"),
         _number("z", "z_ratio", 3),
         word_column("constraint"),

@@ -64,7 +64,7 @@ def test_describe__nothing_finite():
 
 def test_variance_components__of_a_posterior(trace):
     table = variance_components(trace)
-    assert list(table.columns) == ["term", "trait_i", "trait_j", *STATISTICS]
+    assert list(table.columns) == ["term", "trait_i", "trait_j", *STATISTICS, "constraint"]
     assert table[["term", "trait_i", "trait_j"]].to_numpy().tolist() == [
         [term, *pair] for term in ("block", "family", "Residual") for pair in (("y1", "y1"), ("y1", "y2"), ("y2", "y2"))
     ]

@@ -29,6 +29,55 @@ def test_varcomp__confounded_terms(confounded):
     assert list(table.loc["Residual", "constraint"]) == ["positive", "unconstrained", "positive"]
 
 
+def test_component__is_the_same_from_both_sides(alone):
+    for as_correlation in (False, True):
+        assert alone.component("family", 0, 1, as_correlation) == alone.component("family", 1, 0, as_correlation)
+    assert alone.component("family", 0, 1)[1] > 0.0
+
+
+def test_component__that_is_not_identified_has_no_estimate(confounded):
+    assert confounded.varcomp.set_index("term").loc[["family", "again"], "component"].isna().all()
+
+
+def test_variance_components__of_the_posterior_are_prior_only(confounded, alone):
+    got = bmv.variance_components(trace_of(confounded.design, reml=confounded)).set_index("term")["constraint"]
+    assert set(got[["family", "again"]]) == {"prior only"}
+    assert set(got["Residual"]) == {""}
+    assert set(bmv.variance_components(trace_of(alone.design, reml=alone))["constraint"]) == {""}
+
+
+def fit_with(constraints=None, matrices=None, random="us(trait):family"):
+    spec = bmv.ModelSpec.from_formula(
+        "y1 + y2 ~ 1", random=random, constraints=constraints, matrices=matrices, genetic=Genetic(term="family")
+    )
+    return bmv.fit_reml(bmv.build_design(spec, records(blocks=8, families=12)))
+
+
+@pytest.mark.parametrize(
+    ("make", "fixed"),
+    [
+        (lambda: fit_with(matrices={"G": [[0.5, 0.1], [0.1, 0.4]]}, random="fixed(trait, G):family"), 3),
+        (lambda: fit_with({"family": {"cor": 0.5}}, random="corh(trait):family"), 1),
+    ],
+    ids=["matrix", "correlation"],
+)
+def test_constraint__what_was_given_is_fixed_in_every_table(make, fixed):
+    """Genetic parameters said "boundary": what no parameter moves was not told from what is held on the boundary."""
+    fit = make()
+    components = fit.varcomp.set_index("term").loc["family", "constraint"]
+    assert (components == "fixed").sum() == fixed
+    table = bmv.genetic_parameters(fit).set_index("parameter")
+    assert table.loc["genetic correlation", ["std_error", "constraint"]].tolist() == [0.0, "fixed"]
+
+
+def test_constraint__of_effects_in_a_null_direction_is_boundary_in_every_table():
+    fit = bmv.fit_reml(make_design("us(trait):block", records(blocks=2), genetic=Genetic(term="block")))
+    components = fit.varcomp.query("term == 'block' and trait_i == trait_j")
+    table = bmv.genetic_parameters(fit).query("parameter == 'additive genetic variance'")
+    assert set(components["constraint"]) == set(table["constraint"]) == {"boundary"}
+    np.testing.assert_allclose(components["std_error"], table["std_error"], rtol=1e-6)
+
+
 def test_compare_reml__says_what_varcomp_says(confounded):
     """It said "positive" and "differ by 0.8 posterior s.d.": the constraint was judged in two places."""
     table = bmv.compare_reml(trace_of(confounded.design, reml=confounded), confounded).set_index("term")
