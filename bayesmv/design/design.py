@@ -23,7 +23,7 @@ from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
-from bayesmv.relationship.labels import is_from_file
+from bayesmv.relationship.labels import as_text, factorise, is_from_file
 from bayesmv.relationship.relationship import Relationship
 
 __all__ = ["Design", "TermDesign", "build_design"]
@@ -186,6 +186,8 @@ def build_design(
     inputs = TermInputs(spec=spec, rows=data, kept=keep, relationships=relationships)
     data, units, response = data[keep], units[keep], response[keep]
     require_all_complete(_needed(inputs, data))
+    spec = _written_out(spec, data)
+    inputs = replace(inputs, spec=spec)
     fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
     residual = build_residual(spec, data, response)
@@ -215,8 +217,9 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     twice = list(dict.fromkeys(c for c in data.columns if list(data.columns).count(c) > 1))
     if twice:
         raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
-    wanted = {"trait": spec.traits, "random factor": tuple(t.factor for t in spec.random)}
-    wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns[1:]))
+    factors = tuple(dict.fromkeys(name for term in spec.random for name in term.factor_columns))
+    wanted = {"trait": spec.traits, "random factor": factors}
+    wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns))
     wanted["residual group"] = () if spec.residual_by is None else (spec.residual_by,)
     wanted["weight"] = () if spec.weights is None else (spec.weights,)
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
@@ -224,6 +227,13 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
         require_known(names, data.columns, f"the {role} {{}} is not a column of the data; columns")
     if not len(data):
         raise DataError("the data have no rows")
+
+
+def _written_out(spec: ModelSpec, data: pd.DataFrame) -> ModelSpec:
+    """Model with a term for each level of the columns at which some term is one at each, ``at(site):Block``."""
+    for column in spec.split_by:
+        spec = spec.at_each(column, [as_text(level) for level in factorise(as_labels(data[column]))[1]])
+    return spec
 
 
 def _unit_labels(spec: ModelSpec, data: pd.DataFrame) -> pd.Index:

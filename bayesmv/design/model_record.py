@@ -145,9 +145,14 @@ class ModelRecord(NamedCovariances):
         return vech([self._unit_products(name) for name in self.names])
 
     def same_subject(self, name: str) -> tuple[str, ...]:
-        """Other terms on the same factor and traits as a term: permanent environment."""
-        own = {t.name: (t.factor, t.traits) for t in self.spec.random}
-        return tuple(other for other, subject in own.items() if other != name and subject == own.get(name))
+        """Other terms on the levels and traits of a term: dominance, permanent environment.
+
+        Effects of its levels in environments are none of them: they differ between records.
+        """
+        own = {t.name: t for t in self.spec.random}
+        if name not in own:
+            return ()
+        return tuple(other for other, term in own.items() if other != name and term.subject == own[name].subject)
 
     def differences(self, other: ModelRecord, *, model: bool = True) -> tuple[str, ...]:
         """What two fits differ in, in words: parts of the model (if asked for), parts of the data.

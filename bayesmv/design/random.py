@@ -5,8 +5,8 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce, singledispatch
 from itertools import product
 from typing import Any
 
@@ -18,11 +18,13 @@ from scipy import sparse
 from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure
 from bayesmv.design.effect_layout import EffectLayout
-from bayesmv.design.written import as_labels, basis_columns
-from bayesmv.errors import DataError, Needed, SpecError, listing
+from bayesmv.design.written import as_covariate, as_labels, basis_columns
+from bayesmv.errors import DataError, Needed, listing, require_known
 from bayesmv.model.basis import Basis, needed_covariate
+from bayesmv.model.factors import IDE, Column, Factor, Overlay, Pair, SmoothTrend
+from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
-from bayesmv.model.terms import IDE, Partner, RandomTerm
+from bayesmv.model.terms import Partner, RandomTerm
 from bayesmv.relationship.labels import (
     as_text,
     code_like,
@@ -152,7 +154,8 @@ def _products(bearers: tuple[sparse.csr_array, ...], relationship: Relationship 
     known = np.flatnonzero(np.all([np.diff(Z.indptr) > 0 for Z in bearers], axis=0))
     rows = [Z[known] for Z in bearers]
     totals = np.array([Z.sum() / max(len(known), 1) for Z in rows])
-    if relationship is None or len(bearers) == 1 or not len(known):
+    alone = len(bearers) == 1 and np.diff(rows[0].indptr).max(initial=0) == 1
+    if relationship is None or alone or not len(known):
         return np.array([[a.multiply(b).sum() for b in rows] for a in rows]) / max(len(known), 1), totals
     picked = np.unique(np.linspace(0, len(known) - 1, _SAMPLED).astype(int))
     near = [Z[picked] for Z in rows]
@@ -192,18 +195,22 @@ class TermInputs:
     def parents(self) -> set[str]:
         """Columns that name parents, who may be unknown.
 
-        They are the partners of a term (``str(vm(animal, A), dam)``), the second factor on one relationship
-        (``vm(animal, A) + vm(mor, A)``; the first is that of the genetic term, if one is stated), and columns called
-        dam, sire, mother or father.
+        They are the partners of a term (``str(vm(animal, A), dam)``), those that meet in ``overlay(sire, dam)`` and
+        ``pair(sire, dam)``, the second column on one relationship (``vm(animal, A) + vm(mor, A)``; the first is that of
+        the genetic term, if one is stated), and columns called dam, sire, mother or father.
         """
-        columns = {p.column for term in self.spec.random for p in term.partners if not p.social}
+        random = self.spec.random
+        columns = {p.column for term in random for p in term.partners if not p.social}
+        columns |= {name for term in random for factor in term.factors for name in factor.parents}
         stated = None if self.spec.genetic is None else self.spec.genetic.term
-        first = {t.relationship: t.factor for t in self.spec.random if t.name == stated and t.relationship}
-        for term in self.spec.random:
-            if term.relationship not in (None, IDE) and first.setdefault(term.relationship, term.factor) != term.factor:
-                columns.add(term.factor)
-        factors = {term.factor for term in self.spec.random}
-        return columns | {name for name in factors if _PARENT.fullmatch(name)}
+        genetic_first = sorted(random, key=lambda term: term.name != stated)
+        factors = [f for term in genetic_first for f in term.factors if isinstance(f, Column)]
+        first: dict[str, str] = {}
+        for factor in factors:
+            related = factor.relationship
+            if related not in (None, IDE) and first.setdefault(str(related), factor.column) != factor.column:
+                columns.add(factor.column)
+        return columns | {factor.column for factor in factors if _PARENT.fullmatch(factor.column)}
 
     def column(self, name: str, relationship: Relationship | None, notes: list[str]) -> pd.Series[Any]:
         """Levels of all rows as they stand in the data, missing where a word says so or a parent is unknown (rows,).
@@ -222,7 +229,7 @@ class TermInputs:
         codes = [values[i] for i in {*code_like(values).tolist(), *named[named >= 0].tolist()}]
         animals = [kin.ids for kin in related]
         if relationship is None:
-            animals += [pd.Index(self.rows[t.factor].dropna().unique()) for t in self.spec.random if self._is_own(t)]
+            animals += [pd.Index(self.rows[name].dropna().unique()) for t in self.spec.random for name in self._own(t)]
         unknown = [code for code in codes if means_unknown(code, added) and not _is_among(code, animals)]
         cells = column.isin(unknown)
         counts = column[cells & self.kept].map(as_text).value_counts(sort=False)
@@ -233,24 +240,27 @@ class TermInputs:
                 notes.append(note)
         return column.mask(cells)
 
-    def _is_own(self, term: RandomTerm) -> bool:
-        """Whether the factor of a term names the animals of the records rather than parents."""
-        return term.factor not in self.parents
+    def _own(self, term: RandomTerm) -> list[str]:
+        """Columns of the factors of a term that name what the records are of, rather than parents."""
+        return [
+            f.column
+            for f in term.factors
+            if isinstance(f, Column) and f.column in self.rows and f.column not in self.parents
+        ]
 
     def needed(self, term: RandomTerm) -> list[Needed]:
         """Columns of a term that must be complete on the units with records, or on all rows for pen mates."""
-        social = any(partner.social for partner in term.partners)
-        rows = self.rows if social else self.rows[self.kept]
+        rows = self.rows if any(partner.social for partner in term.partners) else self.rows[self.kept]
         remedy = "give these units a level or take them out"
-        out = []
         groups = {p.column for other in self.spec.random for p in other.partners if p.social}
-        if self._is_own(term) and term.factor not in groups:
-            column = as_labels(rows[term.factor])
-            out.append(Needed(column=column, role=f"random factor '{term.factor}'", remedy=remedy))
+        columns = [name for name in self._own(term) if name not in groups]
+        columns += [condition.column for condition in term.conditions]
+        out = [Needed(column=as_labels(rows[name]), role=f"random factor '{name}'", remedy=remedy) for name in columns]
         if term.basis is not None:
             covariates = basis_columns(term.basis, self.rows[self.kept])
             out += [needed_covariate(covariates[name]) for name in term.basis.columns]
-        return out
+        trends = [f.spline.column for f in term.factors if isinstance(f, SmoothTrend)]
+        return out + [needed_covariate(as_covariate(self.rows[name][self.kept])) for name in trends]
 
 
 def _is_among(code: object, animals: Iterable[pd.Index]) -> bool:
@@ -269,15 +279,13 @@ def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDe
     DataError
         If levels are missing or not in the relationship, or a covariate is missing.
     """
-    relationship = _find_relationship(term, inputs.relationships)
-    if relationship is not None:
-        notes += [f"{term.name}: {note}" for note in relationship.notes if f"{term.name}: {note}" not in notes]
-    members = (Partner(column=term.factor), *term.partners)
-    levels, places = _levels(term, inputs, relationship, notes)
-    bearers = tuple(_bearer(member, places, inputs, len(levels), notes) for member in members)
+    members = (Partner(column=":".join(factor.label for factor in term.factors)), *term.partners)
+    grouping = _grouping(term, inputs, notes)
+    bearers, relationship = grouping.bearers, grouping.relationship
     kept = inputs.rows[inputs.kept] if term.basis is None else basis_columns(term.basis, inputs.rows[inputs.kept])
     basis = None if term.basis is None else _resolved(term, term.basis, kept, notes)
     functions = np.ones((len(kept), 1)) if basis is None else basis.evaluate(kept)
+    functions = np.where(_acted_on(term, inputs)[:, None], functions, 0.0)
     unit = np.ones(1) if basis is None else basis.unit(kept)
     traits = term.traits or inputs.spec.traits
     g, t, k = (part.reshape(-1) for part in np.indices((len(members), len(traits), functions.shape[1])))
@@ -290,7 +298,7 @@ def build_term(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> TermDe
         load_of=g * functions.shape[1] + k,
         n_traits=len(inputs.spec.traits),
         load_unit=np.tile(unit, len(members)),
-        levels=levels,
+        levels=grouping.levels,
         incidences=tuple(_weighted(Z, f) for Z in bearers for f in (functions / unit).T),
         relationship=relationship,
         members=members,
@@ -338,32 +346,191 @@ def _weighted(Z: sparse.csr_array, function: Array) -> sparse.csr_array:
     return out
 
 
-def _find_relationship(term: RandomTerm, relationships: Mapping[str, Relationship]) -> Relationship | None:
-    if term.relationship == IDE:
-        return None
-    if term.relationship is None:
-        return relationships.get(term.factor)
-    if term.relationship not in relationships:
-        raise SpecError(
-            f"the term '{term}' names the relationship '{term.relationship}', which was not given; "
-            f"relationships: {listing(relationships) or 'none'}"
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grouping:
+    """Levels of a term, or of one of its factors, and what the records bear on them.
+
+    Parameters
+    ----------
+    levels
+        Labels of the levels (q,).
+    bearers
+        Matrices (units, q) that link units to levels, one for the factor and each partner.
+    relationship
+        Relationship among levels; None for independent levels.
+    """
+
+    levels: pd.Index
+    bearers: tuple[sparse.csr_array, ...]
+    relationship: Relationship | None = None
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> Grouping:
+        """Same levels borne on by some of the units, (units,)."""
+        chosen = sparse.diags_array(rows.astype(float))
+        bearers = tuple(sparse.csr_array(chosen @ Z) for Z in self.bearers)
+        for Z in bearers:
+            Z.eliminate_zeros()
+        return replace(self, bearers=bearers)
+
+    def used(self) -> Grouping:
+        """Levels that some unit bears on; all of those that are related, which need no records."""
+        if self.relationship is not None:
+            return self
+        there = np.unique(np.concatenate([Z.indices for Z in self.bearers]))
+        bearers = tuple(sparse.csr_array(Z[:, there]) for Z in self.bearers)
+        return replace(self, levels=self.levels[there], bearers=bearers)
+
+
+def _grouping(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    """Levels of a term: of its factor, or the combinations of those of its factors, on the records it acts on."""
+    one = len(term.factors) == 1
+    each = [_levels(factor, term, inputs, notes) for factor in term.factors]
+    for grouping in each:
+        related = grouping.relationship
+        added = [f"{term.name}: {note}" for note in (() if related is None else related.notes)]
+        notes += [note for note in added if note not in notes]
+    out = reduce(_crossed, each)
+    if term.conditions:
+        out = out.only(_acted_on(term, inputs))
+    if term.conditions or not one:
+        out = out.used()
+    if len(out.levels) < 2:
+        what = f"factor '{term.factors[0].label}'" if one else f"term '{term.name}'"
+        named = f" a single level, {listing(out.levels)}" if len(out.levels) else " no level"
+        raise DataError(f"the random {what} has{named}: its variance cannot be told from the mean; take the term out")
+    return out
+
+
+def _acted_on(term: RandomTerm, inputs: TermInputs) -> npt.NDArray[np.bool_]:
+    """Which of the units with records a term acts on, (units,)."""
+    acted = np.ones(inputs.kept.sum(), dtype=bool)
+    for condition in term.conditions:
+        codes, levels = factorise(as_labels(inputs.rows[condition.column][inputs.kept]))
+        named = [as_text(level) for level in levels]
+        what = f"'{condition}': no level {{}} of '{condition.column}'; levels"
+        require_known([condition.level], named, what, DataError)
+        acted &= codes == named.index(str(condition.level))
+    return acted
+
+
+def _crossed(one: Grouping, other: Grouping) -> Grouping:
+    """Combinations of the levels of two factors: those with records, or all of them where some are related."""
+    Z = row_products(one.bearers[0], other.bearers[0])
+    if one.relationship is None and other.relationship is None:
+        there = np.unique(Z.indices)
+        first, second = np.divmod(there, len(other.levels))
+        labels = [f"{as_text(a)}:{as_text(b)}" for a, b in zip(one.levels[first], other.levels[second], strict=True)]
+        if len(set(labels)) < len(labels):
+            twice = pd.Index(labels)[pd.Index(labels).duplicated()]
+            raise DataError(
+                f"two combinations of levels would be called {listing(twice)}; take the ':' out of the labels"
+            )
+        used = sparse.csr_array((Z.data, np.searchsorted(there, Z.indices), Z.indptr), shape=(Z.shape[0], len(there)))
+        return Grouping(levels=pd.Index(labels), bearers=(used,))
+    a, b = (Relationship.independent(g.levels) if g.relationship is None else g.relationship for g in (one, other))
+    related = a.kronecker(b)
+    return Grouping(levels=related.ids, bearers=(Z,), relationship=related)
+
+
+def row_products(A: sparse.csr_array, B: sparse.csr_array) -> sparse.csr_array:
+    """Kronecker products of the rows of two matrices, (n, p) and (n, q) → (n, p q): the incidence of a product.
+
+    Column ``i q + j`` belongs to columns i of A and j of B.
+    """
+    a, b = np.diff(A.indptr).astype(np.int64), np.diff(B.indptr).astype(np.int64)
+    row = np.repeat(np.arange(len(a)), a * b)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(a * b) - a * b, a * b)
+    i, j = A.indptr[row] + within // b[row], B.indptr[row] + within % b[row]
+    column = A.indices[i].astype(np.int64) * B.shape[1] + B.indices[j]
+    return sparse.csr_array((A.data[i] * B.data[j], (row, column)), shape=(len(a), A.shape[1] * B.shape[1]))
+
+
+@singledispatch
+def _levels(factor: Factor, term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    """Levels of a factor, and the units that bear on each."""
+    raise NotImplementedError(type(factor))
+
+
+@_levels.register
+def _(factor: Column, term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    # Pen mates count whether recorded or not.
+    rows = np.ones_like(inputs.kept) if any(partner.social for partner in term.partners) else inputs.kept
+    relationship = _find_relationship(factor, term, inputs)
+    named = [factor.column, *(partner.column for partner in term.partners if not partner.social)]
+    levels, places = _places(factor, named, rows, relationship, inputs, notes)
+    members = (Partner(column=factor.column), *term.partners)
+    bearers = tuple(_bearer(member, places, inputs, len(levels), notes) for member in members)
+    return Grouping(levels=levels, bearers=bearers, relationship=relationship)
+
+
+@_levels.register
+def _(factor: Overlay, term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    relationship = _find_relationship(factor, term, inputs)
+    levels, places = _places(factor, list(factor.roles), inputs.kept, relationship, inputs, notes)
+    parts = [_bearer(Partner(column=role), places, inputs, len(levels), notes) for role in factor.roles]
+    return Grouping(levels=levels, bearers=(reduce(operator.add, parts),), relationship=relationship)
+
+
+@_levels.register
+def _(factor: Pair, term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    parents, places = _places(factor, list(factor.roles), inputs.kept, None, inputs, notes)
+    both = np.sort(np.column_stack([places[role][inputs.kept] for role in factor.roles]), axis=1)
+    known = np.flatnonzero(both[:, 0] >= 0)
+    if len(known) < len(both):
+        notes.append(
+            f"{len(both) - len(known)} records lack a parent in {' or '.join(map(repr, factor.roles))}: they get no "
+            f"effect of the pair (a row of zeros)"
         )
-    return relationships[term.relationship]
+    code = both[known, 0] * len(parents) + both[known, 1]
+    there, place = np.unique(code, return_inverse=True)
+    first, second = np.divmod(there, len(parents))
+    labels = pd.Index([f"{as_text(parents[a])}:{as_text(parents[b])}" for a, b in zip(first, second, strict=True)])
+    relationship = _find_relationship(factor, term, inputs)
+    if relationship is not None:
+        place = relationship.locate(pd.Series(labels, name=factor.label), factor.label)[place]
+        labels = relationship.ids
+    Z = sparse.csr_array((np.ones(len(known)), (known, place)), shape=(len(both), len(labels)))
+    return Grouping(levels=labels, bearers=(Z,), relationship=relationship)
 
 
-def _levels(
-    term: RandomTerm, inputs: TermInputs, relationship: Relationship | None, notes: list[str]
+@_levels.register
+def _(factor: SmoothTrend, term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Grouping:
+    name = factor.spline.column
+    x = as_covariate(inputs.rows[name][inputs.kept])
+    spline = factor.spline.resolve(pd.DataFrame({name: x}))
+    fixed = {column for term in inputs.spec.fixed for column in term.columns}
+    if name not in fixed:
+        notes.append(
+            f"{factor.label}: a smooth trend is what the straight line leaves; add {quoted(name)} to the fixed effects"
+        )
+    return Grouping(levels=pd.Index(spline.labels), bearers=(sparse.csr_array(spline.evaluate(x)),))
+
+
+def _find_relationship(factor: Factor, term: RandomTerm, inputs: TermInputs) -> Relationship | None:
+    if factor.relationship == IDE:
+        return None
+    if factor.relationship is None:
+        return inputs.relationships.get(factor.column) if isinstance(factor, Column) else None
+    what = f"the term '{term}' names the relationship {{}}, which was not given; relationships"
+    require_known([factor.relationship], inputs.relationships, what)
+    return inputs.relationships[factor.relationship]
+
+
+def _places(
+    factor: Factor,
+    named: list[str],
+    rows: npt.NDArray[np.bool_],
+    relationship: Relationship | None,
+    inputs: TermInputs,
+    notes: list[str],
 ) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
-    """Levels of a term, and the level of every row in each column that names some, -1 where that is missing."""
-    named = [term.factor, *(partner.column for partner in term.partners if not partner.social)]
-    all_rows = any(partner.social for partner in term.partners)
-    rows = np.ones_like(inputs.kept) if all_rows else inputs.kept
+    """Levels that some columns name, and the level of every row in each of them, -1 where that is missing."""
     columns = {name: inputs.column(name, relationship, notes)[rows] for name in named}
     if relationship is not None:
         levels: pd.Index = relationship.ids
         places = {name: _locate(relationship, column, notes) for name, column in columns.items()}
     else:
-        levels, places = _union(term, columns, notes)
+        levels, places = _union(factor, columns, notes)
     return levels, {name: _by_row(place, rows) for name, place in places.items()}
 
 
@@ -389,10 +556,10 @@ def _locate(relationship: Relationship, column: pd.Series[Any], notes: list[str]
 
 
 def _union(
-    term: RandomTerm, columns: Mapping[str, pd.Series[Any]], notes: list[str]
+    factor: Factor, columns: Mapping[str, pd.Series[Any]], notes: list[str]
 ) -> tuple[pd.Index, dict[str, npt.NDArray[np.intp]]]:
     """Levels that the columns name, and where each row's stands."""
-    first = columns[term.factor]
+    first = next(iter(columns.values()))
     numbers = [pd.api.types.is_numeric_dtype(column.dtype) for column in columns.values()]
     if all(numbers) or not any(numbers):
         stacked = pd.concat(list(columns.values()))
@@ -403,17 +570,11 @@ def _union(
     if len(columns) > 1:  # dams with gaps are read as 5.0 where animals are 5
         numeric = pd.api.types.is_numeric_dtype(levels.dtype)
         levels = pd.Index(whole_numbers(levels.to_numpy())) if numeric else levels
-    if len(levels) < 2:
-        named = f" a single level, {listing(levels)}" if len(levels) else " no level"
-        raise DataError(
-            f"the random factor '{term.factor}' has{named}: "
-            f"its variance cannot be told from the mean; take the term out"
-        )
     if isinstance(first.dtype, pd.CategoricalDtype) and len(first.cat.categories) > len(levels):
         empty = first.cat.categories.difference(pd.Index(levels))
-        notes.append(f"{len(empty)} levels of '{term.factor}' without records were left out: {listing(empty)}")
+        notes.append(f"{len(empty)} levels of '{factor.label}' without records were left out: {listing(empty)}")
     parts = np.split(codes, len(columns))
-    return pd.Index(levels, name=term.factor), dict(zip(columns, parts, strict=True))
+    return pd.Index(levels, name=factor.label), dict(zip(columns, parts, strict=True))
 
 
 def _bearer(

@@ -30,6 +30,10 @@ from bayesmv.model.grammar import (
 from bayesmv.relationship.labels import as_text, factorise
 
 _CUBIC = 3
+#: Splines of a trend whose number is not stated.
+_TREND = 20
+#: Points between the limits over which a trend's variance is averaged.
+_GRID = 401
 #: Means from so many standard deviations on are far from zero: the intercept is that of a point far outside the data.
 _FAR = 1e3
 
@@ -266,6 +270,39 @@ class Spline(Smooth):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PenalisedSpline(Smooth):
+    """Cubic P-spline as a mixed model: the part of it that its penalty is on, ``f(x) = B(x) D'(DD')⁻¹ z``.
+
+    B are `order` cubic B-splines on even knots, D takes second differences of their coefficients, and z (order - 2,)
+    are independent with one variance, so that ``z'z`` is the penalty. The straight line, which is not penalised, is no
+    part of it. The unit of z is such that the variance of f(x) is that of z on average between the limits.
+
+    Source: Eilers & Marx (1996), Stat. Sci. 11:89-121; Currie & Durbán (2002), Stat. Model. 2:333-349.
+    """
+
+    _word = "ps"
+
+    @property
+    @override
+    def labels(self) -> tuple[str, ...]:
+        return tuple(f"{self.column}_ps{n + 1}" for n in range(self.order - 2))
+
+    @override
+    def evaluate(self, values: npt.ArrayLike) -> Array:
+        even = self._functions(np.linspace(-1.0, 1.0, _GRID))
+        return np.asarray(self._functions(self.standardise(values)) / np.sqrt(np.mean(np.sum(even**2, axis=1))))
+
+    def _functions(self, x: Array) -> Array:
+        from scipy.interpolate import BSpline
+
+        step = 2.0 / (self.order - _CUBIC)
+        knots = -1.0 + step * np.arange(-_CUBIC, self.order + 1)
+        B = BSpline.design_matrix(x, knots, _CUBIC, extrapolate=True).toarray()
+        D = np.diff(np.eye(self.order), n=2, axis=0)
+        return np.asarray(B @ np.linalg.solve(D @ D.T, D).T)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Basis:
     """Parts side by side.
 
@@ -390,8 +427,36 @@ def _parse_part(text: str, term: str) -> Part:
     return _smooth(word, column, arguments[1:], text, term)
 
 
+def parse_trend(arguments: Sequence[str], text: str, term: str) -> PenalisedSpline:
+    """P-spline written as ``ps(day)``, ``ps(day, 20)`` or ``ps(day, 20, low, high)``.
+
+    Raises
+    ------
+    SpecError
+        If its arguments are not understood.
+    """
+    column = unquoted(arguments[0]) if arguments else None
+    if column is None or len(arguments) not in (1, 2, 4):
+        raise SpecError(
+            f"'{text}' in the term '{term}' is not understood; write ps(day), ps(day, 20) for 20 splines, or "
+            "ps(day, 20, low, high)"
+        )
+    spline = _smooth("ps", column, list(arguments[1:]) or [str(_TREND)], text, term)
+    assert isinstance(spline, PenalisedSpline)
+    return spline
+
+
+#: Polynomials and splines by their words: class, fewest functions, most, and what they are.
+_SMOOTH: Mapping[str, tuple[type[Smooth], int, int, str]] = {
+    "leg": (Legendre, 0, HIGHEST_ORDER, "polynomials"),
+    "spl": (Spline, _CUBIC + 1, MOST_FUNCTIONS, "cubic splines"),
+    "bs": (Spline, _CUBIC + 1, MOST_FUNCTIONS, "cubic splines"),
+    "ps": (PenalisedSpline, _CUBIC + 2, MOST_FUNCTIONS, "cubic splines with a penalty"),
+}
+
+
 def _smooth(word: str, column: str, numbers: list[str], text: str, term: str) -> Smooth:
-    kind, least, most = (Legendre, 0, HIGHEST_ORDER) if word == "leg" else (Spline, _CUBIC + 1, MOST_FUNCTIONS)
+    kind, least, most, what = _SMOOTH[word]
     order, *ends = numbers
     try:
         limits = dict(zip(("low", "high"), map(number, ends), strict=False))
@@ -402,7 +467,6 @@ def _smooth(word: str, column: str, numbers: list[str], text: str, term: str) ->
     if not (order.isascii() and order.isdecimal()):
         raise SpecError(f"'{order}' in '{text}' of the term '{term}' is not understood; write a whole number")
     if len(order) > DIGITS or not least <= int(order) <= most:
-        what = "polynomials" if word == "leg" else "cubic splines"
         raise SpecError(
             f"'{text}' in the term '{term}': {what} are {least} or more, as in {word}({quoted(column)}, {least or 2}), "
             f"and at most {most}"

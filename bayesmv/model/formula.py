@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 from bayesmv.model import grammar
-from bayesmv.model.basis import Basis, parse_basis
+from bayesmv.model.basis import Basis, parse_basis, parse_trend
+from bayesmv.model.factors import IDE, Column, Factor, Overlay, Pair, SmoothTrend
 from bayesmv.model.grammar import call_parts as _call
 from bayesmv.model.grammar import split_top, unquoted
-from bayesmv.model.terms import IDE, FixedTerm, Partner, RandomTerm
+from bayesmv.model.terms import Condition, FixedTerm, Partner, RandomTerm
 
-__all__ = ["parse_fixed", "parse_random", "parse_residual", "parse_traits", "split_top"]
+__all__ = ["parse_fixed", "parse_named", "parse_random", "parse_residual", "parse_traits", "split_top"]
 
 
 def _require_name(text: str, term: str) -> str:
@@ -23,24 +27,45 @@ def _require_name(text: str, term: str) -> str:
     return name
 
 
-def _parse_factor(text: str, term: str) -> tuple[str, str | None]:
+def _parse_factor(text: str, term: str) -> Factor:
+    """Factor of ``block``, ``vm(animal, A)``, ``ide(animal)``, ``overlay(sire, dam)`` and so on."""
+    word, arguments = _call(text) or ("", [])
+    if word in ("vm", "ide"):
+        if len(arguments) != (2 if word == "vm" else 1):
+            raise _not_understood(text, term)
+        factor = _parse_levels(arguments[0], term)
+        if isinstance(factor, SmoothTrend):
+            raise SpecError(f"'{text}' in the term '{term}': the coefficients of a spline have no relationship")
+        relationship = IDE if word == "ide" else _require_name(arguments[1], term)
+        if word == "vm" and relationship == IDE:
+            raise SpecError(f"'{text}' in the term '{term}': no relationship may be called {IDE}; give it another name")
+        return replace(factor, relationship=relationship)
+    return _parse_levels(text, term)
+
+
+def _parse_levels(text: str, term: str) -> Factor:
     call = _call(text)
     if call is None:
-        return _require_name(text, term), None
+        return Column(column=_require_name(text, term))
     word, arguments = call
-    if word not in ("vm", "ide") or len(arguments) != (2 if word == "vm" else 1):
-        raise SpecError(
-            f"'{text}' in the term '{term}' is not understood; "
-            f"write a column, vm(column, relationship), ide(column) for levels without relationship, "
-            f"or str(vm(animal, A), dam) for effects that covary"
-        )
-    name = _require_name(arguments[0], term)
-    if word == "ide":
-        return name, IDE
-    relationship = _require_name(arguments[1], term)
-    if relationship == IDE:
-        raise SpecError(f"'{text}' in the term '{term}': no relationship may be called {IDE}; give it another name")
-    return name, relationship
+    if word == "ps":
+        return SmoothTrend(spline=parse_trend(arguments, text, term))
+    if word not in ("overlay", "pair"):
+        raise _not_understood(text, term)
+    roles = tuple(_require_name(argument, term) for argument in arguments)
+    if len(set(roles)) < len(roles) or len(roles) < 2 or (word == "pair" and len(roles) > 2):
+        number = "two different columns" if word == "pair" else "two or more different columns"
+        raise SpecError(f"'{text}' in the term '{term}' needs {number}, as in {word}(sire, dam)")
+    return Overlay(roles=roles) if word == "overlay" else Pair(roles=(roles[0], roles[1]))
+
+
+def _not_understood(text: str, term: str) -> SpecError:
+    return SpecError(
+        f"'{text}' in the term '{term}' is not understood; "
+        f"write a column, vm(column, relationship), ide(column) for levels without relationship, overlay(sire, dam) "
+        f"for one effect in either role, pair(sire, dam), ps(day) for a smooth trend, "
+        f"or str(vm(animal, A), dam) for effects that covary"
+    )
 
 
 def _parse_trait_part(parts: list[str], term: str, default: str = "idv") -> tuple[str, tuple[str, ...] | None]:
@@ -90,66 +115,150 @@ def parse_random(text: str, n_traits: int) -> tuple[RandomTerm, ...]:
     ----------
     text
         Terms joined by ``+``: ``structure(trait):factor``, ``at(trait, name):factor``,
-        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Effects that covary are
-        ``…:str(vm(animal, A), dam)`` and ``…:str(animal, mates(pen))``, random regressions ``us(leg(age, 2)):animal``,
-        with several traits ``us(trait:leg(age, 2)):animal``, environments ``us(site):family``. Empty for none.
+        ``…:vm(factor, relationship)``; with one trait also just ``factor``. Products of factors are ``…:Block:Family``,
+        and ``…:site/Block`` stands for ``…:site + …:site:Block``. ``at(site, A):…`` is for the records of one level,
+        ``at(site):…`` a term at each. Effects that covary are ``…:str(vm(animal, A), dam)`` and
+        ``…:str(animal, mates(pen))``, one effect in several roles is ``…:overlay(sire, dam)``, pairs without order are
+        ``…:pair(sire, dam)``, smooth trends ``…:ps(day)``. Random regressions are ``us(leg(age, 2)):animal``,
+        with several traits ``us(trait:leg(age, 2)):animal``, environments ``us(site):family``. A name stands before a
+        term, ``dominance = us(trait):vm(id, D)``. Empty for none.
     n_traits
         Number of traits, which decides whether a bare ``factor`` is clear.
 
     Raises
     ------
     SpecError
-        If a term is not understood, or two terms have the same name.
+        If a term is not understood.
 
     Examples
     --------
     >>> [str(t) for t in parse_random("us(trait):Block + us(trait):vm(animal, A)", 2)]
     ['us(trait):Block', 'us(trait):vm(animal, A)']
+    >>> [t.name for t in parse_random("site/Block", 1)]
+    ['site', 'site:Block']
     """
     if not text.strip():
         return ()
-    return tuple(_parse_random_term(part, n_traits) for part in split_top(text, "+"))
+    return tuple(term for part in split_top(text, "+") for term in _parse_random_part(part, n_traits))
 
 
-def _parse_random_term(text: str, n_traits: int) -> RandomTerm:
-    if not text:
-        raise SpecError("an empty random term: check for a '+' too many")
-    parts = split_top(text, ":")
+def parse_named(name: str, text: str, n_traits: int) -> RandomTerm:
+    """Random term with a name that was given to it, as :func:`parse_random` reads one.
+
+    Raises
+    ------
+    SpecError
+        If it is not understood, has a name already, or stands for several terms.
+    """
+    terms = parse_random(text, n_traits)
+    if len(terms) != 1 or terms[0].given is not None:
+        raise SpecError(f"the term '{name}' must be one random term without another name, not '{text}'")
+    return replace(terms[0], given=name, name="")
+
+
+def _parse_random_part(text: str, n_traits: int) -> list[RandomTerm]:
+    """Terms that one part of a sum stands for: several where factors are nested, or levels of a condition listed."""
+    given, bare = _take_name(text)
+    whole, *inner = split_top(bare, "/")
+    parts = split_top(whole, ":")
+    conditions = [_listed_conditions(part, bare) for part in parts if _is_condition(part)]
+    parts = [part for part in parts if not _is_condition(part)]
     prefix = [part for part in parts if _acts_on_traits(part)]
     factors = [part for part in parts if part not in prefix]
+    if not factors and prefix and (identity := _independent(prefix[-1])):  # ASReml's us(trait):id(Block)
+        prefix, factors = prefix[:-1], [identity]
+    _check_parts(factors, prefix, bare, n_traits)
+    nested = [factors]
+    for piece in inner:
+        nested.append([*nested[-1], *split_top(piece, ":")])
+    terms = [
+        replace(_parse_random_term(prefix, each, bare, n_traits), conditions=chosen)
+        for chosen in product(*conditions)
+        for each in nested
+    ]
+    if given is not None and len(terms) > 1:
+        raise SpecError(f"'{text}' gives one name to {len(terms)} terms; write each by itself")
+    return [replace(term, given=given, name="") for term in terms]
+
+
+def _take_name(text: str) -> tuple[str | None, str]:
+    """Name that stands before a term, if one does, and the term."""
+    if not text:
+        raise SpecError("an empty random term: check for a '+' too many")
+    name, *rest = split_top(text, "=")
+    if not rest:
+        return None, text
+    given = unquoted(name)
+    if given is None or len(rest) > 1 or not rest[0]:
+        raise SpecError(f"'{text}' is not understood; a name stands before a term, as in D = us(trait):vm(id, D)")
+    return given, rest[0]
+
+
+def _is_condition(part: str) -> bool:
+    word, arguments = _call(part) or ("", [])
+    return word == "at" and arguments[:1] != ["trait"]
+
+
+def _listed_conditions(part: str, term: str) -> list[Condition]:
+    """Conditions of ``at(site)``, ``at(site, A)`` or ``at(site, A, B)``, which is one after the other."""
+    column, *levels = (_call(part) or ("", [""]))[1]
+    name = _require_name(column, term)
+    if not all(levels) or len(set(levels)) < len(levels):
+        raise SpecError(f"'{part}' in the term '{term}' names a level twice, or an empty one")
+    named = [level if (bare := unquoted(level)) is None else bare for level in levels]
+    return [Condition(column=name, level=level) for level in named] or [Condition(column=name)]
+
+
+def _independent(part: str) -> str | None:
+    """Factor of ``id(factor)`` or ``idv(factor)``, as ASReml writes independent levels."""
+    word, arguments = _call(part) or ("", [])
+    return arguments[0] if word in ("id", "idv") and len(arguments) == 1 and arguments != ["trait"] else None
+
+
+def _check_parts(factors: list[str], prefix: list[str], term: str, n_traits: int) -> None:
     if any((_call(part) or ("", []))[0] in ("leg", "spl", "bs") for part in factors):
         raise SpecError(
-            f"the random term '{text}' needs a structure around its covariates, as in us(leg(age, 2)):animal"
+            f"the random term '{term}' needs a structure around its covariates, as in us(leg(age, 2)):animal"
         )
-    if len(factors) != 1:
-        advice = "; make a column of the combinations" if len(factors) > 1 else ""
-        raise SpecError(f"the random term '{text}' needs one factor, as in us(trait):Block{advice}")
+    if not factors:
+        raise SpecError(f"the random term '{term}' needs a factor, as in us(trait):Block")
+    if "trait" in factors:
+        raise SpecError(f"'trait' in the random term '{term}' stands inside a structure, as in us(trait):Block")
     if not prefix and n_traits > 1:
         raise SpecError(
-            f"the random term '{text}' does not say how it acts on the traits; "
-            f"write us(trait):{text} or diag(trait):{text}"
+            f"the random term '{term}' does not say how it acts on the traits; "
+            f"write us(trait):{term} or diag(trait):{term}"
         )
-    factor, relationship, partners = _parse_individuals(factors[0], text)
-    prefix, basis = _take_basis(prefix, n_traits, text)
-    structure, traits = _parse_trait_part(prefix, text, default="us" if partners else "idv")
-    return RandomTerm(
-        structure=structure, factor=factor, traits=traits, relationship=relationship, partners=partners, basis=basis
-    )
 
 
-def _parse_individuals(text: str, term: str) -> tuple[str, str | None, tuple[Partner, ...]]:
-    """Factor, relationship and partners of ``animal``, ``vm(animal, A)`` or ``str(vm(animal, A), dam)``."""
+def _parse_random_term(prefix: list[str], factors: list[str], term: str, n_traits: int) -> RandomTerm:
+    if len(factors) == 1:
+        first, partners = _parse_individuals(factors[0], term)
+        read: tuple[Factor, ...] = (first,)
+    else:
+        read, partners = tuple(_parse_factor(factor, term) for factor in factors), ()
+    if len(set(map(str, read))) < len(read):
+        raise SpecError(f"the random term '{term}' names a factor twice")
+    plain, basis = _take_basis(prefix, n_traits, term)
+    structure, traits = _parse_trait_part(plain, term, default="us" if partners else "idv")
+    return RandomTerm(structure=structure, factors=read, traits=traits, partners=partners, basis=basis)
+
+
+def _parse_individuals(text: str, term: str) -> tuple[Factor, tuple[Partner, ...]]:
+    """Factor and partners of ``animal``, ``vm(animal, A)`` or ``str(vm(animal, A), dam)``."""
     call = _call(text)
     if call is None or call[0] != "str":
-        return (*_parse_factor(text, term), ())
+        return _parse_factor(text, term), ()
     if len(call[1]) < 2:
         raise SpecError(f"'{text}' in the term '{term}' needs two that covary, as in str(vm(animal, A), dam)")
-    factor, relationship = _parse_factor(call[1][0], term)
-    partners = tuple(_parse_partner(partner, relationship, term) for partner in call[1][1:])
-    labels = [factor, *(partner.label for partner in partners)]
+    factor = _parse_factor(call[1][0], term)
+    if not isinstance(factor, Column):
+        raise SpecError(f"'{call[1][0]}' in the term '{term}' is not a column; str() is of animals and those they meet")
+    partners = tuple(_parse_partner(partner, factor.relationship, term) for partner in call[1][1:])
+    labels = [factor.column, *(partner.label for partner in partners)]
     if len(set(labels)) < len(labels):
         raise SpecError(f"'{text}' in the term '{term}' names the same effects twice")
-    return factor, relationship, partners
+    return factor, partners
 
 
 def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
@@ -161,13 +270,15 @@ def _parse_partner(text: str, relationship: str | None, term: str) -> Partner:
         except ValueError:
             raise SpecError(f"the dilution '{power[0]}' in the term '{term}' must be a number") from None
         return Partner(column=_require_name(column, term), social=True, dilution=dilution)
-    column, own = _parse_factor(text, term)
-    if own not in (None, relationship):
+    factor = _parse_factor(text, term)
+    if not isinstance(factor, Column):
+        raise SpecError(f"'{text}' in the term '{term}' is not a column; str() is of animals and those they meet")
+    if factor.relationship not in (None, relationship):
         raise SpecError(
             f"'{text}' in the term '{term}' has a relationship of its own; all in str() share that of the first, "
             f"as in str(vm(animal, A), dam)"
         )
-    return Partner(column=column)
+    return Partner(column=factor.column)
 
 
 def _take_basis(prefix: list[str], n_traits: int, term: str) -> tuple[list[str], Basis | None]:

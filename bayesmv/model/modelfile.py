@@ -1,8 +1,9 @@
 """Model files (TOML): reading and writing of the whole specification.
 
 A file holds the words of a model, ``traits``, ``fixed``, ``random``, ``residual``, ``unit``, ``weights``, ``missing``,
-``data``, ``name``, ``title``, and the tables ``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``,
-``[matrices]`` and ``[constraints.<term>]``. What is written is read back to an equal specification.
+``data``, ``name``, ``title``, and the tables ``[terms]`` (random terms by the names that they are given),
+``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``, ``[matrices]`` and ``[constraints.<term>]``. What is
+written is read back to an equal specification.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from bayesmv.covariance import Constraint
 from bayesmv.errors import SpecError, require_known
-from bayesmv.model.formula import parse_fixed, parse_random, parse_residual
+from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
+from bayesmv.model.terms import RandomTerm
 from bayesmv.model.textfile import read_text
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import codes_of
@@ -32,6 +34,7 @@ _KEYS = {
     "traits": list,
     "fixed": str,
     "random": str,
+    "terms": dict,
     "residual": str,
     "weights": str,
     "missing": list,
@@ -78,7 +81,10 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     return {
         "traits": tuple(values["traits"]),
         "fixed": parse_fixed(values.get("fixed", "1")),
-        "random": parse_random(values.get("random", ""), n_traits),
+        "random": (
+            *parse_random(values.get("random", ""), n_traits),
+            *_read_terms(values.get("terms", {}), n_traits),
+        ),
         "residual": residual,
         "residual_by": by,
         "weights": values.get("weights"),
@@ -120,6 +126,16 @@ def _table(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SpecError(f"[{where}] must be a table of the model file, not {_shown(value)}")
     return value
+
+
+def _read_terms(values: Mapping[str, Any], n_traits: int) -> list[RandomTerm]:
+    wrong = [name for name, text in values.items() if not isinstance(text, str) or not text.strip()]
+    if wrong:
+        raise SpecError(
+            f'[terms] must hold random terms by name, such as dominance = "us(trait):vm(id, D)", not '
+            f"{wrong[0]} = {_shown(values[wrong[0]])}"
+        )
+    return [parse_named(name, text, n_traits) for name, text in values.items()]
 
 
 def _read_priors(values: Mapping[str, Any]) -> dict[str, CovariancePrior]:

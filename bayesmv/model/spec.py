@@ -19,10 +19,10 @@ from bayesmv.covariance import (
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model import modelfile
-from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, parse_traits, split_top
+from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual, parse_traits, split_top
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.grammar import quoted
-from bayesmv.model.terms import FixedTerm, RandomTerm, trait_prefix
+from bayesmv.model.terms import Condition, FixedTerm, RandomTerm, distinguished, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import codes_of
 
@@ -92,6 +92,7 @@ class ModelSpec:
     base: Path = field(default=Path(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "random", distinguished(self.random))
         checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
         object.__setattr__(self, "matrices", checked)
         _check_traits(self)
@@ -109,6 +110,7 @@ class ModelSpec:
         formula: str,
         *,
         random: str = "",
+        terms: Mapping[str, str] | None = None,
         residual: str | None = None,
         weights: str | None = None,
         unit: str | None = None,
@@ -125,7 +127,9 @@ class ModelSpec:
         formula
             ``trait1 + trait2 ~ fixed effects`` (Wilkinson notation, :mod:`bayesmv.model.grammar`).
         random
-            Random terms, ``us(trait):Block + us(trait):Family``.
+            Random terms, ``us(trait):Block + us(trait):Family``, :func:`bayesmv.model.formula.parse_random`.
+        terms
+            Further random terms by the names that they are given, ``{"dominance": "us(trait):vm(id, D)"}``.
         residual
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
         weights, unit, missing, genetic, priors, matrices, constraints
@@ -151,7 +155,10 @@ class ModelSpec:
         return cls(
             traits=traits,
             fixed=parse_fixed(right),
-            random=parse_random(random, len(traits)),
+            random=(
+                *parse_random(random, len(traits)),
+                *(parse_named(name, text, len(traits)) for name, text in (terms or {}).items()),
+            ),
             residual=structure,
             residual_by=by,
             weights=weights,
@@ -223,6 +230,32 @@ class ModelSpec:
         """Same model with some priors replaced."""
         return replace(self, priors={**self.priors, **priors})
 
+    @property
+    def split_by(self) -> tuple[str, ...]:
+        """Columns at each level of which some random term is a term of its own, ``at(site):Block``."""
+        every = [c.column for term in self.random for c in term.conditions if c.level is None]
+        return tuple(dict.fromkeys(every))
+
+    def at_each(self, column: str, levels: Sequence[str]) -> Self:
+        """Same model with a term written out for each level of a column, in place of one at each.
+
+        Priors and constraints of that term become those of each of them, and so does its part of the phenotypic
+        variance.
+        """
+        whole = [term for term in self.random if Condition(column=column) in term.conditions]
+        parts = {term.name: [term.at_level(column, level) for level in levels] for term in whole}
+        random = distinguished([part for term in self.random for part in parts.get(term.name, [term])])
+        placed = iter(random)
+        names = {t.name: [next(placed).name for _ in parts.get(t.name, [t])] for t in self.random}
+        named = {**names, RESIDUAL: [RESIDUAL]}
+        return replace(
+            self,
+            random=random,
+            priors={new: prior for old, prior in self.priors.items() for new in named[old]},
+            constraints={new: held for old, held in self.constraints.items() for new in named[old]},
+            genetic=None if self.genetic is None else self.genetic.renamed(named),
+        )
+
     def prior(self, term: str) -> CovariancePrior:
         """Prior of a term's covariance matrix."""
         return self.priors.get(term, CovariancePrior())
@@ -269,7 +302,7 @@ def _check_terms(spec: ModelSpec) -> None:
     names = [term.name for term in spec.random]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise SpecError(f"two random terms are called {listing(twice)}; each factor may stand once per set of traits")
+        raise SpecError(f"two random terms are called {listing(twice)}; name them, as in shade = us(trait):Block")
     divided = [name for name in names if "/" in name]
     if divided:
         raise SpecError(f"{listing(divided)} holds a '/', which names of saved variables may not; rename the column")
@@ -286,5 +319,6 @@ def _check_terms(spec: ModelSpec) -> None:
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:
-    require_known([genetic.term], names, "the genetic term {} is not a random term; random terms")
+    for role, terms in genetic.roles.items():
+        require_known(terms, names, f"the {role} term {{}} is not a random term; random terms")
     require_known(genetic.phenotypic or (), (*names, RESIDUAL), "'phenotypic' names {}; terms")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bayesmv.model.basis import Basis
+from bayesmv.model.factors import IDE, Factor
 from bayesmv.model.grammar import Terms, columns_of, expand, parse, quoted, split_signs
-
-#: Relationship of levels that are stated to be unrelated, ``ide(factor)``.
-IDE = "ide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,47 +42,87 @@ class Partner:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Records that a term acts on: those of one level of a column, ``at(site, A)``.
+
+    Parameters
+    ----------
+    column
+        The column.
+    level
+        The level; None for a term of its own at each, ``at(site)``, which the data tell.
+    """
+
+    column: str
+    level: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in results."""
+        return self.column if self.level is None else self.level
+
+    def __str__(self) -> str:
+        if self.level is None:
+            return f"at({quoted(self.column)})"
+        level = self.level if self.level.isascii() and self.level.isdecimal() else quoted(self.level)
+        return f"at({quoted(self.column)}, {level})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RandomTerm:
-    """One random term: a covariance structure among traits for every level of a factor.
+    """One random term: a covariance structure among traits for every level of a factor, or of a product of factors.
 
     Parameters
     ----------
     structure
         ASReml's word for the covariance structure among traits, with its arguments: ``us``, ``fa(2)``.
-    factor
-        Column of the data whose values are the levels.
+    factors
+        Factors, the combinations of whose levels are the levels; most often one.
     traits
         Traits that the term acts on; None means all.
-    relationship
-        Name of the relationship matrix among levels, stated as ``vm(factor, name)``; None means the one called like the
-        factor, if there is one, else independent levels.
     partners
         Others whose effects covary with those of the factor, ``str(factor, …)``: dams, pen mates.
     basis
         Functions of covariates that the effects multiply, ``us(leg(age, 2))``; None for the constant 1.
+    conditions
+        Records that the term acts on, ``at(site, A)``; none for all.
+    given
+        Name that was given to the term, ``dominance = us(trait):vm(id, D)``.
+    name
+        Name of the term in results; by default the one given, or what it acts on.
     """
 
     structure: str
-    factor: str
+    factors: tuple[Factor, ...]
     traits: tuple[str, ...] | None = None
-    relationship: str | None = None
     partners: tuple[Partner, ...] = ()
     basis: Basis | None = None
+    conditions: tuple[Condition, ...] = ()
+    given: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.given or self.default_name)
 
     @property
-    def name(self) -> str:
-        """Name of the term in results: the factor, ``_ide`` for unrelated levels, the traits where not all."""
-        unrelated = ("ide",) if self.relationship == IDE else ()
-        return "_".join((self.factor, *unrelated, *(self.traits or ())))
+    def default_name(self) -> str:
+        """What the term acts on: the factors, the traits where not all, the level where not all."""
+        subject = "_".join((":".join(factor.name for factor in self.factors), *(self.traits or ())))
+        return ".".join((subject, *(condition.name for condition in self.conditions)))
+
+    @property
+    def qualifier(self) -> str:
+        """What tells the term from others with the same default name: its relationships, or its covariates."""
+        related = [f.relationship for f in self.factors if f.relationship not in (None, IDE)]
+        return ":".join(map(str, related)) or ":".join(() if self.basis is None else self.basis.columns)
 
     def __str__(self) -> str:
-        factor = quoted(self.factor)
-        if self.relationship is not None:
-            related = f"vm({factor}, {quoted(self.relationship)})"
-            factor = f"ide({factor})" if self.relationship == IDE else related
+        levels = ":".join(map(str, self.factors))
         if self.partners:
-            factor = f"str({', '.join([factor, *map(str, self.partners)])})"
-        return f"{self._prefix}:{factor}"
+            levels = f"str({', '.join([levels, *map(str, self.partners)])})"
+        name = "" if self.given is None else f"{quoted(self.given)} = "
+        return f"{name}{':'.join([*map(str, self.conditions), self._prefix])}:{levels}"
 
     @property
     def _prefix(self) -> str:
@@ -98,10 +137,45 @@ class RandomTerm:
         return f"{at}{word}:{self.basis}{rest}"
 
     @property
+    def subject(self) -> tuple[object, ...]:
+        """What terms on the same individuals and records have in common."""
+        factors = tuple(factor.label for factor in self.factors)
+        return factors, self.traits, self.conditions, self.basis is None
+
+    @property
+    def factor_columns(self) -> tuple[str, ...]:
+        """Columns of the data that name the levels of the factors."""
+        return tuple(dict.fromkeys(column for factor in self.factors for column in factor.columns))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the term needs."""
         covariates = () if self.basis is None else self.basis.columns
-        return (self.factor, *(partner.column for partner in self.partners), *covariates)
+        partners = [partner.column for partner in self.partners]
+        conditions = [condition.column for condition in self.conditions]
+        return tuple(dict.fromkeys((*self.factor_columns, *partners, *covariates, *conditions)))
+
+    def at_level(self, column: str, level: str) -> RandomTerm:
+        """Term at one level of a column of which it has a term at each."""
+        conditions = tuple(replace(c, level=level) if c == Condition(column=column) else c for c in self.conditions)
+        given = None if self.given is None else f"{self.given}.{level}"
+        return replace(self, conditions=conditions, given=given, name="")
+
+
+def distinguished(terms: Sequence[RandomTerm]) -> tuple[RandomTerm, ...]:
+    """Terms with names of their own: where several have one default name, their qualifiers are added to it.
+
+    ``us(trait):vm(id, A) + us(trait):vm(id, D)`` are called ``id.A`` and ``id.D``.
+    """
+    free = [term.default_name for term in terms if term.given is None]
+
+    def name(term: RandomTerm) -> str:
+        if term.given is not None:
+            return term.given
+        shared = free.count(term.default_name) > 1 and term.qualifier
+        return f"{term.default_name}.{term.qualifier}" if shared else term.default_name
+
+    return tuple(replace(term, name=name(term)) for term in terms)
 
 
 @dataclass(frozen=True, kw_only=True)

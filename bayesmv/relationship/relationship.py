@@ -20,6 +20,7 @@ from bayesmv.relationship.labels import (
     DENSE_LIMIT,
     Labels,
     Notes,
+    as_text,
     find_labels,
     is_from_file,
     plain_labels,
@@ -27,6 +28,9 @@ from bayesmv.relationship.labels import (
 )
 from bayesmv.relationship.markers import Frequencies, genomic_relationship
 from bayesmv.relationship.pedigree import Pedigree
+
+#: Most numbers of the precision of a product of two relationships: 2.4 GB.
+MOST_NUMBERS = 200_000_000
 
 # What a relationship must offer
 # ==============================
@@ -323,6 +327,42 @@ class Relationship:
         left_out = (f"{len(alone)} levels of one kernel only left out of the product: {listing(alone)}",)
         notes = dict.fromkeys((*self.notes, *other.notes, *(left_out if alone else ())))
         return Relationship.from_covariance(K, ids, notes=tuple(notes))
+
+    @classmethod
+    def independent(cls, ids: Iterable[object]) -> Relationship:
+        """Relationship of levels that are unrelated, K = I."""
+        labels = plain_labels(ids)
+        q = len(labels)
+        return cls(
+            ids=labels, precision=sparse.csc_array(sparse.eye_array(q)), log_determinant=0.0, diagonal=np.ones(q)
+        )
+
+    def kronecker(self, other: Relationship) -> Relationship:
+        """Product K ⊗ L among all pairs of levels of two relationships, labelled ``a:b``.
+
+        With K (p, p) and L (q, q), (K ⊗ L)⁻¹ = K⁻¹ ⊗ L⁻¹ and log|K ⊗ L| = q log|K| + p log|L|: only the two
+        inverses are needed. Lines × environments with kernels of their own are an example (Jarquín et al. 2014, Theor.
+        Appl. Genet. 127:595-607).
+
+        Raises
+        ------
+        DataError
+            If the precision would have more than `MOST_NUMBERS` numbers, or two pairs would have one label.
+        """
+        numbers = self.precision.nnz * other.precision.nnz
+        if numbers > MOST_NUMBERS:
+            raise DataError(
+                f"the product of relationships of {len(self)} and {len(other)} levels has {numbers:.3g} numbers, more "
+                f"than {MOST_NUMBERS:.3g}; leave out levels without records, or use fewer environments"
+            )
+        labels = [f"{as_text(a)}:{as_text(b)}" for a in self.ids for b in other.ids]
+        return Relationship(
+            ids=pd.Index(labels),
+            precision=sparse.csc_array(sparse.kron(self.precision, other.precision, format="csc")),
+            log_determinant=len(other) * self.log_determinant + len(self) * other.log_determinant,
+            diagonal=np.multiply.outer(self.diagonal, other.diagonal).reshape(-1),
+            notes=tuple(dict.fromkeys((*self.notes, *other.notes))),
+        )
 
     def covariance(self, ids: Iterable[object] | None = None) -> pd.DataFrame:
         """K among the chosen levels (m, m), dense; among all by default.

@@ -153,8 +153,9 @@ class Dense:
 
     def _term(self, k: int) -> tuple[list, np.ndarray, np.ndarray]:
         term = self.case.spec.random[k]
-        name = term.relationship or term.factor
-        column = list(self.case.data[term.factor])
+        factor = term.factors[0]
+        name = factor.relationship or factor.column
+        column = list(self.case.data[factor.column])
         if name in self.case.kin:
             levels, K = self.case.kin[name]
         else:

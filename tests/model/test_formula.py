@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bayesmv.covariance import ALIASES, STRUCTURES
 from bayesmv.errors import SpecError
 from bayesmv.model.basis import parse_basis
+from bayesmv.model.factors import Column
 from bayesmv.model.formula import parse_fixed, parse_random, parse_residual, split_top
 from bayesmv.model.grammar import is_name
 from bayesmv.model.terms import FixedTerm, Partner, RandomTerm, trait_prefix
@@ -37,9 +38,8 @@ def random_terms(draw):
         out.append(
             RandomTerm(
                 structure=draw(st.sampled_from([*sorted(STRUCTURES), "fa(2)", "exp(0, 1.5, 4)", "fixed(G)"])),
-                factor=factor,
+                factors=(Column(column=factor, relationship=relationship),),
                 traits=traits,
-                relationship=relationship,
                 partners=draw(st.sampled_from(PARTNERS)),
                 basis=draw(st.sampled_from(BASES)),
             )
@@ -57,45 +57,71 @@ def test_parse_random__reads_what_it_writes(terms):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("us(trait):Block", {"structure": "us", "factor": "Block"}),
-        (" us( trait ) : Block ", {"structure": "us", "factor": "Block"}),
-        ("idh(trait):Block", {"structure": "diag", "factor": "Block"}),
-        ("us(trait):vm(animal, A)", {"structure": "us", "factor": "animal", "relationship": "A"}),
-        ("us(trait):ide(animal)", {"structure": "us", "factor": "animal", "relationship": "ide"}),
-        ("at(trait, y2):Block", {"structure": "idv", "factor": "Block", "traits": ("y2",)}),
-        ("at(trait, a, b):us(trait):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
-        ("fa(trait, 2):Block", {"structure": "fa(2)", "factor": "Block"}),
-        ("exp( trait , 0,1.5 ):Block", {"structure": "exp(0, 1.5)", "factor": "Block"}),
-        ("cs(trait):Block", {"structure": "corv", "factor": "Block"}),
-        ("at(trait, a, b):fa(trait, 1):Block", {"structure": "fa(1)", "factor": "Block", "traits": ("a", "b")}),
-        ("us(trait):at(trait, a, b):Block", {"structure": "us", "factor": "Block", "traits": ("a", "b")}),
+        ("us(trait):Block", {"structure": "us", "factors": (Column(column="Block"),)}),
+        (" us( trait ) : Block ", {"structure": "us", "factors": (Column(column="Block"),)}),
+        ("idh(trait):Block", {"structure": "diag", "factors": (Column(column="Block"),)}),
+        ("us(trait):vm(animal, A)", {"structure": "us", "factors": (Column(column="animal", relationship="A"),)}),
+        ("us(trait):ide(animal)", {"structure": "us", "factors": (Column(column="animal", relationship="ide"),)}),
+        ("at(trait, y2):Block", {"structure": "idv", "factors": (Column(column="Block"),), "traits": ("y2",)}),
+        (
+            "at(trait, a, b):us(trait):Block",
+            {"structure": "us", "factors": (Column(column="Block"),), "traits": ("a", "b")},
+        ),
+        ("fa(trait, 2):Block", {"structure": "fa(2)", "factors": (Column(column="Block"),)}),
+        ("exp( trait , 0,1.5 ):Block", {"structure": "exp(0, 1.5)", "factors": (Column(column="Block"),)}),
+        ("cs(trait):Block", {"structure": "corv", "factors": (Column(column="Block"),)}),
+        (
+            "at(trait, a, b):fa(trait, 1):Block",
+            {"structure": "fa(1)", "factors": (Column(column="Block"),), "traits": ("a", "b")},
+        ),
+        (
+            "us(trait):at(trait, a, b):Block",
+            {"structure": "us", "factors": (Column(column="Block"),), "traits": ("a", "b")},
+        ),
         (
             "us(trait):str(vm(animal, A), dam)",
-            {"structure": "us", "factor": "animal", "relationship": "A", "partners": (Partner(column="dam"),)},
+            {
+                "structure": "us",
+                "factors": (Column(column="animal", relationship="A"),),
+                "partners": (Partner(column="dam"),),
+            },
         ),
         (
             "us(trait):str(vm(animal, A), vm(dam, A))",
-            {"structure": "us", "factor": "animal", "relationship": "A", "partners": (Partner(column="dam"),)},
+            {
+                "structure": "us",
+                "factors": (Column(column="animal", relationship="A"),),
+                "partners": (Partner(column="dam"),),
+            },
         ),
         (
             "diag(trait):str(pig, mates(pen, 0.5))",
             {
                 "structure": "diag",
-                "factor": "pig",
+                "factors": (Column(column="pig"),),
                 "partners": (Partner(column="pen", social=True, dilution=0.5),),
             },
         ),
         (
             "us(trait:leg(age, 2)):animal",
-            {"structure": "us", "factor": "animal", "basis": parse_basis("leg(age, 2)", "")},
+            {"structure": "us", "factors": (Column(column="animal"),), "basis": parse_basis("leg(age, 2)", "")},
         ),
         (
             "at(trait, y2):us(1 + age):animal",
-            {"structure": "us", "factor": "animal", "traits": ("y2",), "basis": parse_basis("1 + age", "")},
+            {
+                "structure": "us",
+                "factors": (Column(column="animal"),),
+                "traits": ("y2",),
+                "basis": parse_basis("1 + age", ""),
+            },
         ),
         (
             "ide(animal):diag(trait:site)",
-            {"structure": "diag", "factor": "animal", "relationship": "ide", "basis": parse_basis("site", "")},
+            {
+                "structure": "diag",
+                "factors": (Column(column="animal", relationship="ide"),),
+                "basis": parse_basis("site", ""),
+            },
         ),
     ],
 )
@@ -115,8 +141,8 @@ def test_parse_random__none(text):
 
 def test_parse_random__bare_factor_with_one_trait():
     assert parse_random("Block + vm(animal, A)", 1) == (
-        RandomTerm(structure="idv", factor="Block"),
-        RandomTerm(structure="idv", factor="animal", relationship="A"),
+        RandomTerm(structure="idv", factors=(Column(column="Block"),)),
+        RandomTerm(structure="idv", factors=(Column(column="animal", relationship="A"),)),
     )
 
 
@@ -127,8 +153,8 @@ def test_parse_random__one_trait_may_leave_it_out():
 
 
 def test_random_term__names():
-    assert RandomTerm(structure="us", factor="Block").name == "Block"
-    assert RandomTerm(structure="us", factor="Block", traits=("a", "b")).name == "Block_a_b"
+    assert RandomTerm(structure="us", factors=(Column(column="Block"),)).name == "Block"
+    assert RandomTerm(structure="us", factors=(Column(column="Block"),), traits=("a", "b")).name == "Block_a_b"
 
 
 @pytest.mark.parametrize(
@@ -143,9 +169,26 @@ def test_random_term__names():
         ("us(trait):giv(animal, A)", r"'giv\(animal, A\)' in the term .* is not understood; write a column"),
         ("us(trait):vm(animal, 1)", r"'1' in the term .* is not a column name"),
         ("us(units):Block", r"'us\(units\)' in the term .* is not understood; write structure\(trait\)"),
-        ("trait:Block", r"the random term 'trait:Block' needs one factor, as in us\(trait\):Block; make a column"),
-        ("us(trait):Block:Family", r"needs one factor, as in us\(trait\):Block; make a column of the combinations"),
-        ("us(trait)", r"the random term 'us\(trait\)' needs one factor, as in us\(trait\):Block$"),
+        ("trait:Block", r"'trait' in the random term 'trait:Block' stands inside a structure, as in us\(trait\):Block"),
+        ("us(trait):Block:Block", r"the random term 'us\(trait\):Block:Block' names a factor twice"),
+        ("us(trait):Block:", r"'' in the term 'us\(trait\):Block:' is not a column name"),
+        ("us(trait):site/", r"'' in the term 'us\(trait\):site/' is not a column name"),
+        (
+            "us(trait):overlay(sire)",
+            r"'overlay\(sire\)' in the term .* needs two or more different columns, as in over",
+        ),
+        ("us(trait):pair(sire, sire)", r"'pair\(sire, sire\)' in the term .* needs two different columns, as in pair"),
+        ("us(trait):pair(a, b, c)", r"needs two different columns, as in pair\(sire, dam\)"),
+        ("us(trait):str(overlay(sire, dam), mates(pen))", r"'overlay\(sire, dam\)' in the term .* is not a column"),
+        ("us(trait):str(animal, pair(sire, dam))", r"'pair\(sire, dam\)' in the term .* is not a column; str"),
+        ("us(trait):vm(ps(day), A)", r"'vm\(ps\(day\), A\)' in the term .* the coefficients of a spline have no rel"),
+        ("us(trait):ps(day, 4)", r"'ps\(day, 4\)' .* cubic splines with a penalty are 5 or more, as in ps\(day, 5\)"),
+        ("us(trait):ps(day, x)", r"'x' in 'ps\(day, x\)' of the term .* is not understood; write a whole number"),
+        ("us(trait):ps(2)", r"'ps\(2\)' in the term .* is not understood; write ps\(day\), ps\(day, 20\)"),
+        ("at(site, A, A):us(trait):Block", r"'at\(site, A, A\)' in the term .* names a level twice, or an empty one"),
+        ("shade = us(trait):site/Block", r"'shade = us\(trait\):site/Block' gives one name to 2 terms; write each by"),
+        ("a = b = us(trait):Block", r"'a = b = us\(trait\):Block' is not understood; a name stands before a term, as"),
+        ("us(trait)", r"the random term 'us\(trait\)' needs a factor, as in us\(trait\):Block$"),
         ("at(trait):Block", r"'at\(trait\)' in the term|unknown covariance structure 'at'"),
         ("us(trait):us(trait):Block", r"'us\(trait\)' in the term .* is not understood"),
         ("at(trait, a):at(trait, b):Block", r"'at\(trait, b\)' in the term .* is not understood"),

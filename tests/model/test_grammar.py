@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from bayesmv.design.design import build_design
 from bayesmv.errors import DataError, SpecError
+from bayesmv.model.factors import Column
 from bayesmv.model.formula import parse_fixed, parse_random, parse_residual
 from bayesmv.model.grammar import MOST_TERMS, expand, is_name, parse, quoted, unquoted
 from bayesmv.model.spec import ModelSpec
@@ -66,7 +67,7 @@ def test_names__quoted_hold_anything(name):
     assert unquoted(written) == name
     (factor,) = expand(parse(written), intercept=False).values()
     assert factor[0].column == name
-    assert parse_random(written, 1)[0].factor == name
+    assert parse_random(written, 1)[0].factors == (Column(column=name),)
     assert parse_random(str(parse_random(written, 1)[0]), 1) == parse_random(written, 1)
 
 
@@ -308,7 +309,7 @@ def test_random__what_is_outside_is_refused_soon(text):
 
 def test_random__dotted_and_quoted_names():
     (term,) = parse_random("us(trait:leg(`my age`, 1)):str(vm(`the animal`, A), `a dam`)", 2)
-    assert (term.factor, term.partners[0].column, term.basis.columns) == ("the animal", "a dam", ("my age",))
+    assert (term.factor_columns, term.partners[0].column, term.basis.columns) == (("the animal",), "a dam", ("my age",))
     assert parse_random(str(term), 2) == (term,)
     assert parse_residual("at(`my site`):us(trait):units", 2) == ("us", "my site")
     spec = ModelSpec.from_formula("`body mass` + b.c ~ at(trait, `body mass`):x", random="us(trait):birth.year")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesmv.errors import SpecError
+from bayesmv.model.factors import Column
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import FixedTerm, RandomTerm
@@ -29,9 +30,8 @@ def specs(draw):
     for factor in draw(st.lists(words, max_size=3, unique=True)):
         term = RandomTerm(
             structure=draw(st.sampled_from(sorted(STRUCTURES))),
-            factor=factor,
+            factors=(Column(column=factor, relationship=draw(st.none() | words)),),
             traits=draw(some),
-            relationship=draw(st.none() | words),
         )
         terms[term.name] = term
     names = [*terms, "Residual"]
@@ -185,7 +185,7 @@ def test_model_spec__raises_on_a_term_named_like_the_residual():
 
 
 def test_model_spec__raises_on_two_terms_of_one_name():
-    g = RandomTerm(structure="us", factor="g")
+    g = RandomTerm(structure="us", factors=(Column(column="g"),))
     with pytest.raises(SpecError, match="two random terms are called 'g'"):
         ModelSpec(traits=("a",), random=(g, g))
 
@@ -199,7 +199,10 @@ def test_model_spec__raises_on_two_terms_of_one_name():
         ('traits = ["a"]\nfixed = 1', r"'fixed' in '.*' must be a string, not 1"),
         ('fixed = "1"', r"names no traits; add for example traits = "),
         ("traits = [1, 2]", r"'traits' in '.*' must be a list of column names, not \[1, 2\]"),
-        ('traits = ["a"]\n[genetic]\nrelationship = "animal"', r"\[genetic\] needs 'term' and may have 'relationship'"),
+        (
+            'traits = ["a"]\n[genetic]\nrelationship = "animal"',
+            r"\[genetic\] needs 'term' \(or 'additive', the same\) and may have 'relationship'",
+        ),
         ('traits = ["a"]\nrandom = "g"\n[genetic]\nterm = "g"\nx = 1', r"\[genetic\] needs 'term'"),
         (
             'traits = ["a"]\n[relationships]\nA = "x.csv"',
@@ -240,7 +243,7 @@ def test_from_file__raises_on_a_folder_and_on_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("random", "words"),
     [
-        ("us(trait):Block + us(trait):Block", "two random terms are called 'Block'; each factor may stand once"),
+        ("us(trait):Block + us(trait):Block", "two random terms are called 'Block'; name them, as in shade = us"),
         ("us(trait):Residual", "'Residual' is the name of the residual"),
     ],
 )
