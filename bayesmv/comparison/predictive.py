@@ -167,6 +167,8 @@ def block_labels(design: Design, by: Grouping | None) -> tuple[str, pd.Series]:
         return "unit", pd.Series(design.units)
     if isinstance(by, str):
         term = design.term(by)
+        if np.diff(term.bearers[0].indptr).max(initial=0) > 1:
+            raise SpecError(f"units bear on several levels of '{by}' each; give `by` labels of the blocks to leave out")
         Z = term.bearers[0].tocoo()
         level = np.full(len(design.units), -1)
         level[Z.row] = Z.col

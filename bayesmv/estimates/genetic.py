@@ -14,7 +14,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.effect_layout import EffectLayout, plain_layout
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
-from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
+from bayesmv.model.genetic import ADDITIVE_FACTOR, DOMINANCE_FACTOR, Genetic
 from bayesmv.numerics.symmetric import correlation
 
 
@@ -97,11 +97,16 @@ def parameters(
         V_P = V_A + r (σ_AM + σ_MA) + V_M + …          r = ½, the relationship between animal and dam
         total heritability = (V_A + (1 + r) σ_AM + r V_M) / V_P      (Willham 1972, J. Anim. Sci. 35:1288-1293)
 
-    and with n mates ``total breeding variance = V_D + 2 n σ_DS + n² V_S`` (Bijma, Muir & van Arendonk 2007, Genetics
+    Terms of dominance and epistasis add ``dominance ratio = V_D / V_P`` and ``broad-sense heritability = (V_A + V_D +
+    V_I) / V_P``; those of dams and of common environments the shares of V_P that they take.
+
+    With n mates ``total breeding variance = V_D + 2 n σ_DS + n² V_S`` (Bijma, Muir & van Arendonk 2007, Genetics
     175:277-288), n the mean sum of their weights.
     """
     if genetic.term not in covariances:
         raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
+    for role, names in genetic.roles.items():
+        require_known(names, covariances, f"the {role} term {{}} is not in the model; terms")
     layouts = layouts or {}
     shares = {
         name: layouts[name].contribution(sigma, len(traits)) if name in layouts else sigma
@@ -113,6 +118,7 @@ def parameters(
     phenotype = phenotypic(shares, terms)
     out = ratios(genetic, layout, traits, family, shares, phenotype, same_subject=same_subject, records=records)
     out += _totals(layout, traits, family, phenotype)
+    out += _further(genetic, layouts, traits, covariances, shares, family, phenotype)
     between = (layout.effects, covariances[genetic.term]) if layout.environments else (labels, family)
     out += _per_pair("genetic correlation", between[0], correlation(between[1]))
     out += _per_pair("residual correlation", traits, correlation(shares[RESIDUAL]))
@@ -187,6 +193,39 @@ def _totals(layout: EffectLayout, traits: Sequence[str], family: Array, phenotyp
     # cov(Σ_a u_ai, P_i): the sum of an animal's own effects with those that make up its record.
     total = np.einsum("...ab,b->...", S, np.asarray(layout.products)[0])
     return _per_trait("total heritability", traits, total / _diagonal(phenotype))
+
+
+def _further(
+    genetic: Genetic,
+    layouts: Mapping[str, EffectLayout],
+    traits: Sequence[str],
+    covariances: Mapping[str, Array],
+    shares: Mapping[str, Array],
+    family: Array,
+    phenotype: Array,
+) -> list[GeneticParameter]:
+    """Variances and shares of the terms of other roles than additive."""
+
+    def variance(names: Sequence[str], factor: float) -> Array:
+        layout = plain_layout(len(traits))
+        effects = [layouts.get(name, layout).individuals(covariances[name], len(traits)) for name in names]
+        return np.asarray(factor * sum(_diagonal(V)[..., : len(traits)] for V in effects))
+
+    beside, out = _diagonal(phenotype), []
+    whole = ADDITIVE_FACTOR[genetic.relationship] * _diagonal(family)[..., : len(traits)]
+    for word, names in (("dominance", genetic.dominance), ("epistatic", genetic.epistasis)):
+        if names:
+            own = variance(names, DOMINANCE_FACTOR[genetic.relationship])
+            whole = whole + own
+            out += _per_trait(f"{word} variance", traits, own) + _per_trait(f"{word} ratio", traits, own / beside)
+    if out:
+        out += _per_trait("broad-sense heritability", traits, whole / beside)
+    if genetic.maternal is not None:
+        out += _per_trait("maternal ratio", traits, heritability(shares[genetic.maternal], phenotype))
+    for name in genetic.environment:
+        which = f" ({name})" if len(genetic.environment) > 1 else ""
+        out += _per_trait(f"environmental ratio{which}", traits, heritability(shares[name], phenotype))
+    return out
 
 
 def _per_trait(name: str, traits: Sequence[str], values: Array) -> list[GeneticParameter]:

@@ -64,11 +64,12 @@ class Genetic:
             object.__setattr__(self, role, (named,) if isinstance(named, str) else tuple(named))
         what = f"unknown relationship {{}} among the levels of {self.term}; allowed"
         require_known([self.relationship], ADDITIVE_FACTOR, what)
-        if (self.dominance or self.epistasis) and self.relationship not in DOMINANCE_FACTOR:
-            raise SpecError(
-                f"dominance and epistasis cannot be told beside the relationship '{self.relationship}'; it must be one "
-                f"of {listing(DOMINANCE_FACTOR)}"
-            )
+        for role, known in (("dominance", DOMINANCE_FACTOR), ("epistasis", ("animal", "line"))):
+            if getattr(self, role) and self.relationship not in known:
+                raise SpecError(
+                    f"{role} cannot be told beside levels whose relationship is '{self.relationship}'; it can with "
+                    f"{listing(known)}"
+                )
         every = [name for names in self.roles.values() for name in names]
         twice = [name for name in dict.fromkeys(every) if every.count(name) > 1]
         if twice:

@@ -72,7 +72,16 @@ def test_parameters__heritability_of_each_relationship(relationship, factor):
 
 
 def test_parameters__every_relationship_is_tested():
-    assert set(ADDITIVE_FACTOR) == {"animal", "half-sib", "sire", "dam", "full-sib", "line", "family-mean"}
+    assert set(ADDITIVE_FACTOR) == {
+        "animal",
+        "half-sib",
+        "sire",
+        "dam",
+        "parents",
+        "full-sib",
+        "line",
+        "family-mean",
+    }
 
 
 def test_parameters__family_means():
@@ -105,6 +114,47 @@ def test_parameters__repeatability():
         expected = (S["animal"] + S["pe"])[:, i, i] / sum(S.values())[:, i, i]
         np.testing.assert_allclose(found["repeatability"][trait, trait], expected)
     assert "repeatability" not in by_name(parameters(S, TRAITS, Genetic(term="animal")))
+
+
+def test_parameters__roles_of_several_terms():
+    S = matrices(3, names=("id.A", "id.D", "id.AA", "dam", "pe", "litter", "Residual"))
+    genetic = Genetic(term="id.A", dominance="id.D", epistasis=("id.AA",), maternal="dam", environment=("pe", "litter"))
+    found = by_name(parameters(S, TRAITS, genetic))
+    V_P = sum(S.values())
+    for i, trait in enumerate(TRAITS):
+        V = {name: matrix[:, i, i] for name, matrix in S.items()}
+        expected = {
+            "heritability": V["id.A"],
+            "dominance ratio": V["id.D"],
+            "epistatic ratio": V["id.AA"],
+            "broad-sense heritability": V["id.A"] + V["id.D"] + V["id.AA"],
+            "maternal ratio": V["dam"],
+            "environmental ratio (pe)": V["pe"],
+            "environmental ratio (litter)": V["litter"],
+        }
+        for name, variance in expected.items():
+            np.testing.assert_allclose(found[name][trait, trait], variance / V_P[:, i, i], rtol=1e-12)
+        np.testing.assert_allclose(found["dominance variance"][trait, trait], V["id.D"], rtol=1e-12)
+
+
+def test_parameters__combining_abilities():
+    S = matrices(names=("sire+dam", "sire:dam", "Residual"))
+    genetic = Genetic(term="sire+dam", dominance=("sire:dam",), relationship="parents")
+    found = by_name(parameters(S, TRAITS, genetic))
+    for i, trait in enumerate(TRAITS):
+        np.testing.assert_allclose(found["additive genetic variance"][trait, trait], 4 * S["sire+dam"][i, i])
+        np.testing.assert_allclose(found["dominance variance"][trait, trait], 4 * S["sire:dam"][i, i])
+
+
+def test_genetic__raises_on_roles():
+    with pytest.raises(SpecError, match=r"epistasis cannot be told beside levels whose .* 'parents'; it can with 'ani"):
+        Genetic(term="g", epistasis=("e",), relationship="parents")
+    with pytest.raises(SpecError, match=r"dominance cannot be told beside levels whose relationship is 'full-sib'"):
+        Genetic(term="g", dominance=("d",), relationship="full-sib")
+    with pytest.raises(SpecError, match=r"'pe' has two roles in \[genetic\]; give each term one"):
+        Genetic(term="pe", environment=("pe",))
+    with pytest.raises(SpecError, match=r"the dominance term 'id\.D' is not in the model; terms: 'block', 'family'"):
+        parameters(matrices(), TRAITS, Genetic(term="family", dominance=("id.D",)))
 
 
 def test_parameters__correlations():

@@ -31,6 +31,9 @@ CASES = {
     "legendre": (1, "structured", True),
     "diluted": (1, "structured", False),
     "raw": (1, "structured", False),
+    "overlay": (2, "structured", False),
+    "related product": (1, "structured", False),
+    "trend": (1, "structured", False),
 }
 
 
