@@ -11,9 +11,31 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
+from bayesmv.errors import DataError
+
 Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+
+
+def as_frame(table: Any, what: str) -> pd.DataFrame:
+    """Table of whatever library as a DataFrame of pandas: of polars, Arrow, or one that gives itself as Arrow.
+
+    Raises
+    ------
+    DataError
+        If it is no table; `what` it is to be, for the message.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    if hasattr(table, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        frame: pd.DataFrame = pa.table(table).to_pandas()
+        return frame
+    raise DataError(
+        f"{what} must be a pandas DataFrame, not {type(table).__name__}; tables of polars and of Arrow will do too"
+    )
 
 
 class ByContent:

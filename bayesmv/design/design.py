@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array, ByContent
+from bayesmv.arrays import Array, ByContent, as_frame
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
 from bayesmv.covariance.named import NamedCovariances
 from bayesmv.design.effect_layout import EffectLayout
@@ -18,12 +19,13 @@ from bayesmv.design.magnitude import check_traits
 from bayesmv.design.random import TermDesign, TermInputs, build_term
 from bayesmv.design.records import check_parameters, read_traits, residual_sd
 from bayesmv.design.residual import ResidualDesign, build_residual, residual_groups
+from bayesmv.design.widen import from_long
 from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
-from bayesmv.relationship.labels import as_text, factorise, is_from_file
+from bayesmv.relationship.labels import as_text, factorise, is_from_file, notes_of
 from bayesmv.relationship.relationship import Relationship
 
 __all__ = ["Design", "TermDesign", "build_design"]
@@ -149,7 +151,7 @@ class Design(ByContent, NamedCovariances):
 
 def build_design(
     spec: ModelSpec,
-    data: pd.DataFrame,
+    data: Any,
     relationships: Mapping[str, Relationship] | None = None,
 ) -> Design:
     """Check the data against the model and build its arrays.
@@ -159,7 +161,8 @@ def build_design(
     spec
         The model.
     data
-        One row a unit: traits (numeric, NaN where not recorded), factors and covariates. Never modified.
+        One row a unit: traits (numeric, NaN where not recorded), factors and covariates; or, with `spec.long`, one row
+        a record. A DataFrame of pandas or polars, or an Arrow table. Never modified.
     relationships
         Relationships among levels by the name that the model gives them (``vm(animal, A)`` → ``"A"``), or by factor.
 
@@ -176,21 +179,22 @@ def build_design(
         If the data cannot support the model.
     """
     relationships = dict(relationships or {})
-    _check_columns(spec, data)
-    units = _unit_labels(spec, data)
-    notes = _labels_merged(spec, data)
-    data = _with_units_named(spec, data, units)
-    response = read_traits(spec.traits, data, spec.missing, notes)
+    table, told = _wide(spec, as_frame(data, "data"))
+    _check_columns(spec, table)
+    units = _unit_labels(spec, table)
+    notes = [*_notes_of_file(spec, table), *told]
+    rows = _with_units_named(spec, table, units)
+    response = read_traits(spec.traits, rows, spec.missing, notes)
     check_traits(spec.traits, response)
-    keep = _recorded(response, units, data.index, notes)
-    inputs = TermInputs(spec=spec, rows=data, kept=keep, relationships=relationships)
-    data, units, response = data[keep], units[keep], response[keep]
-    require_all_complete(_needed(inputs, data))
-    spec = _written_out(spec, data)
+    keep = _recorded(response, units, rows.index, notes)
+    inputs = TermInputs(spec=spec, rows=rows, kept=keep, relationships=relationships)
+    kept, units, response = rows[keep], units[keep], response[keep]
+    require_all_complete(_needed(inputs, kept))
+    spec = _written_out(spec, kept)
     inputs = replace(inputs, spec=spec)
-    fixed = build_fixed(spec.fixed, spec.traits, data, response, notes)
+    fixed = build_fixed(spec.fixed, spec.traits, kept, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
-    residual = build_residual(spec, data, response)
+    residual = build_residual(spec, kept, response)
     spread = residual_sd(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual.structure)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
@@ -211,9 +215,16 @@ def build_design(
     )
 
 
+def _wide(spec: ModelSpec, data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Table with a column for each trait, and what was left out of one with a row for each."""
+    if spec.long is None:
+        return data, []
+    notes: list[str] = []
+    used = {spec.long.trait, spec.long.value, spec.long.unit, *spec.columns}
+    return from_long(data[[name for name in data.columns if name in used]], spec.traits, spec.long, notes), notes
+
+
 def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
-    if not isinstance(data, pd.DataFrame):
-        raise DataError(f"data must be a pandas DataFrame, not {type(data).__name__}")
     twice = list(dict.fromkeys(c for c in data.columns if list(data.columns).count(c) > 1))
     if twice:
         raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
@@ -270,11 +281,9 @@ def _recorded(response: Array, units: pd.Index, rows: pd.Index, notes: list[str]
     return keep
 
 
-def _labels_merged(spec: ModelSpec, data: pd.DataFrame) -> list[str]:
-    """Notes of the file about labels in the columns that the model uses."""
-    used = [name for term in spec.fixed for name in term.columns]
-    used += [name for term in spec.random for name in term.columns] + [spec.residual_by or "", spec.unit or ""]
-    return [note for name, note in data.attrs.get("notes", {}).items() if name in used]
+def _notes_of_file(spec: ModelSpec, data: pd.DataFrame) -> list[str]:
+    """Notes of the file about the columns that the model uses."""
+    return list(notes_of(data, {*spec.traits, *spec.columns}))
 
 
 def _needed(inputs: TermInputs, data: pd.DataFrame) -> list[Needed]:

@@ -16,9 +16,10 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.covariance import CovarianceBlocks
 from bayesmv.design.fixed import FixedDesign
+from bayesmv.design.written import to_numbers
 from bayesmv.errors import DataError, listing, rows_of
 from bayesmv.numerics.dependence import FEW, projection
-from bayesmv.relationship.labels import MISSING_WORDS, as_text, is_from_file
+from bayesmv.relationship.labels import NOT_RECORDED, as_text, is_from_file
 
 #: Share of a trait's variance after fixed effects that is taken for rounding: a trait in other units, with decimals.
 _ROUNDING = 1e-8
@@ -59,12 +60,12 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
         raise DataError(f"the trait '{trait}' holds dates; turn it into a number, such as days after 1 January")
     if pd.api.types.is_complex_dtype(column) or isinstance(column.dtype, pd.PeriodDtype):
         raise DataError(f"the trait '{trait}' holds {column.dtype} values; turn them into numbers")
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    values = to_numbers(column).to_numpy(dtype=float, na_value=np.nan)
     bad = np.isnan(values) & column.notna().to_numpy() & ~_is_code(column, missing)
     values = _without_codes(column, np.array(values), trait, missing, notes)
     if bad.any():
         words = column[bad]
-        point = "; write decimals with a point" if words.astype(str).str.fullmatch(r"[-+]?\d+,\d+").any() else ""
+        point = _with_commas(words.astype(str))
         lines = f" ({rows_of(words.index)})" if is_from_file(column) else ""
         raise DataError(
             f"the trait '{trait}' is not numeric: {listing(words.unique())} in {len(words)} rows{lines}; "
@@ -82,12 +83,25 @@ def _numeric(column: pd.Series[Any], trait: str, missing: Sequence[str], notes: 
     return values
 
 
+def _with_commas(words: pd.Series[Any]) -> str:
+    """Remedy for numbers with commas, which may be decimal marks or stand between thousands."""
+    either = words[words.str.fullmatch(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+")]
+    if len(either):
+        first = either.iloc[0]
+        return (
+            f"; '{first}' may be {first.replace(',', '')} or {first.replace(',', '.')}: say under [read] of the model "
+            'file thousands = "," or decimal = ","'
+        )
+    return "; write decimals with a point" if words.str.fullmatch(r"[-+]?\d+,\d+").any() else ""
+
+
 def _is_code(column: pd.Series[Any], missing: Sequence[str]) -> npt.NDArray[np.bool_]:
     """Which cells are words for missing, or codes as written."""
     if pd.api.types.is_numeric_dtype(column):
         return np.zeros(len(column), dtype=np.bool_)
     texts = column.astype(str).str.strip()
-    return np.asarray((texts.isin([*MISSING_WORDS, "-", *missing]) & column.notna()).to_numpy(), dtype=np.bool_)
+    words = texts.isin(list(missing)) | texts.str.lower().isin(list(NOT_RECORDED))
+    return np.asarray((words & column.notna()).to_numpy(), dtype=np.bool_)
 
 
 def _without_codes(

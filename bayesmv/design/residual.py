@@ -13,7 +13,7 @@ import pandas as pd
 from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
-from bayesmv.design.written import as_labels
+from bayesmv.design.written import as_labels, to_numbers
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, Needed, listing, require_all_complete, require_complete, rows_of
 from bayesmv.model.grammar import quoted
@@ -188,7 +188,7 @@ def _weights(spec: ModelSpec, data: pd.DataFrame) -> tuple[Array, float]:
     if spec.weights is None:
         return np.ones(len(data)), 1.0
     column, name = data[spec.weights], spec.weights
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    values = to_numbers(column).to_numpy(dtype=float, na_value=np.nan)
     wrong = ~(np.isfinite(values) & (values > 0.0))
     remedy = "the residual variance is divided by it"
     require_complete(column, f"weight '{name}'", remedy, problem="not a positive number", bad=wrong)

@@ -7,6 +7,7 @@ another. Tables of Python come with types and are taken as they are.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,31 @@ def as_labels(column: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(found.take(codes, allow_fill=gaps), index=column.index, name=column.name)
 
 
+#: Attribute of a table of a file: decimal mark and mark between thousands of its columns of numbers, by column.
+MARKS = "number marks"
+
+
+def with_points(column: pd.Series[Any], marks: tuple[str, str]) -> pd.Series[Any]:
+    """Numbers as text with points for a decimal mark, and without marks between thousands."""
+    decimal, thousands = marks
+    bare = column.str.replace(f"[{re.escape(thousands)}]", "", regex=True) if thousands else column
+    return bare.str.replace(decimal, ".", regex=False)
+
+
+def to_numbers(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Column as numbers, NaN where missing or not a number; those of a file by the marks that they are written with."""
+    marks = column.attrs.get(MARKS, {}).get(column.name)
+    return pd.to_numeric(column if marks is None else with_points(column, marks), errors="coerce")
+
+
 def is_numeric_text(column: pd.Series[Any]) -> bool:
     """Whether every cell of a column of a file that is not missing is a number."""
-    known = column[~is_missing_word(column)]
-    return bool(pd.to_numeric(known, errors="coerce").notna().all())
+    return bool(to_numbers(column[~is_missing_word(column)]).notna().all())
 
 
 def as_numbers(column: pd.Series[Any]) -> Array:
     """Column of text as numbers (n,), NaN where missing or not a number."""
-    return pd.to_numeric(column.mask(is_missing_word(column)), errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    return to_numbers(column.mask(is_missing_word(column))).to_numpy(dtype=float, na_value=np.nan)
 
 
 def as_covariate(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -18,6 +18,7 @@ from bayesmv.covariance import Constraint
 from bayesmv.errors import SpecError, require_known
 from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
+from bayesmv.model.reading import LongLayout, ReadOptions
 from bayesmv.model.terms import RandomTerm
 from bayesmv.model.textfile import read_text
 from bayesmv.priors.declarations import CovariancePrior
@@ -30,6 +31,8 @@ _KEYS = {
     "name": str,
     "title": str,
     "data": str,
+    "read": dict,
+    "long": dict,
     "unit": str,
     "traits": list,
     "fixed": str,
@@ -46,7 +49,7 @@ _KEYS = {
 }
 #: What TOML calls these.
 _WORDS: dict[type, str] = {str: "string", list: "list", dict: "table"}
-_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam", "unknown"}
+_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam", "unknown", "read"}
 
 # ---------------------------------------------------------------- reading
 
@@ -96,6 +99,8 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "constraints": _read_constraints(values.get("constraints", {})),
         "relationships": _read_relationships(values.get("relationships", {})),
         "data": values.get("data"),
+        "long": LongLayout.from_mapping(values["long"]) if "long" in values else None,
+        "read": ReadOptions.from_mapping(values.get("read", {}), "[read]"),
         "name": values.get("name", path.stem),
         "title": values.get("title", ""),
         "base": path.parent,
@@ -146,13 +151,16 @@ def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     out = {}
     for name, entry in values.items():
         table = _table(entry, f"relationships.{name}")
-        words = all(isinstance(v, str) for key, v in table.items() if key != "unknown")
+        words = all(isinstance(v, str) for key, v in table.items() if key not in ("unknown", "read"))
         if set(table) - _RELATIONSHIP_KEYS or "pedigree" not in table or not words:
             raise SpecError(
                 f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
                 f"'id', 'sire', 'dam', and 'unknown', a list of codes for unknown parents"
             )
         out[name] = dict(table)
+        if "read" in table:
+            read = _table(table["read"], f"relationships.{name}.read")
+            out[name]["read"] = ReadOptions.from_mapping(read, f"[relationships.{name}.read]").to_mapping()
         if "unknown" in table:
             out[name]["unknown"] = list(codes_of(table["unknown"], f"'unknown' in [relationships.{name}]"))
     return out
@@ -197,6 +205,10 @@ def write(spec: ModelSpec) -> str:
     }
     lines = [f"{key} = {_value(value)}" for key, value in entries.items() if value not in (None, "")]
     tables: dict[str, Mapping[str, Any]] = {}
+    if spec.read != ReadOptions():
+        tables["read"] = spec.read.to_mapping()
+    if spec.long is not None:
+        tables["long"] = spec.long.to_mapping()
     if spec.genetic is not None:
         tables["genetic"] = spec.genetic.to_mapping()
     tables |= {f"relationships.{_value(k)}": v for k, v in spec.relationships.items()}
@@ -221,6 +233,8 @@ def _key(key: str) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, str):

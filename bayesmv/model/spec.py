@@ -22,6 +22,7 @@ from bayesmv.model import modelfile
 from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual, parse_traits, split_top
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.grammar import quoted
+from bayesmv.model.reading import LongLayout, ReadOptions
 from bayesmv.model.terms import Condition, FixedTerm, RandomTerm, distinguished, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import codes_of
@@ -67,6 +68,10 @@ class ModelSpec:
         Files of relationships by name, as read from a model file: ``{"animal": {"pedigree": "ped.csv"}}``.
     data
         File of the data (``dataset:<name>`` for a shipped data set), as read from a model file.
+    read
+        How that file is read, where it does not tell itself.
+    long
+        Columns of data that hold a record of one trait a row; None for data with a column for each trait.
     name, title
         For reports.
     base
@@ -87,12 +92,16 @@ class ModelSpec:
     constraints: Mapping[str, Mapping[str, Constraint]] = field(default_factory=dict)
     relationships: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: str | None = None
+    read: ReadOptions = field(default_factory=ReadOptions)
+    long: LongLayout | None = None
     name: str = "model"
     title: str = ""
     base: Path = field(default=Path(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "random", distinguished(self.random))
+        if self.unit is None and self.long is not None:
+            object.__setattr__(self, "unit", self.long.unit)
         checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
         object.__setattr__(self, "matrices", checked)
         _check_traits(self)
@@ -115,6 +124,7 @@ class ModelSpec:
         weights: str | None = None,
         unit: str | None = None,
         missing: Iterable[object] | None = None,
+        long: LongLayout | None = None,
         genetic: Genetic | None = None,
         priors: Mapping[str, CovariancePrior] | None = None,
         matrices: Mapping[str, Any] | None = None,
@@ -132,7 +142,7 @@ class ModelSpec:
             Further random terms by the names that they are given, ``{"dominance": "us(trait):vm(id, D)"}``.
         residual
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
-        weights, unit, missing, genetic, priors, matrices, constraints
+        weights, unit, missing, long, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
         Raises
@@ -164,6 +174,7 @@ class ModelSpec:
             weights=weights,
             unit=unit,
             missing=None if missing is None else codes_of(missing, "missing"),
+            long=long,
             genetic=genetic,
             priors=dict(priors or {}),
             matrices=dict(matrices or {}),
@@ -225,6 +236,14 @@ class ModelSpec:
         """Residual as written in a formula."""
         groups = "" if self.residual_by is None else f"at({quoted(self.residual_by)}):"
         return f"{groups}{trait_prefix(self.residual, None)}:units"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the model uses beside the traits."""
+        used = [name for term in self.fixed for name in term.columns]
+        used += [name for term in self.random for name in term.columns]
+        used += [name for name in (self.residual_by, self.weights, self.unit) if name is not None]
+        return tuple(dict.fromkeys(used))
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
         """Same model with some priors replaced."""

@@ -28,6 +28,10 @@ _EXACT_FLOATS = 2**53
 #: Cells of a file that are missing, whatever the column is for.
 MISSING_WORDS = frozenset(("", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null"))
 MISSING_WORDS |= {"None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", ".", "*"}
+#: Words that mean missing among numbers, in lower case.
+NOT_RECORDED = frozenset(word.lower() for word in MISSING_WORDS) | {"nd", "n.d.", "n.d", "n/d", "n.a.", "n.a", "nil"}
+NOT_RECORDED |= {"-", "--", "---", "?", "??", "missing", "miss", "not recorded", "not measured", "no data", "nodata"}
+NOT_RECORDED |= {"#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!", "#n/a!"}
 #: Labels that no animal has, in lower case.
 _NO_ANIMAL = frozenset(word.lower() for word in MISSING_WORDS if not word[:1].isdigit()) | {"-", "?", "n.a."}
 #: Labels that stand for unknown parents where no animal of that label has a row of its own, in lower case.
@@ -42,6 +46,12 @@ _FIRST = (
 def is_from_file(table: pd.DataFrame | pd.Series[Any]) -> bool:
     """Whether a table was read from a file, so that its cells are text as written there."""
     return LINE in table.index.names
+
+
+def notes_of(table: pd.DataFrame, columns: Collection[object]) -> Notes:
+    """What was said of a table when it was read: of all of it, and of some of its columns."""
+    said: Mapping[str, str] = table.attrs.get("notes", {})
+    return tuple(dict.fromkeys(note for name, note in said.items() if name == "" or name in columns))
 
 
 def is_missing_word(texts: pd.Index[Any] | pd.Series[Any]) -> BoolArray:

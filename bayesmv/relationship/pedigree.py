@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csc_array
 
-from bayesmv.arrays import Array, BoolArray, IntArray
+from bayesmv.arrays import Array, BoolArray, IntArray, as_frame
 from bayesmv.errors import DataError, PedigreeError, listing, rows_of
 from bayesmv.relationship import pedigree_kernels as kernels
 from bayesmv.relationship.labels import (
@@ -30,6 +30,7 @@ from bayesmv.relationship.labels import (
     is_from_file,
     means_unknown,
     names_no_animal,
+    notes_of,
     texts_of,
     twins,
     whole_numbers,
@@ -123,7 +124,7 @@ class Pedigree:
     @classmethod
     def from_frame(
         cls,
-        frame: pd.DataFrame,
+        frame: Any,
         *,
         id: str = "id",
         sire: str = "sire",
@@ -143,7 +144,7 @@ class Pedigree:
         Parameters
         ----------
         frame
-            The table.
+            The table, of pandas, polars or Arrow.
         id, sire, dam
             Names of the columns.
         sexes
@@ -161,6 +162,7 @@ class Pedigree:
             a parent without a row that is both sire and dam, or parent of so many rows (a fifth of all, and five
             times as many as the median parent) that it is a code for unknown ones.
         """
+        frame = as_frame(frame, "a pedigree")
         named, columns = list(groups or ()), [id, sire, dam]
         added = codes_of(unknown, "unknown")
         codes, labels, notes = _encode(frame, columns, {as_text(group) for group in named}, added)
@@ -370,9 +372,7 @@ def _encode(
     notes = (*_note_codes(codes, labels, told, names), *_note_animals(codes, labels, animals))
     codes = np.append(np.where(unknown, -1, np.cumsum(~unknown) - 1), -1)[codes]
     labels, mixed = _numbered(labels[~unknown], groups, frame[names[0]], pd.Index(values))
-    merged = frame.attrs.get("notes", {})
-    blanks = tuple(dict.fromkeys(merged[name] for name in names if name in merged))
-    return codes, labels.rename(names[0]), (*mixed, *blanks, *notes)
+    return codes, labels.rename(names[0]), (*notes_of(frame, names), *mixed, *notes)
 
 
 def _columns(frame: pd.DataFrame, names: list[str]) -> list[pd.Series[Any]]:

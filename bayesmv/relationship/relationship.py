@@ -413,7 +413,7 @@ class Relationship:
 
 
 def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> Pedigree:
-    if isinstance(pedigree, pd.DataFrame):
+    if not isinstance(pedigree, Pedigree):
         pedigree = Pedigree.from_frame(pedigree, **columns)
     elif columns:
         raise PedigreeError(f"{listing(columns)} tell how a table is read; give them to Pedigree.from_frame")

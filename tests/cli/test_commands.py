@@ -547,7 +547,7 @@ FILES: dict[str, tuple[Callable[[Folder], None], str]] = {
         raw(b"tree,Block,Family,bden,veloc\n1,2,3,4,5,6\n2,2,3,4,7,6\n"),
         "Expected 5 fields in line 2, saw 6",
     ),
-    "semicolons between cells": (raw(b"tree;Block;Family;bden;veloc\n1;2;3;4;5\n"), "are separated by ';'"),
+    "semicolons or commas": (raw(b"tree;Block,Family;bden\n1;2,3;4\n"), "may be separated in more than one way"),
     "data are one line of something": (raw(b'{"user": "x", "private_key": "k"}\n'), "is not a table"),
     "data are lines of something": (raw(b"-----BEGIN KEY-----\nMIIE\nabcd\n"), "is not a table"),
     "data are a folder": (lambda folder: (folder.csv.unlink(), folder.csv.mkdir()), "cannot read"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import numpy as np
@@ -95,9 +96,22 @@ CASES = [
     _refused("binary", bytes(range(256)) * 20, "cannot read"),
     _refused("a picture", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "cannot read"),
     _refused("NUL bytes", CSV.replace("B1", "B\0"), "cannot read|NUL"),
-    _refused("UTF-16", CSV.encode("utf-16"), "cannot read|UTF"),
+    _fit("UTF-16", CSV.encode("utf-16"), right=_as_good),
+    _refused("half of UTF-16", CSV.encode("utf-16")[:-1], "cannot read.*UTF-16"),
     _refused("UTF-32", CSV.encode("utf-32"), "cannot read|UTF"),
-    _refused("Latin-1", CSV.replace("F1", "Fé").encode("latin-1"), "cannot read|UTF"),
+    _fit("Latin-1", CSV.replace("F1", "Fé").encode("latin-1"), right=_as_good),
+    _fit("semicolons and decimal commas", CSV.replace(",", ";").replace(".", ","), right=_as_good),
+    _fit("a line for Excel", "sep=;\r\n" + CSV.replace(",", ";"), right=_as_good),
+    _refused("a line for Excel that lies", "sep=;\n" + CSV, "not a table"),
+    _refused("tabs and commas", CSV.replace(",", "\t", 200), "more than one way|fewer cells|Expected|not a table"),
+    Case(
+        name="a compressed file cut short",
+        files={
+            "model.toml": MODEL.replace("trial.csv", "trial.csv.gz"),
+            "trial.csv.gz": gzip.compress(CSV.encode())[:-9],
+        },
+        says="cannot read",
+    ),
     _refused("a web page", "<html><body>not found</body></html>"),
     _refused("a spreadsheet", b"PK\x03\x04" + bytes(200), "cannot read"),
     _refused("rows that are too long", CSV.replace("\n", ",1\n").replace(",1\n", "\n", 1), "fields|columns|cells|line"),
@@ -147,8 +161,8 @@ CASES = [
         _AGE,
     ),
     _refused("a separator of semicolons without columns", "a;b;c\n1;2;3\n"),
-    _fit("semicolons", CSV.replace(",", ";"), codes=(0, 2)),
-    _fit("tabs", CSV.replace(",", "\t"), codes=(0, 2)),
+    _fit("semicolons", CSV.replace(",", ";"), right=_as_good),
+    _fit("tabs", CSV.replace(",", "\t"), right=_as_good),
     _fit("a cell of a million characters", CSV.replace("t3,", "t" * 10**6 + ",", 1), codes=(0,)),
     _fit("a million blanks", CSV.replace("t3,", " " * 10**6 + "t3,", 1), codes=(0,)),
     _fit(
