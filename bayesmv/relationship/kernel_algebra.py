@@ -23,8 +23,11 @@ type Given = pd.DataFrame | npt.ArrayLike | sparse.sparray | sparse.spmatrix
 
 ASYMMETRY = 1e-8  # of the largest entry
 SINGULAR_KERNEL = 1e-8  # smallest eigenvalue of a covariance, of the largest
+LIFTED = 1e-7  # the same of one that was lifted
+SINGLE = 1e-6  # eigenvalues below zero, of the largest, that single precision may leave
 IMPROPER = 1e-12  # the same of a precision, which no engine inverts
 ROUNDING = 1e-13  # entries of an inverse, of √(p_ii p_jj), that stand for zero
+_DIGITS, _ENDINGS = range(3, 9), 8  # decimals that files are rounded to, and last digits that rounded numbers have
 CHUNK = 2**23  # numbers held at once while columns of K are looked through
 BLEND = (
     "blend it (blend=0.01 for 1 % of the identity, or of another kernel: blend_with=A), "
@@ -163,11 +166,60 @@ def _trimmed(P: Array) -> sparse.csc_array:
     return sparse.csc_array(np.where(np.abs(P) > ROUNDING * np.multiply.outer(scale, scale), P, 0.0))
 
 
-def invert_blocks(K: Matrix, ids: Labels) -> tuple[sparse.csc_array, float]:
-    """K⁻¹ and log|K|, one block of related levels after the other if K is sparse."""
+def definite(K: Array, ids: Labels, remedy: str = BLEND) -> tuple[Array, Notes]:
+    """K (q, q) lifted to be positive definite, by as little as that takes, and a note; K itself where it is.
+
+    A smallest eigenvalue near or below 0 is that of a matrix without full rank (G of estimated allele frequencies, clones)
+    or is left by rounding, of single precision or of the digits that a file has. Then so much is added to the diagonal
+    that it is `LIFTED` of the largest; the condition number and with it all likelihoods stay accurate to 1e-9.
+
+    Raises
+    ------
+    DataError
+        If the smallest eigenvalue is below zero by more than rounding can do.
+    """
+    L, failed = lapack.dpotrf(K, lower=1, clean=1)
+    if not failed and lapack.dpocon(L, float(np.abs(K).sum(axis=0).max()), uplo="L")[0] >= SINGULAR_KERNEL:
+        return K, ()
+    values = eigvalsh(K)
+    low, high = float(values[0]), float(values[-1])
+    if low > SINGULAR_KERNEL * high:
+        return K, ()
+    if not low >= -max(_rounding(K), SINGLE * high):
+        raise DataError(
+            f"the matrix is not positive definite: {(values < 0).sum()} of {len(values)} eigenvalues are negative, "
+            f"down to {low:.3g} beside {high:.3g}, which is more than rounding; check how it was made (pair by pair, "
+            f"wrong signs); {remedy}"
+        )
+    added = LIFTED * high - low
+    note = (
+        f"{added:.2g} was added to the diagonal, which makes it positive definite: its smallest eigenvalue was "
+        f"{low:.2g}, the largest is {high:.3g}{_identical(K, ids)}"
+    )
+    return K + added * np.eye(len(K)), (note,)
+
+
+def _rounding(K: Array) -> float:
+    """Size of the eigenvalues of what rounding to the digits that the entries have leaves, at the most; 0 for all digits.
+
+    Fractions that are exact, such as the eighths of pedigrees, end in few of the ten digits; rounded numbers in all.
+    """
+    for digits in _DIGITS:
+        shifted = K * 10.0**digits
+        whole = np.rint(shifted)
+        if np.abs(shifted - whole).max() < 1e-4:
+            endings = np.unique(np.abs(whole) % 10.0)
+            # Of a symmetric matrix of independent errors, each at most half a unit of the last digit.
+            return float(10.0**-digits * np.sqrt(len(K))) if len(endings) >= _ENDINGS else 0.0
+    return 0.0
+
+
+def inverse_of(K: Matrix, ids: Labels) -> tuple[Matrix, sparse.csc_array, float, Notes]:
+    """K as far as it had to be lifted, K⁻¹, log|K| and notes, one block of related levels after the other if sparse."""
     if isinstance(K, np.ndarray):
-        P, log_determinant = invert(K, ids)
-        return _trimmed(P), log_determinant
+        lifted, notes = definite(K, ids)
+        P, log_determinant = invert(lifted, ids)
+        return lifted, _trimmed(P), log_determinant, notes
     count, block_of = connected_components(K, directed=False)
     order = np.argsort(block_of, kind="stable")
     ends = np.cumsum(np.bincount(block_of, minlength=count))
@@ -177,13 +229,19 @@ def invert_blocks(K: Matrix, ids: Labels) -> tuple[sparse.csc_array, float]:
             f"{largest} levels of a sparse matrix are linked with each other, and no more than {DENSE_LIMIT} "
             "are inverted; give the sparse inverse instead: Relationship.from_precision"
         )
-    sorted_K, inverses, log_determinant = K[order][:, order], [], 0.0
+    sorted_K, blocks, inverses, log_determinant = K[order][:, order], [], [], 0.0
+    said: list[str] = []
     for first, last in pairwise([0, *ends.tolist()]):
-        P, log_block = invert(sorted_K[first:last, first:last].toarray(), ids[order[first:last]])
+        block, notes = definite(sorted_K[first:last, first:last].toarray(), ids[order[first:last]])
+        P, log_block = invert(block, ids[order[first:last]])
+        said += [f"among {last - first} levels from {ids[order[first]]!r} on, {note}" for note in notes]
+        blocks.append(sparse.csc_array(block))
         inverses.append(_trimmed(P))
         log_determinant += log_block
     back = np.argsort(order)
-    return sparse.csc_array(sparse.block_diag(inverses, format="csc")[back][:, back]), log_determinant
+    lifted, precision = (sparse.block_diag(parts, format="csc")[back][:, back] for parts in (blocks, inverses))
+    told = (*said[:5], *([f"and so of {len(said) - 5} more blocks"] if len(said) > 5 else []))
+    return sparse.csc_array(lifted), sparse.csc_array(precision), log_determinant, told
 
 
 def inverse_diagonal(P: Matrix, ids: Labels) -> tuple[float, Array]:

@@ -23,7 +23,7 @@ def genomic_relationship(
     With M (n, m) the counts of one allele, p (m,) its frequencies and Z = M - 2p, method 1 is
     G = ZZ' / Σ 2p(1 - p), in which markers weigh by their variance; method 2 is
     G = Z diag(1 / (m 2p(1 - p))) Z', in which all weigh the same. With estimated frequencies the
-    columns of Z sum to zero, so that G is singular: it is blended before it is inverted.
+    columns of Z sum to zero, so that G is singular, and lifted or blended before it is inverted.
 
     Parameters
     ----------

@@ -157,28 +157,34 @@ class Relationship:
         labels
             Labels of the rows of a matrix that has none.
         blend, blend_with
-            Share of B among the same levels, 0 <= blend < 1, which makes K invertible.
+            Share of B among the same levels, 0 <= blend < 1.
         notes
             How the matrix came about.
 
         Raises
         ------
         DataError
-            If labels or numbers are missing, stand twice or disagree, K is not symmetric, has negative
-            eigenvalues, or its smallest is below 1e-8 of the largest.
+            If labels or numbers are missing, stand twice or disagree, K is not symmetric, or has eigenvalues below
+            zero by more than rounding can do.
+
+        Notes
+        -----
+        A matrix that is singular, or has small negative eigenvalues by rounding, is lifted: just so much is added to its
+        diagonal that the smallest eigenvalue is 1e-7 of the largest, and a note says how much and which levels are
+        identical.
         """
         K, ids = kernel_algebra.labelled(matrix, labels)
         if blend_with is not None and blend == 0.0:
             raise DataError("blend_with is given but blend is 0; give its share, such as blend=0.05")
         partner = None if blend_with is None else blend_with.covariance(ids).to_numpy()
         K, blended = kernel_algebra.mix(K, blend, partner)
-        precision, log_determinant = kernel_algebra.invert_blocks(K, ids)
+        K, precision, log_determinant, lifted = kernel_algebra.inverse_of(K, ids)
         return cls(
             ids=ids,
             precision=precision,
             log_determinant=log_determinant,
             diagonal=np.asarray(K.diagonal()).copy(),
-            notes=(*notes, *blended),
+            notes=(*notes, *blended, *lifted),
         )
 
     @classmethod
@@ -214,7 +220,7 @@ class Relationship:
     ) -> Relationship:
         """Genomic relationships G; see `genomic_relationship` for the equations and `from_covariance` for blending.
 
-        With estimated allele frequencies G is singular, and `blend` must be above 0.
+        With estimated allele frequencies G is singular, and lifted by 1e-7 of its largest eigenvalue unless it is blended.
 
         Raises
         ------
@@ -272,8 +278,9 @@ class Relationship:
             )
         A22 = animals.relationship(ids).to_numpy()
         G_w, _ = kernel_algebra.mix(values, blend, A22)
+        lifted, said = kernel_algebra.definite(kernel_algebra.dense(G_w), ids, "raise blend, the share of A22")
         precision, log_determinant, diagonal = single_step.single_step_inverse(
-            animals, place, A22, kernel_algebra.dense(G_w), (tau, omega)
+            animals, place, A22, lifted, (tau, omega)
         )
         return cls(
             ids=animals.ids,
@@ -284,6 +291,7 @@ class Relationship:
                 *animals.notes,
                 *G.attrs.get("notes", ()),
                 f"{len(ids)} of {len(animals)} animals genotyped; A22 is {blend:g} of G, τ = {tau:g}, ω = {omega:g}",
+                *said,
             ),
         )
 

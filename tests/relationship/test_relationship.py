@@ -212,22 +212,67 @@ def test_from_covariance__raise_on_malformed(make, change, labels, message):
         make(change(random_kernel()), labels)
 
 
-def test_from_covariance__raise_on_clones():
+def test_from_covariance__clones_are_lifted_and_named():
     K = random_kernel().loc[list("abcdbe"), list("abcdbe")]
     K.index = K.columns = list("abcdfe")
-    remedy = r"near-singular: .* 1e-08 is needed; identical levels: 'b = f'; blend it \(blend=0.01 .*blend_with=A\), or"
-    with pytest.raises(DataError, match=remedy):
-        Relationship.from_covariance(K)
+    lifted = Relationship.from_covariance(K)
+    high = np.linalg.eigvalsh(K)[-1]
+    assert_holds(lifted, K + 1e-7 * high * np.eye(6), tolerance=1e-7)
+    (note,) = lifted.notes
+    assert note.endswith("identical levels: 'b = f'")
+    assert "was added to the diagonal, which makes it positive definite: its smallest eigenvalue was" in note
     assert_holds(Relationship.from_covariance(K, blend=0.01), 0.99 * K + 0.01 * np.eye(6))
 
 
+def with_smallest(smallest, n=40):
+    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
+    return Q @ np.diag([smallest, *np.linspace(0.1, 1, n - 1)]) @ Q.T
+
+
 def test_from_covariance__the_limit_is_on_eigenvalues():
-    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(40, 40)))[0]
-    for smallest in (3e-9, -0.3, -3e-9):
-        with pytest.raises(DataError, match=rf"(smallest eigenvalue is|down to) {smallest:.2g}".replace("e-0", "e-0*")):
-            Relationship.from_covariance(Q @ np.diag([smallest, *np.linspace(0.1, 1, 39)]) @ Q.T, range(40))
-    K = Q @ np.diag([1.5e-8, *np.linspace(0.1, 1, 39)]) @ Q.T
+    for smallest in (3e-9, -3e-9, -9e-7):
+        (note,) = Relationship.from_covariance(with_smallest(smallest), range(40)).notes
+        assert f"smallest eigenvalue was {smallest:.2g}" in note
+        added = float(note.split()[0])
+        assert added == pytest.approx(1e-7 - smallest, rel=0.06)  # as printed
+    for smallest in (-0.3, -3e-6):
+        with pytest.raises(
+            DataError, match=rf"down to {smallest:.3g} beside 1, which is more than rounding; check how"
+        ):
+            Relationship.from_covariance(with_smallest(smallest), range(40))
+    K = with_smallest(1.5e-8)
     np.testing.assert_allclose(Relationship.from_covariance(K, range(40)).log_determinant, np.linalg.slogdet(K)[1])
+
+
+def test_from_covariance__rounded_to_the_digits_of_a_file():
+    # A matrix without full rank, as a file with four decimals holds it.
+    M = np.random.default_rng(1).normal(size=(30, 12))
+    K = M @ M.T / 12
+    rounded = K.round(4)
+    low = np.linalg.eigvalsh(rounded)[0]
+    assert low < -1e-4
+    (note,) = Relationship.from_covariance(rounded, range(30)).notes
+    assert f"smallest eigenvalue was {low:.2g}" in note
+    with pytest.raises(DataError, match="more than rounding"):
+        Relationship.from_covariance(K - 2e-3 * np.eye(30), range(30))
+
+
+def test_from_covariance__exact_fractions_are_not_taken_for_rounded():
+    K = np.eye(4) + 0.875 * (np.eye(4, k=1) + np.eye(4, k=-1))
+    with pytest.raises(DataError, match=r"down to -0\.416 beside 2\.42, which is more than rounding"):
+        Relationship.from_covariance(K, range(4))
+
+
+def test_from_covariance__sparse_blocks_are_lifted_each():
+    K = np.kron(np.eye(3), np.ones((2, 2))) + np.diag([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    lifted = Relationship.from_covariance(sparse.csc_array(K), list("abcdef"))
+    expected = K + 2e-7 * np.diag([1.0, 1.0, 0.0, 0.0, 1.0, 1.0])
+    np.testing.assert_allclose(lifted.diagonal, np.diag(expected), rtol=1e-12)
+    assert lifted.log_determinant == pytest.approx(np.linalg.slogdet(expected)[1], rel=1e-6)
+    assert [note.split(", ")[0] for note in lifted.notes] == [
+        "among 2 levels from 'a' on",
+        "among 2 levels from 'e' on",
+    ]
 
 
 def test_from_precision__raise_on_improper():
@@ -467,18 +512,20 @@ def test_from_markers__blends():
     assert_holds(mixed, expected)
 
 
-def test_from_markers__raise_without_blend():
-    with pytest.raises(DataError, match=r"near-singular: .*; blend it \(blend=0.01"):
-        Relationship.from_markers(random_calls())
+def test_from_markers__without_blend_are_lifted():
+    calls = random_calls()
+    G = genomic_relationship(calls).to_numpy()
+    K = Relationship.from_markers(calls)
+    assert "was added to the diagonal" in K.notes[-1]
+    np.testing.assert_allclose(K.covariance().to_numpy(), G + 1e-7 * np.linalg.eigvalsh(G)[-1] * np.eye(12), atol=1e-8)
 
 
-def test_from_markers__raise_on_clones_with_given_frequencies():
+def test_from_markers__clones_with_given_frequencies_are_named():
     calls = random_calls(8, 60)
     clones = pd.concat([calls, calls.iloc[[3]].rename(index={"t4": "clone"})])
     p = dict(zip(calls.columns, np.linspace(0.3, 0.7, 60), strict=True))
-    assert len(Relationship.from_markers(calls, frequencies=p)) == 8
-    with pytest.raises(DataError, match=r"identical levels: 't4 = clone'; blend it"):
-        Relationship.from_markers(clones, frequencies=p)
+    assert not any("added" in note for note in Relationship.from_markers(calls, frequencies=p).notes)
+    assert Relationship.from_markers(clones, frequencies=p).notes[-1].endswith("identical levels: 't4 = clone'")
 
 
 # ---------------------------------------------------------------- single step
@@ -559,8 +606,10 @@ def test_single_step__raise():
     calls = genotyped(pedigree, ids=(30, 99, 98))
     with pytest.raises(PedigreeError, match=r"2 genotyped animals are not in the pedigree: 99, 98; add them to it"):
         Relationship.single_step(pedigree, calls)
-    with pytest.raises(DataError, match=r"near-singular: .*; raise blend, the share of A22"):
-        Relationship.single_step(pedigree, genotyped(pedigree), blend=0.0)
+    assert any(
+        "was added to the diagonal" in n
+        for n in Relationship.single_step(pedigree, genotyped(pedigree), blend=0.0).notes
+    )
     with pytest.raises(DataError, match=r"blend=1.0 is not a share"):
         Relationship.single_step(pedigree, genotyped(pedigree), blend=1.0)
     with pytest.raises(DataError, match=r"not positive definite: .*; τ = 0.1 and ω = 3 do not go together, take"):
