@@ -23,6 +23,7 @@ from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.io.files import load_design
+from bayesmv.io.relationships import read_relationship
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
@@ -84,6 +85,7 @@ __all__ = [
     "plot_trajectory",
     "predictive_density",
     "published_table",
+    "read_relationship",
     "sample",
     "simulate_model",
     "simulate_records",

@@ -127,13 +127,13 @@ def check_picture(path: Path | None) -> Target | None:
 def files_of(spec: ModelSpec, model: Path, data: Path | None) -> dict[str, Path]:
     """Files that a run reads, by what they are."""
     from bayesmv.io.shipped import find_model
+    from bayesmv.model.kinship import FILES
 
     files = {"the model file": find_model(model)}
     if data is not None or spec.data is not None:
         files["the data"] = data if data is not None else spec.base / str(spec.data)
     for name, entry in spec.relationships.items():
-        # Words of an entry that are no files do no harm here.
-        words = {key: word for key, word in entry.items() if isinstance(word, str)}
+        words = {key: entry[key] for key in FILES if isinstance(entry.get(key), str)}
         files |= {f"the {key} of '{name}'": spec.base / word for key, word in words.items()}
     return files
 

@@ -1,4 +1,4 @@
-"""From a model file to a design: where its data and pedigrees are, and how they are read."""
+"""From a model file to a design: where its data are, and how they are read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ import pandas as pd
 
 from bayesmv.design.design import Design, build_design
 from bayesmv.errors import SpecError
+from bayesmv.io.relationships import SHIPPED, read_relationships, with_groups
 from bayesmv.io.shipped import find_model
 from bayesmv.io.tables import read_table
-from bayesmv.model.reading import ReadOptions
 from bayesmv.model.spec import ModelSpec
-from bayesmv.relationship.pedigree import Pedigree
-from bayesmv.relationship.relationship import Relationship
-from bayesmv.simulation.datasets import load_dataset, load_pedigree
-
-_SHIPPED = "dataset:"
+from bayesmv.simulation.datasets import load_dataset
 
 
 def load_design(path: str | Path, data: str | Path | None = None) -> Design:
@@ -37,7 +33,9 @@ def load_design(path: str | Path, data: str | Path | None = None) -> Design:
         If a file cannot be read, or the data cannot support the model.
     """
     spec = ModelSpec.from_file(find_model(path))
-    return build_design(spec, read_data(spec, data), read_relationships(spec))
+    table = read_data(spec, data)
+    relationships = read_relationships(spec, table)
+    return build_design(*with_groups(spec, table), relationships)
 
 
 def read_data(spec: ModelSpec, data: str | Path | None = None) -> pd.DataFrame:
@@ -48,22 +46,6 @@ def read_data(spec: ModelSpec, data: str | Path | None = None) -> pd.DataFrame:
         raise SpecError(
             f"the model '{spec.name}' names no data; add data = \"file.csv\" to it, or give --data file.csv"
         )
-    if spec.data.startswith(_SHIPPED):
-        return load_dataset(spec.data.removeprefix(_SHIPPED))
+    if spec.data.startswith(SHIPPED):
+        return load_dataset(spec.data.removeprefix(SHIPPED))
     return read_table(spec.base / spec.data, spec.read, spec.missing or ())
-
-
-def read_relationships(spec: ModelSpec) -> dict[str, Relationship]:
-    """Read the pedigrees of a model and invert their relationship matrices."""
-    out = {}
-    for name, entry in spec.relationships.items():
-        source = entry["pedigree"]
-        shipped = source.startswith(_SHIPPED)
-        frame = (
-            load_pedigree(source.removeprefix(_SHIPPED))
-            if shipped
-            else read_table(spec.base / source, ReadOptions(**entry.get("read", {})))
-        )
-        words = {key: entry.get(key, key) for key in ("id", "sire", "dam")}
-        out[name] = Relationship.from_pedigree(Pedigree.from_frame(frame, **words, unknown=entry.get("unknown", ())))
-    return out

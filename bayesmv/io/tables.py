@@ -10,10 +10,10 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from bayesmv.errors import LINE, DataError, listing, require_known
 from bayesmv.io.numbers import FORMATTED, example, number_marks
 from bayesmv.model.reading import ReadOptions
 from bayesmv.model.textfile import LARGEST, decode, read_bytes
-from bayesmv.relationship.labels import NOT_RECORDED, as_text
+from bayesmv.relationship.labels import NOT_RECORDED, Notes, as_text
 
 #: What files that are no tables begin with, and names that are too long for a column.
 _MARKS, _LONGEST_NAME = ("{", "<", "-----", "#!"), 200
@@ -65,27 +65,74 @@ def read_table(path: Path, options: ReadOptions | None = None, codes: Sequence[s
     """
     options = options or ReadOptions()
     content = read_bytes(path, "data file", DataError)
-    for begins, kind in _KINDS.items():
+    for begins, read in _COLUMNAR.items():
         if content.startswith(begins):
-            return _coded(kind(content, path, options, codes), options)
+            return _coded(_arrow(read, content, path), options)
+    found = _cells_of(content, path, options)
+    table = _table(found.cells, path, codes, options, plain=found.plain)
+    found.check(path)
+    if found.notes:
+        table.attrs["notes"] = {"": found.notes[0], **table.attrs["notes"]}
+    return table
+
+
+def read_cells(path: Path, options: ReadOptions) -> tuple[pd.DataFrame, Notes]:
+    """All cells of a text file or a workbook as text, those of the first row included, and how they were read.
+
+    Raises
+    ------
+    DataError
+        As `read_table`, but for the names of columns.
+    """
+    found = _cells_of(read_bytes(path, "file", DataError), path, options)
+    found.check(path)
+    return found.cells, found.notes
+
+
+class _Cells(NamedTuple):
+    """Cells of a file.
+
+    Parameters
+    ----------
+    cells
+        What stands in them, as text.
+    notes
+        How they were read.
+    text, separator, before
+        Text from the header on, what stands between its cells, and the number of lines before it; of a workbook none.
+    """
+
+    cells: pd.DataFrame
+    notes: Notes
+    text: str = ""
+    separator: str = ""
+    before: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """Whether no cell holds a comma or a blank between digits: commas between the cells, and no quotes."""
+        return self.separator == "," and '"' not in self.text and not any(mark in self.text for mark in FORMATTED)
+
+    def check(self, path: Path) -> None:
+        """Refusal of rows of a text that are too short, and of quotes that end amid a cell."""
+        if self.separator:
+            _check_rows(self.text, self.cells, self.separator, self.before, path)
+
+
+def _cells_of(content: bytes, path: Path, options: ReadOptions) -> _Cells:
+    if content.startswith(_WORKBOOKS):
+        return _workbook(content, path, options)
     text, how = decode(content, f"the data file '{path}'", options.encoding, DataError)
     separator, body, before, said = _opened(text, path, options)
     cells = _cells(body, before, separator, path)
-    # No cell of a file with commas between cells and without quotes holds a comma.
-    plain = separator == "," and '"' not in body and not any(mark in body for mark in FORMATTED)
-    table = _table(cells, path, codes, options, plain=plain)
-    _check_rows(body, cells, separator, before, path)
-    shown = {"\t": "tabs"}.get(separator, f"'{separator}'")
-    recognised = [how, *([f"with {shown} between cells"] if said else [])]
-    return _noted(table, path, [word for word in recognised if word])
+    shown = {"\t": "tabs", " ": "blanks"}.get(separator, f"'{separator}'")
+    return _Cells(cells, _note(path, how, f"with {shown} between cells" if said else ""), body, separator, before)
 
 
-def _noted(table: pd.DataFrame, path: Path, recognised: Iterable[str]) -> pd.DataFrame:
-    """Table with a note of how the file was read, where that was not as usual."""
-    said = list(recognised)
-    if said:
-        table.attrs["notes"] = {"": f"'{path.name}' read {', '.join(said)}", **table.attrs.get("notes", {})}
-    return table
+def _note(path: Path, *recognised: str) -> Notes:
+    """Note of how a file was read, where that was not as usual."""
+    said = [word for word in recognised if word]
+    return (f"'{path.name}' read {', '.join(said)}",) if said else ()
 
 
 # ---------------------------------------------------------------- text
@@ -101,14 +148,10 @@ def _opened(text: str, path: Path, options: ReadOptions) -> tuple[str, str, int,
     bare = body.lstrip("\r\n")
     before = text[: len(text) - len(bare)].replace("\r\n", "\n")
     lines = before.count("\n") + before.count("\r")
-    if options.separator == " ":
+    separator = options.separator or (stated[1] if stated else _recognised(bare, path))
+    if separator == " ":
         bare = "\n".join(" ".join(line.split()) for line in bare.split("\n"))
-    if options.separator is not None:
-        return options.separator, bare, lines, False
-    if stated:
-        return stated[1], bare, lines, stated[1] != ","
-    separator = _recognised(bare, path)
-    return separator, bare, lines, separator != ","
+    return separator, bare, lines, options.separator is None and separator != ","
 
 
 def _recognised(body: str, path: Path) -> str:
@@ -118,8 +161,11 @@ def _recognised(body: str, path: Path) -> str:
         return ","
     bare = [re.sub(r'"(?:[^"]|"")*"', "", line) for line in lines]
     there = [mark for mark in _SEPARATORS if mark in bare[0]]
-    if len(there) < 2:
-        return there[0] if there else ","
+    if not there:
+        fields = {len(line.split()) for line in bare}
+        return " " if len(fields) == 1 and fields.pop() > 1 and not any(map(_has_separator, bare)) else ","
+    if len(there) == 1:
+        return there[0]
     even = [mark for mark in there if len({line.count(mark) for line in bare}) == 1]
     if len(even) == 1:
         return even[0]
@@ -131,6 +177,10 @@ def _recognised(body: str, path: Path) -> str:
         f"the cells of '{path}' may be separated in more than one way: {readings}; say which under [read], as in "
         f"separator = {(even or there)[0]!r}"
     )
+
+
+def _has_separator(line: str) -> bool:
+    return any(mark in line for mark in _SEPARATORS)
 
 
 def _cells(body: str, before: int, separator: str, path: Path) -> pd.DataFrame:
@@ -271,8 +321,8 @@ def _require_table(path: Path, names: list[str]) -> None:
 # ---------------------------------------------------------------- workbooks
 
 
-def _workbook(content: bytes, path: Path, options: ReadOptions, codes: Sequence[str]) -> pd.DataFrame:
-    """Table of a sheet of a workbook: of the one that holds a table, or of the one that is named."""
+def _workbook(content: bytes, path: Path, options: ReadOptions) -> _Cells:
+    """Cells of a sheet of a workbook: of the one that holds a table, or of the one that is named."""
     sheets = _sheets(content, path)
     if options.sheet is not None:
         require_known([options.sheet], sheets, f"'{path}' has no sheet {{}}; sheets", DataError)
@@ -299,9 +349,7 @@ def _workbook(content: bytes, path: Path, options: ReadOptions, codes: Sequence[
         index=pd.RangeIndex(begin, begin + len(rows), name=LINE),
         dtype=object,
     )
-    table = _table(cells, path, codes, options)
-    others = "" if len(sheets) == 1 else f"sheet '{chosen}' of {len(sheets)}"
-    return _noted(table, path, [f"from {others}"] if others else [])
+    return _Cells(cells, _note(path, "" if len(sheets) == 1 else f"from sheet '{chosen}' of {len(sheets)}"))
 
 
 def _sheets(content: bytes, path: Path) -> dict[str, list[list[Any]]]:
@@ -368,16 +416,16 @@ def _cell(value: Any) -> str:
 # ---------------------------------------------------------------- columnar files
 
 
-def _parquet(content: bytes, path: Path, options: ReadOptions, codes: Sequence[str]) -> pd.DataFrame:
+def _parquet(source: Any) -> Any:
     from pyarrow import parquet
 
-    return _arrow(lambda source: parquet.read_table(source), content, path)
+    return parquet.read_table(source)
 
 
-def _feather(content: bytes, path: Path, options: ReadOptions, codes: Sequence[str]) -> pd.DataFrame:
+def _feather(source: Any) -> Any:
     from pyarrow import feather
 
-    return _arrow(lambda source: feather.read_table(source), content, path)
+    return feather.read_table(source)
 
 
 def _arrow(read: Callable[[Any], Any], content: bytes, path: Path) -> pd.DataFrame:
@@ -403,10 +451,7 @@ def _coded(table: pd.DataFrame, options: ReadOptions) -> pd.DataFrame:
     return coded_table
 
 
-#: Kinds of files by what they begin with: workbooks (zip archives, OLE), Parquet, Feather.
-_KINDS: Mapping[bytes, Callable[[bytes, Path, ReadOptions, Sequence[str]], pd.DataFrame]] = {
-    b"PK\x03\x04": _workbook,
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _workbook,
-    b"PAR1": _parquet,
-    b"ARROW1": _feather,
-}
+#: What workbooks begin with: zip archives (Excel, OpenDocument) and old ones of Excel.
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+#: What columnar files begin with, and what reads them.
+_COLUMNAR: Mapping[bytes, Callable[[Any], Any]] = {b"PAR1": _parquet, b"ARROW1": _feather}

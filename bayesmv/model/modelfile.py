@@ -18,6 +18,7 @@ from bayesmv.covariance import Constraint
 from bayesmv.errors import SpecError, require_known
 from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
+from bayesmv.model.kinship import checked_relationship
 from bayesmv.model.reading import LongLayout, ReadOptions
 from bayesmv.model.terms import RandomTerm
 from bayesmv.model.textfile import read_text
@@ -49,7 +50,6 @@ _KEYS = {
 }
 #: What TOML calls these.
 _WORDS: dict[type, str] = {str: "string", list: "list", dict: "table"}
-_RELATIONSHIP_KEYS = {"pedigree", "id", "sire", "dam", "unknown", "read"}
 
 # ---------------------------------------------------------------- reading
 
@@ -148,22 +148,8 @@ def _read_priors(values: Mapping[str, Any]) -> dict[str, CovariancePrior]:
 
 
 def _read_relationships(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    out = {}
-    for name, entry in values.items():
-        table = _table(entry, f"relationships.{name}")
-        words = all(isinstance(v, str) for key, v in table.items() if key not in ("unknown", "read"))
-        if set(table) - _RELATIONSHIP_KEYS or "pedigree" not in table or not words:
-            raise SpecError(
-                f"[relationships.{name}] needs 'pedigree' (a CSV file or dataset:<name>) and may name its columns "
-                f"'id', 'sire', 'dam', and 'unknown', a list of codes for unknown parents"
-            )
-        out[name] = dict(table)
-        if "read" in table:
-            read = _table(table["read"], f"relationships.{name}.read")
-            out[name]["read"] = ReadOptions.from_mapping(read, f"[relationships.{name}.read]").to_mapping()
-        if "unknown" in table:
-            out[name]["unknown"] = list(codes_of(table["unknown"], f"'unknown' in [relationships.{name}]"))
-    return out
+    tables = {name: _table(entry, f"relationships.{name}") for name, entry in values.items()}
+    return {name: checked_relationship(table, f"[relationships.{name}]") for name, table in tables.items()}
 
 
 def _read_constraints(values: Mapping[str, Any]) -> dict[str, dict[str, Constraint]]:
@@ -239,4 +225,6 @@ def _value(value: object) -> str:
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
     return repr(value if isinstance(value, int) else float(str(value)))

@@ -169,9 +169,9 @@ def _trimmed(P: Array) -> sparse.csc_array:
 def definite(K: Array, ids: Labels, remedy: str = BLEND) -> tuple[Array, Notes]:
     """K (q, q) lifted to be positive definite, by as little as that takes, and a note; K itself where it is.
 
-    A smallest eigenvalue near or below 0 is that of a matrix without full rank (G of estimated allele frequencies, clones)
-    or is left by rounding, of single precision or of the digits that a file has. Then so much is added to the diagonal
-    that it is `LIFTED` of the largest; the condition number and with it all likelihoods stay accurate to 1e-9.
+    A smallest eigenvalue near or below 0 is that of a matrix without full rank (G of estimated allele frequencies,
+    clones), or is left by rounding: of single precision, or of the digits that a file has. Then so much is added to the
+    diagonal that it is `LIFTED` of the largest; the condition number and with it all likelihoods stay accurate to 1e-9.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def definite(K: Array, ids: Labels, remedy: str = BLEND) -> tuple[Array, Notes]:
 
 
 def _rounding(K: Array) -> float:
-    """Size of the eigenvalues of what rounding to the digits that the entries have leaves, at the most; 0 for all digits.
+    """Largest eigenvalue that rounding to the digits that the entries have may leave; 0 for those of all digits.
 
     Fractions that are exact, such as the eighths of pedigrees, end in few of the ten digits; rounded numbers in all.
     """
@@ -217,9 +217,9 @@ def _rounding(K: Array) -> float:
 def inverse_of(K: Matrix, ids: Labels) -> tuple[Matrix, sparse.csc_array, float, Notes]:
     """K as far as it had to be lifted, K⁻¹, log|K| and notes, one block of related levels after the other if sparse."""
     if isinstance(K, np.ndarray):
-        lifted, notes = definite(K, ids)
-        P, log_determinant = invert(lifted, ids)
-        return lifted, _trimmed(P), log_determinant, notes
+        whole, told = definite(K, ids)
+        P, log_determinant = invert(whole, ids)
+        return whole, _trimmed(P), log_determinant, told
     count, block_of = connected_components(K, directed=False)
     order = np.argsort(block_of, kind="stable")
     ends = np.cumsum(np.bincount(block_of, minlength=count))
@@ -240,8 +240,8 @@ def inverse_of(K: Matrix, ids: Labels) -> tuple[Matrix, sparse.csc_array, float,
         log_determinant += log_block
     back = np.argsort(order)
     lifted, precision = (sparse.block_diag(parts, format="csc")[back][:, back] for parts in (blocks, inverses))
-    told = (*said[:5], *([f"and so of {len(said) - 5} more blocks"] if len(said) > 5 else []))
-    return sparse.csc_array(lifted), sparse.csc_array(precision), log_determinant, told
+    more = [f"and so of {len(said) - 5} more blocks"] if len(said) > 5 else []
+    return sparse.csc_array(lifted), sparse.csc_array(precision), log_determinant, (*said[:5], *more)
 
 
 def inverse_diagonal(P: Matrix, ids: Labels) -> tuple[float, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -169,8 +169,8 @@ class Relationship:
 
         Notes
         -----
-        A matrix that is singular, or has small negative eigenvalues by rounding, is lifted: just so much is added to its
-        diagonal that the smallest eigenvalue is 1e-7 of the largest, and a note says how much and which levels are
+        A matrix that is singular, or has small negative eigenvalues by rounding, is lifted: just so much is added to
+        its diagonal that the smallest eigenvalue is 1e-7 of the largest, and a note says how much and which levels are
         identical.
         """
         K, ids = kernel_algebra.labelled(matrix, labels)
@@ -218,9 +218,9 @@ class Relationship:
         blend: float = 0.0,
         blend_with: Relationship | None = None,
     ) -> Relationship:
-        """Genomic relationships G; see `genomic_relationship` for the equations and `from_covariance` for blending.
+        """Genomic relationships G; see `genomic_relationship` and, for blending, `from_covariance`.
 
-        With estimated allele frequencies G is singular, and lifted by 1e-7 of its largest eigenvalue unless it is blended.
+        With estimated allele frequencies G is singular: it is lifted unless it is blended.
 
         Raises
         ------
@@ -343,6 +343,24 @@ class Relationship:
         q = len(labels)
         return cls(
             ids=labels, precision=sparse.csc_array(sparse.eye_array(q)), log_determinant=0.0, diagonal=np.ones(q)
+        )
+
+    def scaled(self, factor: float) -> Relationship:
+        """Same relationship with K multiplied by a factor, which divides the variances of its term.
+
+        Raises
+        ------
+        DataError
+            If the factor is not a positive number.
+        """
+        if not 0.0 < factor < np.inf:
+            raise DataError(f"a relationship cannot be multiplied by {factor!r}; give a positive number")
+        return replace(
+            self,
+            precision=sparse.csc_array(self.precision / factor),
+            log_determinant=self.log_determinant + len(self) * float(np.log(factor)),
+            diagonal=self.diagonal * factor,
+            notes=(*self.notes, f"multiplied by {factor:.6g}"),
         )
 
     def kronecker(self, other: Relationship) -> Relationship:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
+from bayesmv.checks.relationships import relationship_information
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design
 from bayesmv.estimates.components import variance_components
@@ -26,6 +27,7 @@ from bayesmv.report.tables import (
     information_table,
     models_table,
     parameter_table,
+    relationships_table,
     traits_table,
     trajectory_table,
     varcomp_table,
@@ -36,7 +38,7 @@ from bayesmv.sampling.trace import was_interrupted
 
 #: Tables of the document of each command, by which ``--table`` asks for one.
 TABLES: dict[str, tuple[str, ...]] = {
-    "check": ("traits", "terms"),
+    "check": ("traits", "terms", "relationships"),
     "reml": ("varcomp", "fixed", "genetic"),
     "sample": ("varcomp", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
     "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
@@ -53,7 +55,10 @@ def check_document(design: Design, information: Sequence[TermInformation], cost:
         *map(Line, cost.lines),
     ]
     warnings = [Line(f"beware: {warning}", "warning") for i in information for warning in i.warnings]
-    tables = traits_table(design), information_table(information)
+    related = relationship_information(design)
+    tables = [traits_table(design), information_table(information)] + (
+        [relationships_table(related)] if related else []
+    )
     return Document(
         sections=((*said, *tables, *note_lines(design.notes), *warnings),),
         facts={"model": str(design.spec), "engine": dataclasses.asdict(cost)},

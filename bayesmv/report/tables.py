@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bayesmv.checks.identifiability import TermInformation
+from bayesmv.checks.relationships import RelationshipInformation
 from bayesmv.design.design import Design
 from bayesmv.reml.result import RemlFit
 from bayesmv.report.document import Column, Table
@@ -51,6 +53,21 @@ def _number(header: str, column: str | None = None, digits: int = 4) -> Column:
 
 def _traits(row: Row) -> str:
     return str(row["trait_i"]) if row["trait_i"] == row["trait_j"] else f"{row['trait_i']}, {row['trait_j']}"
+
+
+def relationships_table(information: Sequence[RelationshipInformation]) -> Table:
+    """Relationships of the random terms: size, density, diagonal, smallest eigenvalue, levels and records."""
+    frame = pd.DataFrame([asdict(each) for each in information])
+    columns = (
+        word_column("term"),
+        Column(header="levels", show=lambda row: str(int(row["levels"]))),
+        Column(header="with records", show=lambda row: str(int(row["recorded"]))),
+        Column(header="records", show=lambda row: str(int(row["records"]))),
+        _number("non-zeros a level", "nonzeros", 3),
+        Column(header="diagonal", show=lambda row: " … ".join(number(value) for value in row["diagonal"])),
+        _number("smallest eigenvalue", "smallest", 3),
+    )
+    return Table(name="relationships", title="Relationships", frame=frame, columns=columns)
 
 
 def traits_table(design: Design) -> Table:

@@ -494,7 +494,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "pedigree missing": (text(more='[relationships.A]\npedigree = "no.csv"\n'), "no data file"),
     "relationship without pedigree": (
         text(more='[relationships.A]\nid = "tree"\n'),
-        "[relationships.A] needs 'pedigree'",
+        "[relationships.A] needs one of 'pedigree', 'markers'",
     ),
     "no data named": (text(data=None), "names no data"),
     "data file missing": (text(data='"nowhere.csv"'), "no data file"),

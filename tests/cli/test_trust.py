@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from test_commands import GENETIC, MODEL, TINY, folder, trial  # noqa: F401 - a fixture
 
+import bayesmv as bmv
 from bayesmv.cli import commands as cli
 from bayesmv.report.documents import TABLES
 from bayesmv.sampling.trace import load_posterior
@@ -50,11 +51,24 @@ def test_notes__are_told_in_every_form(noted, command):
 def test_table__every_one_by_name(noted, command):
     assert noted.run(command, noted.model, "--json") == 0
     answer = json.loads(noted.out)
-    for name in TABLES[command]:
+    for name in set(TABLES[command]) - {"relationships"}:
         assert noted.run(command, noted.model, "--table", name) == 0
         assert pd.read_csv(io.StringIO(noted.out)).columns.tolist() == list(answer[name][0])
     assert noted.run(command, noted.model, "--table", "nosuch") == cli.BAD_INPUT
     assert noted.err.startswith(f"bayesmv: no table 'nosuch' of bayesmv {command}; tables: '{TABLES[command][0]}'")
+
+
+def test_check__relationships_as_a_table(folder):  # noqa: F811
+    pedigree = pd.DataFrame({"id": [f"F{i}" for i in range(10)], "sire": None, "dam": None})
+    pedigree.loc[2:, ["sire", "dam"]] = ["F0", "F1"]
+    pedigree.to_csv(folder.path / "ped.csv", index=False)
+    folder.write(MODEL + '[relationships.Family]\npedigree = "ped.csv"\n')
+    assert folder.run("check", folder.model, "--table", "relationships") == 0
+    (row,) = pd.read_csv(io.StringIO(folder.out)).to_dict("records")
+    assert (row["term"], row["levels"], row["recorded"], row["records"]) == ("Family", 10, 10, 100)
+    A = bmv.Relationship.from_pedigree(pedigree)
+    assert row["smallest"] == pytest.approx(np.linalg.eigvalsh(A.covariance())[0], rel=1e-3)
+    assert row["nonzeros"] == A.precision.nnz / 10
 
 
 def test_table__that_the_model_does_not_have(folder):  # noqa: F811
@@ -72,7 +86,7 @@ def test_json__holds_notes_engine_fixed_effects_and_reml(noted, command):
     assert answer["reml"]["iterations"] == answer["iterations"] > 0
     assert {row["effect"] for row in answer["fixed"]} == {"1"} or answer["fixed"]
     assert set(TABLES[command]) <= set(answer)
-    for name in TABLES[command]:
+    for name in set(TABLES[command]) - {"relationships"}:
         assert noted.run(command, noted.model, *TINY, "--table", name) == cli.NOT_CONVERGED
         assert len(pd.read_csv(io.StringIO(noted.out))) == len(answer[name])
 

@@ -210,10 +210,13 @@ def test_model_spec__raises_on_two_terms_of_one_name():
         ),
         (
             'traits = ["a"]\n[relationships.A]\nid = "x"',
-            r"\[relationships.A\] needs 'pedigree' \(a CSV file or dataset",
+            r"\[relationships.A\] needs one of 'pedigree', 'markers', 'covariance', 'precision', a file each",
         ),
-        ('traits = ["a"]\n[relationships.A]\npedigree = "x"\nmum = "m"', r"\[relationships.A\] needs 'pedigree'"),
-        ('traits = ["a"]\n[relationships.A]\npedigree = 1', r"\[relationships.A\] needs 'pedigree'"),
+        (
+            'traits = ["a"]\n[relationships.A]\npedigree = "x"\nmum = "m"',
+            r"unknown entry 'mum' in \[relationships.A\]; all",
+        ),
+        ('traits = ["a"]\n[relationships.A]\npedigree = 1', r"'pedigree' in \[relationships.A\] must be a file, or"),
         ('traits = ["a"]\n[priors]\nResidual = 3', r"\[priors.Residual\] must be a table of the model file, not 3"),
         ('traits = ["a"]\n[priors.Residual]\ndf = 3', r"unknown key 'df' in the prior of Residual"),
         ('traits = ["a"]\n[priors.g]\neta = 3', r"a prior is given for 'g'; terms: 'Residual'"),

@@ -1,0 +1,322 @@
+"""Marker genotypes of files: tables of calls in any of the codings in use, and PLINK's binary files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bayesmv.arrays import Array, BoolArray, IntArray
+from bayesmv.errors import DataError, listing, require_known
+from bayesmv.io.tables import read_table
+from bayesmv.model.reading import ReadOptions
+from bayesmv.relationship.labels import NOT_RECORDED, as_text
+
+#: Names of the first column where rows are individuals, and where they are markers, in lower case.
+_INDIVIDUALS = {
+    "id",
+    "iid",
+    "ind",
+    "indiv",
+    "individual",
+    "animal",
+    "tree",
+    "line",
+    "genotype",
+    "sample",
+    "taxa",
+    "taxon",
+}
+_MARKERS = {"marker", "markers", "snp", "snps", "snpid", "snp_id", "locus", "loci", "rs#", "rs", "markername", "probe"}
+#: Columns of PLINK's .raw files that are no markers, the second of which names the individual.
+_RAW = ["FID", "IID", "PAT", "MAT", "SEX", "PHENOTYPE"]
+#: Words for calls that are missing, in lower case, and numbers that stand for them beside counts.
+_NO_CALL = NOT_RECORDED | {
+    "nn",
+    "n",
+    "n/n",
+    "n|n",
+    "./.",
+    ".|.",
+    "-/-",
+    "--",
+    "00",
+    "0/0",
+    "xx",
+    "failed",
+    "nocall",
+    "nc",
+}
+_NO_COUNT = ("5", "9", "-9", "-1", "3")
+#: Two-letter names of heterozygotes by one letter (IUPAC).
+_BOTH = {"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"}
+
+
+def read_genotypes(
+    path: Path,
+    *,
+    orientation: str | None = None,
+    codes: str | None = None,
+    missing: Sequence[str] = (),
+    read: ReadOptions | None = None,
+    known: Collection[object] = (),
+) -> pd.DataFrame:
+    """Counts of one allele of each marker, of a table or of a PLINK .bed file.
+
+    Parameters
+    ----------
+    path
+        The file: CSV in any dialect, a workbook, Parquet, PLINK's ``.raw``, or ``.bed`` with its .bim and .fam.
+    orientation
+        ``rows`` if individuals are rows, ``columns`` if they are columns; by default as the names say.
+    codes
+        ``012`` (counts), ``01`` (homozygotes of lines), ``-101``, ``AB``, or ``letters``; by default as the calls say.
+    missing
+        Further codes of missing calls.
+    read
+        How the table is read.
+    known
+        Labels of individuals, by which those of the file are told from its markers.
+
+    Returns
+    -------
+    DataFrame
+        Counts 0, 1, 2, NaN where missing, (individuals, markers). ``attrs["notes"]`` tells what was recognised.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or in two ways; if calls are of no coding, or a marker has three alleles.
+    """
+    if path.suffix.lower() == ".bed":
+        return _read_bed(path)
+    table = read_table(path, read)
+    said = list(table.attrs.get("notes", {}).values())
+    calls, how = _by_individual(table, path, orientation, {as_text(label) for label in known})
+    found, place = _words(calls)
+    coding = codes if codes is not None else _coding([word for word in found if not _is_missing(word, missing)], path)
+    require_known([coding], _CODINGS, f"'{path}' cannot have the codes {{}}; codes", DataError)
+    absent = np.array(
+        [_is_missing(w, missing) or (w in _NO_COUNT and coding in _WITHOUT_CODES) for w in found] + [True]
+    )
+    counts, read_as = _CODINGS[coding](_Calls(np.array(found, dtype=object), place, absent, calls.columns, path))
+    gone = [
+        (found[k], n) for k, n in enumerate(np.bincount(place.ravel(), minlength=len(absent))[:-1]) if n and absent[k]
+    ]
+    if gone:
+        said.append(f"calls of '{path.name}' read as missing: {', '.join(f'{word!r} in {n}' for word, n in gone)}")
+    out = pd.DataFrame(counts, index=calls.index, columns=calls.columns)
+    out.attrs["notes"] = (
+        *said,
+        f"markers of '{path.name}': {len(out)} individuals in {how}, {out.shape[1]} markers, {read_as}",
+    )
+    return out
+
+
+class _Calls(NamedTuple):
+    """Calls of a table as positions among the different words that they are.
+
+    Parameters
+    ----------
+    words
+        The different words (w,).
+    place
+        Position of the word of every call, w where the cell is empty, (individuals, markers).
+    absent
+        Which words mean missing, and the empty one, (w + 1,).
+    markers
+        Names of the markers.
+    path
+        The file, for messages.
+    """
+
+    words: npt.NDArray[np.object_]
+    place: IntArray
+    absent: BoolArray
+    markers: pd.Index
+    path: Path
+
+    def counted(self, counts: Sequence[float]) -> Array:
+        """Counts of every call, from those of the words, (individuals, markers)."""
+        return np.where(self.absent, np.nan, np.array([*counts, np.nan]))[self.place]
+
+    def refuse(self, wrong: Sequence[bool], complaint: str, remedy: str) -> None:
+        """Refusal of words that are no calls."""
+        bad = [
+            word for word, is_wrong, gone in zip(self.words, wrong, self.absent, strict=False) if is_wrong and not gone
+        ]
+        if bad:
+            raise DataError(f"calls of '{self.path}' {complaint}: {listing(bad)}; {remedy}")
+
+
+def _words(calls: pd.DataFrame) -> tuple[list[str], IntArray]:
+    """Different words of all calls, and the place of each call's among them, their number for empty cells."""
+    codes, uniques = pd.factorize(calls.to_numpy(dtype=object).ravel())
+    texts = [as_text(word) for word in uniques]
+    place = np.where(codes < 0, len(texts), codes).reshape(calls.shape)
+    return texts, np.asarray(place, dtype=np.int64)
+
+
+def _is_missing(word: str, codes: Collection[str]) -> bool:
+    return word in codes or word.lower() in _NO_CALL
+
+
+def _by_individual(
+    table: pd.DataFrame, path: Path, orientation: str | None, known: set[str]
+) -> tuple[pd.DataFrame, str]:
+    """Calls with a row for each individual, and where the file has these."""
+    if list(table.columns[:6]) == _RAW:
+        return table.drop(columns=_RAW).set_index(pd.Index(table["IID"])), "rows"
+    first = str(table.columns[0])
+    if orientation is None:
+        orientation = _orientation(table, path, first.strip().lower(), known)
+    require_known([orientation], ("rows", "columns"), "'orientation' is {}; allowed", DataError)
+    labels = table[first]
+    if labels.isna().any():
+        raise DataError(f"the first column of '{path}', '{first}', has empty cells; it names the rows")
+    bare = table.drop(columns=first).set_index(pd.Index(labels.map(as_text), name=None))
+    return (bare, "rows") if orientation == "rows" else (bare.T, "columns")
+
+
+def _orientation(table: pd.DataFrame, path: Path, first: str, known: set[str]) -> str:
+    if (first in _INDIVIDUALS) != (first in _MARKERS):
+        return "rows" if first in _INDIVIDUALS else "columns"
+    rows, columns = (len(known.intersection(map(as_text, names))) for names in (table.iloc[:, 0], table.columns[1:]))
+    if bool(rows) != bool(columns):
+        return "rows" if rows else "columns"
+    raise DataError(
+        f"the rows of '{path}' may be individuals ({listing(table.iloc[:, 0], 3)}) or markers (individuals then are "
+        f'{listing(table.columns[1:], 3)}): say orientation = "rows" or "columns", where individuals are, or call the '
+        f"first column 'id' or 'marker'"
+    )
+
+
+# ---------------------------------------------------------------- codings
+
+
+def _coding(found: Sequence[str], path: Path) -> str:
+    """Coding of calls that are not missing, by the different words that they are."""
+    texts = set(found)
+    if all(map(_is_number, texts)):
+        values = {float(text) for text in texts - set(_NO_COUNT)}
+        if values <= {0.0, 1.0} and "-1" in texts:
+            return "-101"
+        if values <= {0.0, 1.0}:
+            raise DataError(
+                f"the calls of '{path}' are 0 and 1 alone: counts of an allele that no individual has twice "
+                f'(codes = "012"), or homozygotes of inbred lines (codes = "01"); say which'
+            )
+        return "012"
+    if texts <= set(_AB):
+        return "AB"
+    if all(_alleles(text) for text in texts):
+        return "letters"
+    strange = sorted(text for text in texts if not (_is_number(text) or text in _AB or _alleles(text)))
+    raise DataError(
+        f"the calls of '{path}' are of no coding that is known: {listing(strange or sorted(texts))}; allowed are "
+        f"0 1 2, -1 0 1, AA AB BB, and letters such as AG, A/G or A; name codes of missing calls by missing = [...]"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _alleles(text: str) -> str | None:
+    """Two alleles of a call, ``AG`` of AG, A/G, A|G or R; None of what is none."""
+    bare = text.upper().replace("/", "").replace("|", "").replace(" ", "")
+    if len(bare) == 1:
+        return _BOTH.get(bare, bare * 2 if bare in "ACGT" else None)
+    return bare if len(bare) == 2 and set(bare) <= set("ACGT") else None
+
+
+def _numbers(calls: _Calls) -> list[float]:
+    numeric = [_is_number(word) for word in calls.words]
+    calls.refuse([not yes for yes in numeric], "are no numbers", 'say their codes, as in codes = "AB"')
+    return [float(word) if yes else np.nan for word, yes in zip(calls.words, numeric, strict=True)]
+
+
+def _counts(calls: _Calls) -> tuple[Array, str]:
+    return calls.counted(_numbers(calls)), "counts 0, 1, 2"
+
+
+def _lines(calls: _Calls) -> tuple[Array, str]:
+    return 2.0 * calls.counted(_numbers(calls)), "homozygotes 0 and 1, read as 0 and 2"
+
+
+def _centred(calls: _Calls) -> tuple[Array, str]:
+    return calls.counted(_numbers(calls)) + 1.0, "codes -1, 0, 1, read as 0, 1, 2"
+
+
+#: Counts of the second allele of calls of two alleles A and B; H is a heterozygote.
+_AB = {"AA": 0.0, "A": 0.0, "AB": 1.0, "BA": 1.0, "H": 1.0, "BB": 2.0, "B": 2.0}
+
+
+def _ab(calls: _Calls) -> tuple[Array, str]:
+    calls.refuse([word not in _AB for word in calls.words], "are none of AA, AB, BB", "say their codes")
+    return calls.counted([_AB.get(word, np.nan) for word in calls.words]), "AA, AB, BB, read as 0, 1, 2 alleles B"
+
+
+def _letters(calls: _Calls) -> tuple[Array, str]:
+    pairs = [_alleles(word) or "" for word in calls.words]
+    calls.refuse([not pair for pair in pairs], "are no pairs of letters", "say their codes")
+    # Alleles of each word as bits, and of each marker by the words that it has.
+    bits = np.array([sum(1 << "ACGT".index(letter) for letter in set(pair)) for pair in pairs] + [0])
+    there = np.where(calls.absent, 0, bits)[calls.place]
+    alleles = np.bitwise_or.reduce(there, axis=0)
+    several = [bin(mask).count("1") > 2 for mask in alleles.tolist()]
+    if any(several):
+        first = several.index(True)
+        named = [letter for k, letter in enumerate("ACGT") if alleles[first] >> k & 1]
+        raise DataError(
+            f"the marker '{calls.markers[first]}' of '{calls.path}' has {len(named)} alleles, {', '.join(named)}; two "
+            f"at most"
+        )
+    # Counts of every allele of every word; of each marker that of its last allele is taken.
+    per_allele = np.array([calls.counted([pair.count(letter) for pair in pairs]) for letter in "ACGT"])
+    last = np.array([max(mask.bit_length() - 1, 0) for mask in alleles.tolist()])
+    counts = np.take_along_axis(per_allele, last[None, None, :], axis=0)[0]
+    return counts, "letters, read as counts of the allele that is last in the alphabet"
+
+
+#: Codings in which whole numbers may stand for missing calls.
+_WITHOUT_CODES = ("012", "01")
+_CODINGS: Mapping[str, Callable[[_Calls], tuple[Array, str]]] = {
+    "012": _counts,
+    "01": _lines,
+    "-101": _centred,
+    "AB": _ab,
+    "letters": _letters,
+}
+
+
+# ---------------------------------------------------------------- PLINK
+
+
+def _read_bed(path: Path) -> pd.DataFrame:
+    """Counts of the first allele (A1) of PLINK's binary files."""
+    from bed_reader import open_bed
+
+    for suffix in (".bed", ".bim", ".fam"):
+        if not path.with_suffix(suffix).is_file():
+            raise DataError(f"no file '{path.with_suffix(suffix)}'; PLINK's genotypes are three, .bed, .bim and .fam")
+    try:
+        with open_bed(path) as bed:
+            ids, markers = pd.Index(bed.iid), pd.Index(bed.sid)
+            counts = bed.read(dtype="float64", num_threads=1)
+    except Exception as error:  # what damaged files raise is not documented
+        raise DataError(f"cannot read '{path}' as PLINK's .bed: {str(error).splitlines()[0][:200]}") from None
+    out = pd.DataFrame(counts, index=ids, columns=markers)
+    gone = int(np.isnan(counts).sum())
+    out.attrs["notes"] = (
+        f"markers of '{path.name}': {len(out)} individuals, {out.shape[1]} markers, counts of the first allele of the "
+        f".bim file, {gone} calls missing",
+    )
+    return out
