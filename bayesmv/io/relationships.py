@@ -137,7 +137,7 @@ def _of_pedigree(
 ) -> Relationship:
     pedigree = _pedigree(entry, base)
     if entry.get("dominance"):
-        return Relationship.dominance(pedigree)
+        return Relationship.dominance(pedigree, cutoff=float(entry.get("cutoff", 0.0)))
     if not len(pedigree.groups):
         return Relationship.from_pedigree(pedigree)
     plain = Relationship.from_pedigree(without_groups(pedigree))

@@ -42,6 +42,7 @@ _KEYS: Mapping[str, _Key] = {
     "dam": _Key((str,), _WITH_PEDIGREE, "the name of a column"),
     "unknown": _Key((list,), _WITH_PEDIGREE, "a list of codes for unknown parents"),
     "dominance": _Key((bool,), (PEDIGREE,), "true or false"),
+    "cutoff": _Key(_NUMBER, (PEDIGREE,), "the smallest dominance covariance of families that is kept"),
     "genetic_groups": _Key((list,), (PEDIGREE,), "a list of the groups that stand for unknown parents"),
     "selfing": _Key((str, *_NUMBER), _WITH_PEDIGREE, "a column of generations of selfing, or the number of all"),
     "ploidy": _Key((int,), (PEDIGREE,), "2 or 4"),

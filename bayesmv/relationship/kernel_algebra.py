@@ -229,19 +229,39 @@ def inverse_of(K: Matrix, ids: Labels) -> tuple[Matrix, sparse.csc_array, float,
             f"{largest} levels of a sparse matrix are linked with each other, and no more than {DENSE_LIMIT} "
             "are inverted; give the sparse inverse instead: Relationship.from_precision"
         )
-    sorted_K, blocks, inverses, log_determinant = K[order][:, order], [], [], 0.0
+    sorted_K, diagonal = K[order][:, order], np.asarray(K.diagonal())[order]
+    sizes = np.diff(ends, prepend=0)
+    # Most levels are alone where few are related.
+    alone = np.repeat(sizes == 1, sizes) & (diagonal > 0.0)
+    places = [np.flatnonzero(alone)]
+    blocks, inverses, log_determinant = [diagonal[alone]], [1.0 / diagonal[alone]], float(np.log(diagonal[alone]).sum())
     said: list[str] = []
     for first, last in pairwise([0, *ends.tolist()]):
+        if alone[first]:
+            continue
         block, notes = definite(sorted_K[first:last, first:last].toarray(), ids[order[first:last]])
         P, log_block = invert(block, ids[order[first:last]])
         said += [f"among {last - first} levels from {ids[order[first]]!r} on, {note}" for note in notes]
-        blocks.append(sparse.csc_array(block))
-        inverses.append(_trimmed(P))
+        places.append(np.arange(first, last))
+        blocks.append(block)
+        inverses.append(_trimmed(P).toarray())
         log_determinant += log_block
     back = np.argsort(order)
-    lifted, precision = (sparse.block_diag(parts, format="csc")[back][:, back] for parts in (blocks, inverses))
+    lifted, precision = (_assembled(parts, places, len(ids))[back][:, back] for parts in (blocks, inverses))
     more = [f"and so of {len(said) - 5} more blocks"] if len(said) > 5 else []
     return sparse.csc_array(lifted), sparse.csc_array(precision), log_determinant, (*said[:5], *more)
+
+
+def _assembled(blocks: list[Array], places: list[IntArray], q: int) -> sparse.csc_array:
+    """Matrix (q, q) of dense blocks, and of levels that are alone, by their places."""
+    rows, columns, data = [], [], []
+    for block, place in zip(blocks, places, strict=True):
+        i, j = np.nonzero(block) if block.ndim == 2 else (np.arange(len(block)),) * 2
+        rows.append(place[i])
+        columns.append(place[j])
+        data.append(block[i, j] if block.ndim == 2 else block)
+    at = np.concatenate(rows), np.concatenate(columns)
+    return sparse.csc_array((np.concatenate(data), at), shape=(q, q))
 
 
 def inverse_diagonal(P: Matrix, ids: Labels) -> tuple[float, Array]:

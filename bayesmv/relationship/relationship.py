@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from bayesmv.arrays import Array
 from bayesmv.errors import DataError, PedigreeError, listing, rows_of
 from bayesmv.numerics.progress import waiting
 from bayesmv.relationship import kernel_algebra, single_step
+from bayesmv.relationship.dominance import dominance_families, joint_precision
 from bayesmv.relationship.kernel_algebra import Given
 from bayesmv.relationship.labels import (
     DENSE_LIMIT,
@@ -296,23 +298,38 @@ class Relationship:
         )
 
     @classmethod
-    def dominance(cls, pedigree: Pedigree | pd.DataFrame, ids: Iterable[object] | None = None) -> Relationship:
-        """Dominance relationships D among the chosen animals, all by default; see `Pedigree.dominance`.
+    def dominance(
+        cls, pedigree: Pedigree | pd.DataFrame, ids: Iterable[object] | None = None, *, cutoff: float = 0.0
+    ) -> Relationship:
+        """Dominance relationships D; see `Pedigree.dominance`, for many animals :mod:`bayesmv.relationship.dominance`.
 
         The equation is that of animals without inbreeding; a note counts those that have some.
+
+        Parameters
+        ----------
+        pedigree
+            A Pedigree, or a table that `Pedigree.from_frame` reads.
+        ids
+            Animals among which D is; by default all. Of more than `labels.DENSE_LIMIT` animals, their families of full
+            sibs are levels beside them, which keeps the precision sparse; D among the animals is the same.
+        cutoff
+            Covariances of families up to which they are left out, of more animals than that; 0 for none.
 
         Raises
         ------
         PedigreeError
-            If ids are not in the pedigree, or all of too many animals are asked for, or it has genetic groups.
+            If ids are not in the pedigree, or it has genetic groups.
         DataError
-            As `from_covariance`.
+            As `from_covariance`; if too many families are related.
         """
         animals = _as_pedigree(pedigree, {})
+        if ids is None and len(animals) > DENSE_LIMIT:
+            joint = joint_precision(animals, dominance_families(animals, cutoff, sys.stderr.isatty()))
+            said = _inbred_note(animals.ids[animals.inbreeding > 0])
+            return cls(**{**joint._asdict(), "notes": (*animals.notes, *joint.notes, *said)})
         D = animals.dominance(ids)
         inbred = D.index[animals.inbreeding[find_labels(animals.ids, D.index)] > 0]
-        note = f"{len(inbred)} animals are inbred, which dominance relationships do not allow for: {listing(inbred)}"
-        return cls.from_covariance(D, notes=(*animals.notes, *((note,) if len(inbred) else ())))
+        return cls.from_covariance(D, notes=(*animals.notes, *_inbred_note(inbred)))
 
     def hadamard(self, other: Relationship) -> Relationship:
         """Products k_ij l_ij of two kernels: A∘A for additive by additive effects, A∘D and so on (Henderson 1985).
@@ -436,6 +453,12 @@ class Relationship:
                 + (f"; if these are meant to be one, write them alike, for ids are text: {meant}" if meant else "")
             )
         return np.asarray(place[codes], dtype=np.intp)
+
+
+def _inbred_note(inbred: Labels) -> Notes:
+    if not len(inbred):
+        return ()
+    return (f"{len(inbred)} animals are inbred, which dominance relationships do not allow for: {listing(inbred)}",)
 
 
 def _as_pedigree(pedigree: Pedigree | pd.DataFrame, columns: dict[str, Any]) -> Pedigree:
