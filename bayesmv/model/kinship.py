@@ -44,7 +44,7 @@ _KEYS: Mapping[str, _Key] = {
     "dominance": _Key((bool,), (PEDIGREE,), "true or false"),
     "cutoff": _Key(_NUMBER, (PEDIGREE,), "the smallest dominance covariance of families that is kept"),
     "genetic_groups": _Key((list,), (PEDIGREE,), "a list of the groups that stand for unknown parents"),
-    "selfing": _Key((str, *_NUMBER), _WITH_PEDIGREE, "a column of generations of selfing, or the number of all"),
+    "selfing": _Key((str,), _WITH_PEDIGREE, "the name of a column of generations of selfing"),
     "ploidy": _Key((int,), (PEDIGREE,), "2 or 4"),
     "double_reduction": _Key(_NUMBER, (PEDIGREE,), "a number from 0 to 1/6"),
     "orientation": _Key((str,), _WITH_MARKERS, "rows or columns, where individuals are"),

@@ -68,6 +68,7 @@ def dominance_families(pedigree: Pedigree, cutoff: float = 0.0, progress: bool =
     DataError
         If more are left than can be held.
     """
+    pedigree.require_diploid("dominance relationships")
     pairs = np.sort(np.column_stack([pedigree.sire, pedigree.dam]), axis=1)
     known = pairs[:, 0] >= 0
     families, place = np.unique(pairs[known], axis=0, return_inverse=True)

@@ -42,6 +42,8 @@ from bayesmv.relationship.labels import (
 _MANY, _SHARE, _TIMES = 20, 0.2, 5.0
 #: Parents without a row that are written unlike an animal with one, from which on this is an error.
 _MISSPELT = 3
+#: Most generations of selfing; from some 30 on nothing of a line is its own in double precision.
+_MOST_SELFED = 25
 NUMBER_KINDS = ("integer", "floating", "mixed-integer-float")
 MIXED_KINDS = ("mixed", "mixed-integer")
 LOOP_SHOWN, _SHOWN = 20, 5
@@ -94,6 +96,12 @@ class Pedigree:
         Group of the unknown sire and dam, -1 for none, (n, 2); None without groups.
     unknown
         Further codes for unknown parents that were given.
+    selfed
+        Generations of selfing that every individual went through after the cross of its parents, (n,); None for none.
+    ploidy
+        2, or 4 for autotetraploids.
+    double_reduction
+        Share of gametes of an autotetraploid that hold two copies of one gene, 0 to 1/6.
 
     Raises
     ------
@@ -108,6 +116,9 @@ class Pedigree:
     groups: Labels = field(default_factory=lambda: pd.Index([], dtype=object))
     group_slots: IntArray | None = None
     unknown: tuple[str, ...] = ()
+    selfed: IntArray | None = None
+    ploidy: int = 2
+    double_reduction: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.sire) == len(self.dam):
@@ -117,6 +128,15 @@ class Pedigree:
             raise PedigreeError(
                 f"animals stand twice or before their parents: {listing(self.ids[wrong])}; use from_frame"
             )
+        if self.ploidy not in (2, 4):
+            raise PedigreeError(f"ploidy is {self.ploidy}; pedigrees are of diploids (2) or of autotetraploids (4)")
+        if not 0.0 <= self.double_reduction <= 1.0 / 6.0 or (self.ploidy == 2 and self.double_reduction):
+            raise PedigreeError(
+                f"double_reduction is {self.double_reduction:g}; of autotetraploids (ploidy=4) it is from 0 to 1/6, of "
+                "diploids there is none"
+            )
+        if self.ploidy == 4 and self.selfed is not None:
+            raise PedigreeError("generations of selfing are counted for diploids; give those of tetraploids rows")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -132,6 +152,9 @@ class Pedigree:
         sexes: Literal["ignore", "warn", "error"] = "ignore",
         groups: Iterable[object] | None = None,
         unknown: Iterable[object] = (),
+        selfing: str | None = None,
+        ploidy: int = 2,
+        double_reduction: float = 0.0,
     ) -> Pedigree:
         """Pedigree from one row per animal, in any order.
 
@@ -153,6 +176,11 @@ class Pedigree:
             Labels in the parent columns that stand for genetic groups, not for animals.
         unknown
             Further codes for unknown parents.
+        selfing
+            Column with the number of generations of selfing after the cross of the parents: 5 for a line F6 of single
+            seeds, empty or 0 for none.
+        ploidy, double_reduction
+            4 for autotetraploids, and the share of their gametes with two copies of one gene.
 
         Raises
         ------
@@ -171,23 +199,41 @@ class Pedigree:
         group_labels, group_of = _find_groups(named, labels, parents)
         _check_sexes(np.where(group_of[parents] < 0, parents, -1), labels, sexes)
         arrays, arranged = _arrange(parents, labels, group_of)
-        return cls(groups=group_labels, notes=notes + arranged, unknown=added, **arrays)
+        selfed = None if selfing is None else _selfed(frame, id, selfing, arrays["ids"])
+        return cls(
+            groups=group_labels,
+            notes=notes + arranged,
+            unknown=added,
+            selfed=selfed,
+            ploidy=ploidy,
+            double_reduction=double_reduction,
+            **arrays,
+        )
 
-    @cached_property
+    @property
     def inbreeding(self) -> Array:
         """F_i = a_sd / 2, half the relationship of the parents, (n,).
 
-        After Sargolzaei, Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325; linear memory.
+        After Sargolzaei, Iwaisaki & Colleau (2005) J. Anim. Breed. Genet. 122:325; linear memory. After n generations
+        of selfing F_i = 1 - (1 - a_sd / 2) / 2^n. In autotetraploids with double reduction λ,
+        F_i = (Φ_s + Φ_d) / 6 + a_sd / 6, Φ_p = λ + (1 - λ) F_p, is the probability that two of the four genes are
+        identical by descent (Kerr, Li, Tier, Dutkowski & McRae 2012, Theor. Appl. Genet. 124:1271).
         """
-        return kernels.inbreeding_coefficients(self.sire, self.dam)
+        return self._inbreeding[0]
+
+    @cached_property
+    def _inbreeding(self) -> tuple[Array, Array]:
+        """F_i and a_sd / 2, (n,) each."""
+        return kernels.inbreeding_coefficients(self.sire, self.dam, self.selfed, self.ploidy, self.double_reduction)
 
     @cached_property
     def mendelian_variance(self) -> Array:
-        """Within-family variance d_i = 1 - Σ (1 + F_p) / 4 over known parents p, (n,), in units of σ²_A.
+        """Within-family variance d_i = a_ii - a_sd / 2 - Σ a_pp / 4 over known parents p, (n,), in units of σ²_A.
 
-        That is 1/2 - (F_s + F_d) / 4 with both known, 3/4 - F_p / 4 with one, 1 with none (Henderson 1976).
+        Without selfing that is 1/2 - (F_s + F_d) / 4 with both known, 3/4 - F_p / 4 with one, 1 with none (Henderson
+        1976).
         """
-        return kernels.within_family_variance(self.sire, self.dam, self.inbreeding)
+        return kernels.within_family_variance(self.sire, self.dam, self.relationship_diagonal, self._inbreeding[1])
 
     @cached_property
     def generations(self) -> IntArray:
@@ -196,8 +242,8 @@ class Pedigree:
 
     @property
     def relationship_diagonal(self) -> Array:
-        """a_ii = 1 + F_i, (n,)."""
-        return 1.0 + self.inbreeding
+        """a_ii = 1 + F_i, of autotetraploids 1 + 3 F_i, (n,)."""
+        return 1.0 + (self.ploidy - 1) * self.inbreeding
 
     @property
     def log_determinant(self) -> float:
@@ -263,7 +309,19 @@ class Pedigree:
         PedigreeError
             As `relationship`.
         """
+        self.require_diploid("dominance relationships")
         return self._dense(kernels.dominance_block, ids)
+
+    def require_diploid(self, what: str) -> None:
+        """Refusal of what is computed for diploids only.
+
+        Raises
+        ------
+        PedigreeError
+            If these are tetraploids.
+        """
+        if self.ploidy != 2:
+            raise PedigreeError(f"{what} are those of diploids; of autotetraploids there is the additive one only")
 
     def times(self, vectors: npt.ArrayLike) -> Array:
         """A v = T (D (T'v)) for each column of `vectors`, (n, k) or (n,), in O(n k) (Colleau 2002).
@@ -306,6 +364,7 @@ class Pedigree:
             dam=place[self.dam[members]],
             notes=(*self.notes, f"{len(self) - members.size} of {len(self)} animals pruned away"),
             group_slots=None if slots is None else slots[members],
+            selfed=None if self.selfed is None else self.selfed[members],
         )
 
     def summary(self) -> PedigreeSummary:
@@ -373,6 +432,31 @@ def _encode(
     codes = np.append(np.where(unknown, -1, np.cumsum(~unknown) - 1), -1)[codes]
     labels, mixed = _numbered(labels[~unknown], groups, frame[names[0]], pd.Index(values))
     return codes, labels.rename(names[0]), (*notes_of(frame, names), *mixed, *notes)
+
+
+def _selfed(frame: pd.DataFrame, id: str, column: str, ids: Labels) -> IntArray:
+    """Generations of selfing of every individual, (n,), of a table with some of them.
+
+    Raises
+    ------
+    PedigreeError
+        If the column is absent or holds what is no number of generations.
+    """
+    if column not in frame.columns:
+        raise PedigreeError(
+            f"the column '{column}' of generations of selfing is absent; columns: {listing(frame.columns)}"
+        )
+    given = frame[column]
+    numbers = pd.to_numeric(given, errors="coerce")
+    wrong = given.notna() & ~((numbers >= 0) & (numbers <= _MOST_SELFED) & (numbers == numbers.round()))
+    if wrong.any():
+        raise PedigreeError(
+            f"generations of selfing must be whole numbers from 0 to {_MOST_SELFED}: {listing(given[wrong].unique())} "
+            f"in {rows_of(frame.index[wrong])}"
+        )
+    generations = pd.Series(numbers.fillna(0).to_numpy(dtype=np.int64)).groupby(frame[id].to_numpy()).first()
+    place = find_labels(pd.Index(generations.index), ids)
+    return np.where(place >= 0, np.append(generations.to_numpy(), 0)[place], 0)
 
 
 def _columns(frame: pd.DataFrame, names: list[str]) -> list[pd.Series[Any]]:

@@ -171,17 +171,28 @@ def _own_column(q, listed, count, sire, dam, d, w, u):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _within_family(x, sire, dam, F):  # type: ignore[no-untyped-def]
-    variance = 1.0
+def _own_inbreeding(x, sire, dam, half, selfed, ploidy, double_reduction, F):  # type: ignore[no-untyped-def]
+    """F of x, `half` the half of the relationship of its parents.
+
+    Diploids selfed n times after their cross have F = 1 - (1 - half) / 2^n. Two genes of an autotetraploid are of one
+    gamete in a third of all pairs, and there copies of one by double reduction (Kerr et al. 2012).
+    """
+    if ploidy == 2:
+        return half if selfed[x] == 0 else 1.0 - (1.0 - half) * 0.5 ** selfed[x]
+    if sire[x] < 0 and dam[x] < 0:
+        return 0.0
+    gametes = 0.0
     for parent in (sire[x], dam[x]):
-        if parent >= 0:
-            variance -= 0.25 * (1.0 + F[parent])
-    return variance
+        own = F[parent] if parent >= 0 else 0.0
+        gametes += double_reduction + (1.0 - double_reduction) * own
+    return gametes / 6.0 + half / 3.0
 
 
 @njit(cache=True)
-def _mate_relationships(sire, dam, family, start, mate):  # type: ignore[no-untyped-def]
-    """a_qm of every animal q with its mates m = mate[start[q]:start[q + 1]].
+def _mate_relationships(  # type: ignore[no-untyped-def]
+    sire, dam, family, start, mate, selfed, ploidy, double_reduction
+):
+    """F of every animal q, and a_qm with its mates m = mate[start[q]:start[q + 1]].
 
     `family[i]` is the place in `mate` of the parents of i, or -1. A place belongs to one of its two
     parents and so is filled before the turn of any of their offspring.
@@ -191,8 +202,12 @@ def _mate_relationships(sire, dam, family, start, mate):  # type: ignore[no-unty
     F, d, w, u = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     seen, stack, listed = np.full(n + 1, -1), np.empty(n, np.int64), np.empty(n, np.int64)
     for q in range(n):
-        F[q] = 0.5 * a[family[q]] if family[q] >= 0 else 0.0
-        d[q] = _within_family(q, sire, dam, F)
+        half = 0.5 * a[family[q]] if family[q] >= 0 else 0.0
+        F[q] = _own_inbreeding(q, sire, dam, half, selfed, ploidy, double_reduction, F)
+        d[q] = 1.0 + (ploidy - 1) * F[q] - half
+        for parent in (sire[q], dam[q]):
+            if parent >= 0:
+                d[q] -= 0.25 * (1.0 + (ploidy - 1) * F[parent])
         if start[q] == start[q + 1]:
             continue
         seen[n] = q
@@ -204,11 +219,13 @@ def _mate_relationships(sire, dam, family, start, mate):  # type: ignore[no-unty
             for j in range(done, count):
                 u[listed[j]] = _parent_mean(listed[j], sire, dam, u)
             a[k] = u[mate[k]]
-    return a
+    return F, a
 
 
-def inbreeding_coefficients(sire: IntArray, dam: IntArray) -> Array:
-    """F_i = a_sd / 2, (n,), from one traced column of A for each parent that takes a turn.
+def inbreeding_coefficients(
+    sire: IntArray, dam: IntArray, selfed: IntArray | None = None, ploidy: int = 2, double_reduction: float = 0.0
+) -> tuple[Array, Array]:
+    """F_i and a_sd / 2, (n,) each, from one traced column of A for each parent that takes a turn.
 
     Each pair of parents is dealt with once, whatever its number of offspring, in the turn of the parent
     with more mates; ancestors common to its mates are visited once. Memory is linear. After Sargolzaei,
@@ -225,8 +242,10 @@ def inbreeding_coefficients(sire: IntArray, dam: IntArray) -> Array:
     start = np.concatenate([[0], np.cumsum(np.bincount(turn, minlength=n))])
     family = np.full(n, -1)
     family[children] = np.argsort(order)[member]
-    a = _mate_relationships(sire, dam, family, start, (low + high - turn)[order])
-    return np.where(family >= 0, 0.5 * np.append(a, 0.0)[family], 0.0)
+    generations = np.zeros(n, dtype=np.int64) if selfed is None else selfed
+    mate = (low + high - turn)[order]
+    F, a = _mate_relationships(sire, dam, family, start, mate, generations, ploidy, float(double_reduction))
+    return F, np.where(family >= 0, 0.5 * np.append(a, 0.0)[family], 0.0)
 
 
 def new_positions(marked: BoolArray) -> IntArray:
@@ -234,10 +253,10 @@ def new_positions(marked: BoolArray) -> IntArray:
     return np.append(np.where(marked, np.cumsum(marked) - 1, -1), -1)
 
 
-def within_family_variance(sire: IntArray, dam: IntArray, F: Array) -> Array:
-    """d_i = 1 - Σ (1 + F_p) / 4 over the known parents p of i, (n,)."""
-    share = 0.25 * (1.0 + np.append(F, -1.0))  # the last, for unknown parents, is zero
-    return 1.0 - share[np.maximum(sire, -1)] - share[np.maximum(dam, -1)]
+def within_family_variance(sire: IntArray, dam: IntArray, diagonal: Array, half: Array) -> Array:
+    """d_i = a_ii - a_sd / 2 - Σ a_pp / 4 over the known parents p of i, (n,); `half` is a_sd / 2."""
+    share = np.append(0.25 * diagonal, 0.0)  # the last, for unknown parents, is zero
+    return diagonal - half - share[np.maximum(sire, -1)] - share[np.maximum(dam, -1)]
 
 
 def inverse_from_parents(sire: IntArray, dam: IntArray, d: Array, size: int) -> csc_array:
