@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array, BoolArray, IntArray
+from bayesmv.arrays import BoolArray
 from bayesmv.errors import DataError, listing, require_known
-from bayesmv.io.tables import read_table
+from bayesmv.io.tables import read_table, separator_of
 from bayesmv.model.reading import ReadOptions
-from bayesmv.relationship.labels import NOT_RECORDED, as_text
+from bayesmv.numerics.progress import watched
+from bayesmv.relationship.labels import NOT_RECORDED, Notes, as_text, notes_of
 
+#: Calls of individuals and markers, (n, m); single precision holds counts exactly.
+type Calls = npt.NDArray[np.float32]
+
+#: Bytes from which on a text file is read some rows at a time, the calls of these rows, and names of such files.
+_LARGE, _HELD, _TEXTS = 50_000_000, 4_000_000, (".csv", ".txt", ".tsv", ".raw", ".dat")
+#: Most different words that calls are.
+_MOST_WORDS = 10_000
 #: Names of the first column where rows are individuals, and where they are markers, in lower case.
 _INDIVIDUALS = {
     "id",
@@ -94,27 +102,116 @@ def read_genotypes(
     """
     if path.suffix.lower() == ".bed":
         return _read_bed(path)
-    table = read_table(path, read)
-    said = list(table.attrs.get("notes", {}).values())
-    calls, how = _by_individual(table, path, orientation, {as_text(label) for label in known})
-    found, place = _words(calls)
-    coding = codes if codes is not None else _coding([word for word in found if not _is_missing(word, missing)], path)
+    table = _read_words(path, read or ReadOptions())
+    if orientation is None:
+        orientation = _orientation(table, path, {as_text(label) for label in known})
+    require_known([orientation], ("rows", "columns"), "'orientation' is {}; allowed", DataError)
+    individuals, markers = (table.rows, table.columns) if orientation == "rows" else (table.columns, table.rows)
+    place = table.place if orientation == "rows" else table.place.T
+    coding = codes if codes is not None else _coding([w for w in table.words if not _is_missing(w, missing)], path)
     require_known([coding], _CODINGS, f"'{path}' cannot have the codes {{}}; codes", DataError)
-    absent = np.array(
-        [_is_missing(w, missing) or (w in _NO_COUNT and coding in _WITHOUT_CODES) for w in found] + [True]
-    )
-    counts, read_as = _CODINGS[coding](_Calls(np.array(found, dtype=object), place, absent, calls.columns, path))
-    gone = [
-        (found[k], n) for k, n in enumerate(np.bincount(place.ravel(), minlength=len(absent))[:-1]) if n and absent[k]
-    ]
+    beside = _NO_COUNT if coding in _WITHOUT_CODES else ()
+    absent = np.array([_is_missing(word, missing) or word in beside for word in table.words] + [True])
+    counts, read_as = _CODINGS[coding](_Calls(table.words, place, absent, pd.Index(markers), path))
+    numbers = np.bincount(place.ravel(order="K"), minlength=len(absent))
+    gone = [(word, n) for word, n, no in zip(table.words, numbers, absent, strict=False) if no and n]
+    said = list(table.notes)
     if gone:
         said.append(f"calls of '{path.name}' read as missing: {', '.join(f'{word!r} in {n}' for word, n in gone)}")
-    out = pd.DataFrame(counts, index=calls.index, columns=calls.columns)
+    out = pd.DataFrame(counts, index=individuals, columns=markers)
     out.attrs["notes"] = (
         *said,
-        f"markers of '{path.name}': {len(out)} individuals in {how}, {out.shape[1]} markers, {read_as}",
+        f"markers of '{path.name}': {len(out)} individuals in {orientation}, {out.shape[1]} markers, {read_as}",
     )
     return out
+
+
+class _Words(NamedTuple):
+    """Calls of a table as it stands, each as the place of its word among the different ones.
+
+    Parameters
+    ----------
+    first
+        Name of the column that names the rows.
+    rows, columns
+        Names of the rows, and of the other columns.
+    words
+        The different words that the calls are.
+    place
+        Place of the word of every call, the number of words where the cell is empty, (rows, columns).
+    notes
+        How the table was read.
+    """
+
+    first: str
+    rows: list[str]
+    columns: list[str]
+    words: list[str]
+    place: npt.NDArray[np.int16]
+    notes: Notes
+
+
+def _read_words(path: Path, read: ReadOptions) -> _Words:
+    """Calls of a table, of a large text file some rows at a time."""
+    rows: list[str] = []
+    code_of: dict[str, int] = {}
+    places: list[npt.NDArray[np.int16]] = []
+    notes: Notes = ()
+    labelled, names = "", [""]
+    for part in _parts(path, read):
+        notes, names = notes or notes_of(part, part.columns), [str(name) for name in part.columns]
+        raw = names[: len(_RAW)] == _RAW
+        labelled = "IID" if raw else names[0]
+        if part[labelled].isna().any():
+            raise DataError(f"the first column of '{path}', '{labelled}', has empty cells; it names the rows")
+        rows += part[labelled].map(as_text).tolist()
+        names = names[len(_RAW) :] if raw else names[1:]
+        codes, uniques = pd.factorize(part[names].to_numpy(dtype=object).ravel())
+        known = [code_of.setdefault(as_text(word), len(code_of)) for word in uniques]
+        if len(code_of) > _MOST_WORDS:
+            raise DataError(
+                f"the calls of '{path}' are {_MOST_WORDS} different words or more, such as {listing(code_of)}; of "
+                f"markers they are few"
+            )
+        places.append(np.array([*known, -1], dtype=np.int16)[codes].reshape(len(part), len(names)))
+    place = np.concatenate(places) if len(places) > 1 else places[0]
+    place[place < 0] = len(code_of)
+    return _Words(labelled, rows, names, list(code_of), place, notes)
+
+
+def _parts(path: Path, read: ReadOptions) -> Iterator[pd.DataFrame]:
+    """Table of a file, or of a text that is large some rows at a time."""
+    size = path.stat().st_size if path.is_file() else 0
+    if size < _LARGE or path.suffix.lower() not in _TEXTS:
+        yield read_table(path, read)
+        return
+    with path.open(encoding=read.encoding or "utf-8-sig", errors="replace") as file:
+        head = "".join(file.readline() for _ in range(read.skip + 3))
+    separator = read.separator or separator_of(head.split("\n", read.skip)[-1], path)
+    width = max(1, head.count(separator) // 3)
+    options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""]}
+    options |= {"encoding": read.encoding or "utf-8-sig", "skiprows": read.skip, "skipinitialspace": True}
+    chunks = pd.read_csv(path, chunksize=max(1, _HELD // width), **options)
+    for part in watched(chunks, f"Reading '{path.name}'", max(1, size // (2 * _HELD))):
+        yield part.rename(columns=str.strip)
+
+
+def _orientation(table: _Words, path: Path, known: set[str]) -> str:
+    """Where individuals are, by the name of the first column or by labels that are known."""
+    first = table.first.strip().lower()
+    if (first in _INDIVIDUALS) != (first in _MARKERS):
+        return "rows" if first in _INDIVIDUALS else "columns"
+    rows, columns = (len(known.intersection(names)) for names in (table.rows, table.columns))
+    if bool(rows) != bool(columns):
+        return "rows" if rows else "columns"
+    raise DataError(
+        f"the rows of '{path}' may be individuals ({listing(table.rows, 3)}) or markers (individuals then are "
+        f'{listing(table.columns, 3)}): say orientation = "rows" or "columns", where individuals are, or call the '
+        f"first column 'id' or 'marker'"
+    )
+
+
+# ---------------------------------------------------------------- codings
 
 
 class _Calls(NamedTuple):
@@ -134,15 +231,15 @@ class _Calls(NamedTuple):
         The file, for messages.
     """
 
-    words: npt.NDArray[np.object_]
-    place: IntArray
+    words: list[str]
+    place: npt.NDArray[np.int16]
     absent: BoolArray
     markers: pd.Index
     path: Path
 
-    def counted(self, counts: Sequence[float]) -> Array:
+    def counted(self, counts: Sequence[float]) -> Calls:
         """Counts of every call, from those of the words, (individuals, markers)."""
-        return np.where(self.absent, np.nan, np.array([*counts, np.nan]))[self.place]
+        return np.where(self.absent, np.nan, np.array([*counts, np.nan])).astype(np.float32)[self.place]
 
     def refuse(self, wrong: Sequence[bool], complaint: str, remedy: str) -> None:
         """Refusal of words that are no calls."""
@@ -153,49 +250,8 @@ class _Calls(NamedTuple):
             raise DataError(f"calls of '{self.path}' {complaint}: {listing(bad)}; {remedy}")
 
 
-def _words(calls: pd.DataFrame) -> tuple[list[str], IntArray]:
-    """Different words of all calls, and the place of each call's among them, their number for empty cells."""
-    codes, uniques = pd.factorize(calls.to_numpy(dtype=object).ravel())
-    texts = [as_text(word) for word in uniques]
-    place = np.where(codes < 0, len(texts), codes).reshape(calls.shape)
-    return texts, np.asarray(place, dtype=np.int64)
-
-
 def _is_missing(word: str, codes: Collection[str]) -> bool:
     return word in codes or word.lower() in _NO_CALL
-
-
-def _by_individual(
-    table: pd.DataFrame, path: Path, orientation: str | None, known: set[str]
-) -> tuple[pd.DataFrame, str]:
-    """Calls with a row for each individual, and where the file has these."""
-    if list(table.columns[:6]) == _RAW:
-        return table.drop(columns=_RAW).set_index(pd.Index(table["IID"])), "rows"
-    first = str(table.columns[0])
-    if orientation is None:
-        orientation = _orientation(table, path, first.strip().lower(), known)
-    require_known([orientation], ("rows", "columns"), "'orientation' is {}; allowed", DataError)
-    labels = table[first]
-    if labels.isna().any():
-        raise DataError(f"the first column of '{path}', '{first}', has empty cells; it names the rows")
-    bare = table.drop(columns=first).set_index(pd.Index(labels.map(as_text), name=None))
-    return (bare, "rows") if orientation == "rows" else (bare.T, "columns")
-
-
-def _orientation(table: pd.DataFrame, path: Path, first: str, known: set[str]) -> str:
-    if (first in _INDIVIDUALS) != (first in _MARKERS):
-        return "rows" if first in _INDIVIDUALS else "columns"
-    rows, columns = (len(known.intersection(map(as_text, names))) for names in (table.iloc[:, 0], table.columns[1:]))
-    if bool(rows) != bool(columns):
-        return "rows" if rows else "columns"
-    raise DataError(
-        f"the rows of '{path}' may be individuals ({listing(table.iloc[:, 0], 3)}) or markers (individuals then are "
-        f'{listing(table.columns[1:], 3)}): say orientation = "rows" or "columns", where individuals are, or call the '
-        f"first column 'id' or 'marker'"
-    )
-
-
-# ---------------------------------------------------------------- codings
 
 
 def _coding(found: Sequence[str], path: Path) -> str:
@@ -243,33 +299,33 @@ def _numbers(calls: _Calls) -> list[float]:
     return [float(word) if yes else np.nan for word, yes in zip(calls.words, numeric, strict=True)]
 
 
-def _counts(calls: _Calls) -> tuple[Array, str]:
+def _counts(calls: _Calls) -> tuple[Calls, str]:
     return calls.counted(_numbers(calls)), "counts 0, 1, 2"
 
 
-def _lines(calls: _Calls) -> tuple[Array, str]:
-    return 2.0 * calls.counted(_numbers(calls)), "homozygotes 0 and 1, read as 0 and 2"
+def _lines(calls: _Calls) -> tuple[Calls, str]:
+    return calls.counted([2.0 * n for n in _numbers(calls)]), "homozygotes 0 and 1, read as 0 and 2"
 
 
-def _centred(calls: _Calls) -> tuple[Array, str]:
-    return calls.counted(_numbers(calls)) + 1.0, "codes -1, 0, 1, read as 0, 1, 2"
+def _centred(calls: _Calls) -> tuple[Calls, str]:
+    return calls.counted([n + 1.0 for n in _numbers(calls)]), "codes -1, 0, 1, read as 0, 1, 2"
 
 
 #: Counts of the second allele of calls of two alleles A and B; H is a heterozygote.
 _AB = {"AA": 0.0, "A": 0.0, "AB": 1.0, "BA": 1.0, "H": 1.0, "BB": 2.0, "B": 2.0}
 
 
-def _ab(calls: _Calls) -> tuple[Array, str]:
+def _ab(calls: _Calls) -> tuple[Calls, str]:
     calls.refuse([word not in _AB for word in calls.words], "are none of AA, AB, BB", "say their codes")
     return calls.counted([_AB.get(word, np.nan) for word in calls.words]), "AA, AB, BB, read as 0, 1, 2 alleles B"
 
 
-def _letters(calls: _Calls) -> tuple[Array, str]:
+def _letters(calls: _Calls) -> tuple[Calls, str]:
     pairs = [_alleles(word) or "" for word in calls.words]
     calls.refuse([not pair for pair in pairs], "are no pairs of letters", "say their codes")
     # Alleles of each word as bits, and of each marker by the words that it has.
-    bits = np.array([sum(1 << "ACGT".index(letter) for letter in set(pair)) for pair in pairs] + [0])
-    there = np.where(calls.absent, 0, bits)[calls.place]
+    bits = np.array([sum(1 << "ACGT".index(letter) for letter in set(pair)) for pair in pairs] + [0], dtype=np.int8)
+    there = np.where(calls.absent, np.int8(0), bits)[calls.place]
     alleles = np.bitwise_or.reduce(there, axis=0)
     several = [bin(mask).count("1") > 2 for mask in alleles.tolist()]
     if any(several):
@@ -279,16 +335,16 @@ def _letters(calls: _Calls) -> tuple[Array, str]:
             f"the marker '{calls.markers[first]}' of '{calls.path}' has {len(named)} alleles, {', '.join(named)}; two "
             f"at most"
         )
-    # Counts of every allele of every word; of each marker that of its last allele is taken.
-    per_allele = np.array([calls.counted([pair.count(letter) for pair in pairs]) for letter in "ACGT"])
+    # Counts of every allele of every word; of each marker those of its last allele are taken.
+    per_allele = np.array([[float(pair.count(letter)) for pair in pairs] + [np.nan] for letter in "ACGT"])
     last = np.array([max(mask.bit_length() - 1, 0) for mask in alleles.tolist()])
-    counts = np.take_along_axis(per_allele, last[None, None, :], axis=0)[0]
+    counts = np.where(calls.absent, np.nan, per_allele).astype(np.float32)[last[None, :], calls.place]
     return counts, "letters, read as counts of the allele that is last in the alphabet"
 
 
 #: Codings in which whole numbers may stand for missing calls.
 _WITHOUT_CODES = ("012", "01")
-_CODINGS: Mapping[str, Callable[[_Calls], tuple[Array, str]]] = {
+_CODINGS: Mapping[str, Callable[[_Calls], tuple[Calls, str]]] = {
     "012": _counts,
     "01": _lines,
     "-101": _centred,
@@ -310,7 +366,7 @@ def _read_bed(path: Path) -> pd.DataFrame:
     try:
         with open_bed(path) as bed:
             ids, markers = pd.Index(bed.iid), pd.Index(bed.sid)
-            counts = bed.read(dtype="float64", num_threads=1)
+            counts = bed.read(dtype="float32", num_threads=1)
     except Exception as error:  # what damaged files raise is not documented
         raise DataError(f"cannot read '{path}' as PLINK's .bed: {str(error).splitlines()[0][:200]}") from None
     out = pd.DataFrame(counts, index=ids, columns=markers)

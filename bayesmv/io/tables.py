@@ -148,13 +148,13 @@ def _opened(text: str, path: Path, options: ReadOptions) -> tuple[str, str, int,
     bare = body.lstrip("\r\n")
     before = text[: len(text) - len(bare)].replace("\r\n", "\n")
     lines = before.count("\n") + before.count("\r")
-    separator = options.separator or (stated[1] if stated else _recognised(bare, path))
+    separator = options.separator or (stated[1] if stated else separator_of(bare, path))
     if separator == " ":
         bare = "\n".join(" ".join(line.split()) for line in bare.split("\n"))
     return separator, bare, lines, options.separator is None and separator != ","
 
 
-def _recognised(body: str, path: Path) -> str:
+def separator_of(body: str, path: Path) -> str:
     """What stands between the cells: the sign that is in the header, and as often in all lines that are looked at."""
     lines = [line for line in body[:1_000_000].splitlines()[: _LOOKED_AT + 1] if line.strip()]
     if not lines:

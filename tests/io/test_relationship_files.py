@@ -93,6 +93,26 @@ def test_markers__kinds_of_files(tmp_path, name, write):
     same(found, bmv.Relationship.from_markers(COUNTS, blend=0.05))
 
 
+@pytest.mark.parametrize("kind", MARKERS)
+def test_markers__of_large_files_are_read_in_parts(tmp_path, kind, monkeypatch):
+    table, _ = MARKERS[kind]
+    table.to_csv(tmp_path / "geno.csv", index_label="id")
+    whole = read_relationship(markers="geno.csv", base=tmp_path, blend=0.05)
+    monkeypatch.setattr("bayesmv.io.genotypes._LARGE", 1)
+    monkeypatch.setattr("bayesmv.io.genotypes._HELD", 70)
+    monkeypatch.setattr("bayesmv.relationship.markers._HELD", 50)
+    parts = read_relationship(markers="geno.csv", base=tmp_path, blend=0.05)
+    same(parts, whole)
+    assert parts.notes == whole.notes
+
+
+def test_markers__raise_on_a_table_of_something_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("bayesmv.io.genotypes._MOST_WORDS", 5)
+    pd.DataFrame(RNG.normal(size=(4, 3)), columns=list("abc")).to_csv(tmp_path / "geno.csv", index_label="id")
+    with pytest.raises(DataError, match=r"are 5 different words or more, such as .*; of markers they are few"):
+        read_relationship(markers="geno.csv", base=tmp_path)
+
+
 def test_markers__of_plink(tmp_path):
     counts = COUNTS.to_numpy().copy()
     counts[2, 3] = np.nan
