@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from bayesmv.arrays import Array
 from bayesmv.covariance.base import CovarianceStructure, Parameter
+from bayesmv.covariance.held import HeldCorrelations
+from bayesmv.covariance.linear import Unstructured
 from bayesmv.errors import SpecError, listing, require_known
 
 type Constraint = float | str
@@ -189,10 +191,14 @@ def constrained(
     """
     if not constraints:
         return structure
+    if isinstance(structure, Unstructured):
+        structure, constraints = _with_correlations(structure, constraints, labels)
+        if not constraints:
+            return structure
     if not structure.separable:
         raise SpecError(
-            f"the parameters of {structure.name} (entries of a Cholesky factor) have no meaning one by one and cannot "
-            f"be constrained; use diag, corh, ante or fa, whose parameters can"
+            f"the parameters of {structure.name} have no meaning one by one and cannot be constrained; use us, diag, "
+            f"corh, ante or fa, whose parameters can"
         )
     parameters = structure.parameters(labels)
     places = {p.name: k for k, p in enumerate(parameters)}
@@ -209,6 +215,35 @@ def constrained(
     _check_held_once(out)
     _ = out.selection
     return out
+
+
+def _with_correlations(
+    structure: Unstructured, constraints: Mapping[str, Constraint], labels: Sequence[str]
+) -> tuple[HeldCorrelations, dict[str, Constraint]]:
+    """Unstructured covariance with the correlations held that are named, and the constraints that are left.
+
+    Raises
+    ------
+    SpecError
+        If correlations cannot be held together, or one is equated to another.
+    """
+    pairs = {
+        f"cor[{labels[a]},{labels[b]}]": (max(a, b), min(a, b)) for a in range(len(labels)) for b in range(len(labels))
+    }
+    held: dict[tuple[int, int], float] = {}
+    rest: dict[str, Constraint] = {}
+    for name, value in constraints.items():
+        place = pairs.get(name)
+        if place is None or place[0] == place[1]:
+            rest[name] = value
+        elif isinstance(value, str):
+            raise SpecError(
+                f"{name} cannot be equated to {value}: correlations of {structure.name} are held at numbers"
+            )
+        else:
+            held[place] = float(value)
+    triples = tuple((i, j, value) for (i, j), value in held.items())
+    return HeldCorrelations(structure.size, triples, structure.word, tuple(labels)), rest
 
 
 def _check_alike(a: Parameter, b: Parameter) -> None:
