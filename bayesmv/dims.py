@@ -18,19 +18,24 @@ FIXED = "fixed"
 RESIDUAL = "Residual"
 
 
+def _saved(term: str) -> str:
+    """Name of a term as names of saved variables may hold it: they are not divided."""
+    return term.replace("/", "∕")
+
+
 def covariance_name(term: str) -> str:
     """Variable that holds a term's covariance matrix."""
-    return f"{term}_cov"
+    return f"{_saved(term)}_cov"
 
 
 def correlation_name(term: str) -> str:
     """Variable that holds a term's correlation matrix."""
-    return f"{term}_corr"
+    return f"{_saved(term)}_corr"
 
 
 def sd_name(term: str) -> str:
     """Variable that holds a term's standard deviations."""
-    return f"{term}_sd"
+    return f"{_saved(term)}_sd"
 
 
 def error_name(variable: str) -> str:
@@ -40,27 +45,27 @@ def error_name(variable: str) -> str:
 
 def loading_name(term: str) -> str:
     """Variable that holds the loadings of a term with factors, before rotation."""
-    return f"{term}_loading"
+    return f"{_saved(term)}_loading"
 
 
 def specific_name(term: str) -> str:
     """Variable that holds the specific variances of a term with factors."""
-    return f"{term}_specific"
+    return f"{_saved(term)}_specific"
 
 
 def factor_dim(term: str) -> str:
     """Dimension of a term's factors."""
-    return f"{term}_factor"
+    return f"{_saved(term)}_factor"
 
 
 def effect_name(term: str) -> str:
     """Variable that holds a term's effects (block effects, breeding values)."""
-    return f"{term}_effect"
+    return f"{_saved(term)}_effect"
 
 
 def level_dim(term: str) -> str:
     """Dimension of a term's levels."""
-    return f"{term}_level"
+    return f"{_saved(term)}_level"
 
 
 def effect_dims(term: str, effects: Sequence[str], traits: Sequence[str]) -> tuple[str, str]:
@@ -71,4 +76,4 @@ def effect_dims(term: str, effects: Sequence[str], traits: Sequence[str]) -> tup
     """
     if tuple(effects) == tuple(traits):
         return TRAIT, TRAIT_OTHER
-    return f"{term}_{TRAIT}", f"{term}_{TRAIT_OTHER}"
+    return f"{_saved(term)}_{TRAIT}", f"{term}_{TRAIT_OTHER}"

@@ -178,11 +178,18 @@ def _rank_after(X: sparse.csc_array, term: TermDesign, rows: npt.NDArray[np.bool
     return int((values > 1e-9 * float((Z.T @ Z).diagonal().max())).sum())
 
 
+def _least(links: list[Array]) -> Array:
+    """Fewest units with two traits, (t, t), in the groups in which both were recorded."""
+    both = [np.multiply.outer(np.diag(seen), np.diag(seen)) > 0 for seen in links]
+    found = np.min([np.where(there, seen, np.inf) for there, seen in zip(both, links, strict=True)], axis=0)
+    return np.where(np.isfinite(found), found, 0.0)
+
+
 def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
     groups = [
         design.observed[design.residual.group == g].astype(float) for g in range(len(design.residual.groups) or 1)
     ]
-    own = design.spec.covariance(RESIDUAL, design.spec.residual, design.traits)
+    own = design.spec.residual_covariance()
     levels = sum(len(t.levels) - 1 for t in design.terms if t.relationship is None)
     return TermInformation(
         term=RESIDUAL,
@@ -190,7 +197,7 @@ def _residual(design: Design, X: sparse.csc_array) -> TermInformation:
         levels=len(design.units),
         freedom=max(0, len(design.units) - X.shape[1] - levels),
         exact=False,
-        links=np.min([seen.T @ seen for seen in groups], axis=0),
+        links=_least([seen.T @ seen for seen in groups]),
         effects=design.traits,
         free_covariances=_free_covariances(own),
         estimated=own.n_parameters > 0,

@@ -23,6 +23,7 @@ from bayesmv.design.widen import from_long
 from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
+from bayesmv.model.basis import needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import as_text, factorise, is_from_file, notes_of
@@ -46,7 +47,9 @@ class Design(ByContent, NamedCovariances):
     kept
         Which rows of the data they are, (rows,).
     response
-        Records (n, t), NaN where a trait was not recorded, in the units of the data.
+        Records less their offsets (n, t), NaN where a trait was not recorded, in the units of the data.
+    offset
+        Known parts of the records, (n, t).
     scale
         Phenotypic standard deviations after fixed effects (t,): covariances are estimated and sampled in these units.
     fixed
@@ -64,6 +67,7 @@ class Design(ByContent, NamedCovariances):
     units: pd.Index
     kept: npt.NDArray[np.bool_]
     response: Array
+    offset: Array
     scale: Array
     fixed: FixedDesign
     terms: tuple[TermDesign, ...]
@@ -192,9 +196,11 @@ def build_design(
     require_all_complete(_needed(inputs, kept))
     spec = _written_out(spec, kept)
     inputs = replace(inputs, spec=spec)
+    offset = _offsets(spec, kept)
+    response = response - offset
     fixed = build_fixed(spec.fixed, spec.traits, kept, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
-    residual = build_residual(spec, kept, response)
+    residual = build_residual(spec, kept, response, notes)
     spread = residual_sd(spec.traits, response, fixed)
     scale = _scales(spread, terms, residual.structure)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
@@ -204,6 +210,7 @@ def build_design(
         units=units,
         kept=keep,
         response=response,
+        offset=offset,
         scale=scale,
         fixed=fixed,
         terms=tuple(
@@ -231,13 +238,21 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     factors = tuple(dict.fromkeys(name for term in spec.random for name in term.factor_columns))
     wanted = {"trait": spec.traits, "random factor": factors}
     wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns))
-    wanted["residual group"] = () if spec.residual_by is None else (spec.residual_by,)
+    wanted["residual group"] = spec.residual_by
+    wanted["offset"] = tuple(spec.offset.values())
     wanted["weight"] = () if spec.weights is None else (spec.weights,)
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
     for role, names in wanted.items():
         require_known(names, data.columns, f"the {role} {{}} is not a column of the data; columns")
     if not len(data):
         raise DataError("the data have no rows")
+
+
+def _offsets(spec: ModelSpec, data: pd.DataFrame) -> Array:
+    """Offsets of the records, (n, t); 0 for traits without one."""
+    columns = [spec.offset.get(trait) for trait in spec.traits]
+    values = [np.zeros(len(data)) if c is None else as_covariate(data[c]).to_numpy(dtype=float) for c in columns]
+    return np.column_stack(values)
 
 
 def _written_out(spec: ModelSpec, data: pd.DataFrame) -> ModelSpec:
@@ -296,10 +311,9 @@ def _needed(inputs: TermInputs, data: pd.DataFrame) -> list[Needed]:
         if name in data.columns
     ]
     needed += [need for term in spec.random for need in inputs.needed(term)]
-    if spec.residual_by is not None:
-        by = as_labels(inputs.rows[spec.residual_by][inputs.kept])
-        needed.append(residual_groups(by))
-    return needed
+    needed += [residual_groups(as_labels(data[name])) for name in spec.residual_by]
+    offsets = dict.fromkeys(spec.offset.values())
+    return needed + [needed_covariate(as_covariate(data[name]), "offset") for name in offsets]
 
 
 def _scales(spread: Array, terms: tuple[TermDesign, ...], residual: CovarianceStructure) -> Array:

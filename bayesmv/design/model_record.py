@@ -55,8 +55,8 @@ class ModelRecord(NamedCovariances):
         Trait, member and function of every effect of the random terms, by which terms of two models are matched.
     records_per_level
         Harmonic mean number of records of each trait per level of every random term, (t,).
-    residual_groups
-        Groups with residual covariances of their own; empty for one group.
+    residual_groups, residual_traits
+        Groups with residual covariances of their own, and the traits that were recorded in each; empty for one group.
     n_records, n_coefficients
         Numbers of records and of fixed effects.
     references
@@ -78,6 +78,7 @@ class ModelRecord(NamedCovariances):
     identities: Mapping[str, tuple[tuple[int, str, str], ...]]
     records_per_level: Mapping[str, tuple[float, ...]]
     residual_groups: tuple[str, ...] = ()
+    residual_traits: tuple[tuple[str, ...], ...] = ()
     n_records: int
     n_coefficients: int
     references: tuple[tuple[str, str], ...] = ()
@@ -98,6 +99,7 @@ class ModelRecord(NamedCovariances):
             identities={t.name: tuple((i, str(m), str(f)) for i, m, f in t.identities) for t in design.terms},
             records_per_level={t.name: tuple(records_per_level(design, t.name).tolist()) for t in design.terms},
             residual_groups=design.residual.groups,
+            residual_traits=design.residual.recorded,
             n_records=design.n_records,
             n_coefficients=int(design.fixed.present.sum()),
             references=design.fixed.references,
@@ -127,7 +129,7 @@ class ModelRecord(NamedCovariances):
         """Covariance structures in working units, in the order of `names`."""
         spec = self.spec
         terms = [spec.covariance(t.name, t.structure, self.effects[t.name]) for t in spec.random]
-        both = [*terms, residual_structure(spec, self.residual_groups)]
+        both = [*terms, residual_structure(spec, self.residual_traits)]
         return CovarianceBlocks(tuple(s.rescaled(self.effect_scale(n)) for n, s in zip(self.names, both, strict=True)))
 
     def effects_of(self, name: str) -> tuple[str, ...]:
@@ -189,6 +191,7 @@ class ModelRecord(NamedCovariances):
             "identities": self.identities,
             "records_per_level": self.records_per_level,
             "residual_groups": self.residual_groups,
+            "residual_traits": self.residual_traits,
             "n_records": self.n_records,
             "n_coefficients": self.n_coefficients,
             "references": self.references,
@@ -243,6 +246,7 @@ def _parts(spec: ModelSpec) -> dict[str, object]:
         "random terms": spec.random_formula,
         "the residual": spec.residual_formula,
         "weights": spec.weights,
+        "the offset": dict(spec.offset),
         "matrices": dict(spec.matrices),
         "constraints": {term: dict(entries) for term, entries in spec.constraints.items()},
     }

@@ -14,7 +14,6 @@ from bayesmv.arrays import Array, ByContent
 from bayesmv.covariance import CovarianceStructure, Separate
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.written import as_labels, to_numbers
-from bayesmv.dims import RESIDUAL
 from bayesmv.errors import DataError, Needed, listing, require_all_complete, require_complete, rows_of
 from bayesmv.model.grammar import quoted
 from bayesmv.model.spec import ModelSpec
@@ -34,8 +33,10 @@ class ResidualDesign(ByContent):
         Labels of the effects (m,).
     trait_of, group_of
         The trait and the group of each effect, (m,).
-    column, groups
-        Column of the groups and its values; empty for one group.
+    columns, groups
+        Columns of the groups, and the values of these or their combinations, ``A:2019``; empty for one group.
+    recorded
+        Traits that were recorded in each group; the effects of others have no variance.
     group
         Group of each unit, (n,).
     weights
@@ -49,8 +50,9 @@ class ResidualDesign(ByContent):
     effects: tuple[str, ...]
     trait_of: npt.NDArray[np.intp]
     group_of: npt.NDArray[np.intp]
-    column: str = ""
+    columns: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    recorded: tuple[tuple[str, ...], ...] = ()
     group: npt.NDArray[np.intp]
     weights: Array
     unit: float = 1.0
@@ -99,12 +101,12 @@ class ResidualDesign(ByContent):
             products=((1.0,),),
             totals=(1.0,),
             functions=tuple(map(tuple, np.diag(share).tolist())),
-            basis=f"C({quoted(self.column)})" if self.groups else "",
+            basis=f"C({quoted(':'.join(self.columns))})" if self.groups else "",
             factors=(self.groups,) if self.groups else (),
         )
 
 
-def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> ResidualDesign:
+def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]) -> ResidualDesign:
     """Build the residuals of a model.
 
     Parameters
@@ -115,15 +117,17 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
         Rows with records.
     response
         Records (n, t), NaN where missing.
+    notes
+        To which it is added which traits some groups lack.
 
     Raises
     ------
     DataError
-        If a group or a weight is missing, a weight is not positive, or a group has too few records.
+        If a group or a weight is missing, a weight is not positive, or a group has a single record of a trait.
     """
     weights, unit = _weights(spec, data)
     t = len(spec.traits)
-    if spec.residual_by is None:
+    if not spec.residual_by:
         return ResidualDesign(
             structure=residual_structure(spec),
             effects=spec.traits,
@@ -133,19 +137,17 @@ def build_residual(spec: ModelSpec, data: pd.DataFrame, response: Array) -> Resi
             weights=weights,
             unit=unit,
         )
-    by = as_labels(data[spec.residual_by])
-    require_all_complete([residual_groups(by)])
-    group, levels = factorise(by)
-    groups = tuple(map(as_text, levels))
+    group, groups = _grouped([as_labels(data[name]) for name in spec.residual_by])
     trait_of, group_of = (part.reshape(-1) for part in np.indices((t, len(groups))))
     effects = [f"{trait}:{label}" for trait in spec.traits for label in groups]
-    _check_groups(spec, groups, group, response)
+    recorded = _recorded(spec, groups, group, response, notes)
     return ResidualDesign(
-        structure=residual_structure(spec, groups),
+        structure=residual_structure(spec, recorded),
         effects=tuple(effects) if t > 1 else groups,
         trait_of=trait_of,
         group_of=group_of,
-        column=spec.residual_by,
+        columns=spec.residual_by,
+        recorded=recorded,
         groups=groups,
         group=np.asarray(group, dtype=np.intp),
         weights=weights,
@@ -159,24 +161,54 @@ def residual_groups(column: pd.Series[Any]) -> Needed:
     return Needed(column=column, role=role, remedy=remedy)
 
 
-def residual_structure(spec: ModelSpec, groups: Sequence[str] = ()) -> CovarianceStructure:
-    """Structure of the residuals: one among the traits, or one for each group, effects trait by trait."""
-    own, t, g = spec.covariance(RESIDUAL, spec.residual, spec.traits), len(spec.traits), len(groups)
-    if not groups:
-        return own
-    return Separate(t * g, (own,) * g, tuple(tuple(a * g + k for a in range(t)) for k in range(g)))
+def residual_structure(spec: ModelSpec, recorded: Sequence[tuple[str, ...]] = ()) -> CovarianceStructure:
+    """Structure of the residuals: one among the traits, or one for each group, effects trait by trait.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    recorded
+        Traits of every group; the effects of others have no variance.
+    """
+    if not recorded:
+        return spec.residual_covariance()
+    t, g = len(spec.traits), len(recorded)
+    parts = tuple(spec.residual_covariance(traits) for traits in recorded)
+    places = tuple(tuple(spec.traits.index(trait) * g + k for trait in traits) for k, traits in enumerate(recorded))
+    return Separate(t * g, parts, places)
 
 
-def _check_groups(spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.intp], response: Array) -> None:
-    """Refuse groups without two records of every trait."""
+def _grouped(columns: Sequence[pd.Series[Any]]) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
+    """Group of every unit, (n,), and the names of the groups: the levels of a column, or combinations of several."""
+    require_all_complete([residual_groups(column) for column in columns])
+    codes, levels = zip(*map(factorise, columns), strict=True)
+    stacked = np.column_stack(codes)
+    found, group = np.unique(stacked, axis=0, return_inverse=True)
+    names = [":".join(as_text(levels[k][i]) for k, i in enumerate(row)) for row in found]
+    if len(set(names)) < len(names):
+        raise DataError(f"two groups of residuals would be called {listing(names)}; take the ':' out of the labels")
+    return np.asarray(group.reshape(-1), dtype=np.intp), tuple(names)
+
+
+def _recorded(
+    spec: ModelSpec, groups: tuple[str, ...], group: npt.NDArray[np.intp], response: Array, notes: list[str]
+) -> tuple[tuple[str, ...], ...]:
+    """Traits that were recorded in every group; refuses one record, from which no variance can be estimated."""
+    out, by = [], ":".join(spec.residual_by)
     for g, label in enumerate(groups):
-        counts = (~np.isnan(response[group == g])).sum(axis=0)
-        few = [trait for trait, n in zip(spec.traits, counts, strict=True) if n < 2]
-        if few:
+        counts = dict(zip(spec.traits, (~np.isnan(response[group == g])).sum(axis=0).tolist(), strict=True))
+        single = [trait for trait, n in counts.items() if n == 1]
+        if single:
             raise DataError(
-                f"'{spec.residual_by}' {label} has fewer than two records of {listing(few)}: no residual variance can "
+                f"'{by}' {label} has fewer than two records of {listing(single)}: no residual variance can "
                 f"be estimated there; join the group to another, or leave it out of the data"
             )
+        never = [trait for trait, n in counts.items() if n == 0]
+        if never:
+            notes.append(f"'{by}' {label} has no record of {listing(never)}: no residual variance of it there")
+        out.append(tuple(trait for trait, n in counts.items() if n))
+    return tuple(out)
 
 
 #: Weights within which, and the ratio of the largest to the least up to which, sums of them are exact enough.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import csv
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from bayesmv.relationship.labels import NOT_RECORDED, Notes, as_text, notes_of
 #: Calls of individuals and markers, (n, m); single precision holds counts exactly.
 type Calls = npt.NDArray[np.float32]
 
-#: Bytes from which on a text file is read some rows at a time, the calls of these rows, and names of such files.
-_LARGE, _HELD, _TEXTS = 50_000_000, 4_000_000, (".csv", ".txt", ".tsv", ".raw", ".dat")
+#: Bytes from which on a text file is read row by row, and endings of such files.
+_LARGE, _TEXTS = 50_000_000, (".csv", ".txt", ".tsv", ".raw", ".dat")
 #: Most different words that calls are.
 _MOST_WORDS = 10_000
 #: Names of the first column where rows are individuals, and where they are markers, in lower case.
@@ -151,49 +152,92 @@ class _Words(NamedTuple):
     notes: Notes
 
 
-def _read_words(path: Path, read: ReadOptions) -> _Words:
-    """Calls of a table, of a large text file some rows at a time."""
-    rows: list[str] = []
-    code_of: dict[str, int] = {}
-    places: list[npt.NDArray[np.int16]] = []
-    notes: Notes = ()
-    labelled, names = "", [""]
-    for part in _parts(path, read):
-        notes, names = notes or notes_of(part, part.columns), [str(name) for name in part.columns]
-        raw = names[: len(_RAW)] == _RAW
-        labelled = "IID" if raw else names[0]
-        if part[labelled].isna().any():
-            raise DataError(f"the first column of '{path}', '{labelled}', has empty cells; it names the rows")
-        rows += part[labelled].map(as_text).tolist()
-        names = names[len(_RAW) :] if raw else names[1:]
-        codes, uniques = pd.factorize(part[names].to_numpy(dtype=object).ravel())
-        known = [code_of.setdefault(as_text(word), len(code_of)) for word in uniques]
-        if len(code_of) > _MOST_WORDS:
+class _Vocabulary:
+    """Different words of calls, in the order in which they are met."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._code_of: dict[str, int] = {}
+
+    @property
+    def words(self) -> list[str]:
+        """The words."""
+        return list(self._code_of)
+
+    def codes(self, cells: Any) -> npt.NDArray[np.int16]:
+        """Place of the word of every cell, -1 where it is empty, (n,)."""
+        place, uniques = pd.factorize(cells)
+        texts = [as_text(word) for word in uniques]
+        known = [self._code_of.setdefault(text, len(self._code_of)) if text else -1 for text in texts]
+        if len(self._code_of) > _MOST_WORDS:
             raise DataError(
-                f"the calls of '{path}' are {_MOST_WORDS} different words or more, such as {listing(code_of)}; of "
-                f"markers they are few"
+                f"the calls of '{self._path}' are {_MOST_WORDS} different words or more, such as "
+                f"{listing(self._code_of)}; of markers they are few"
             )
-        places.append(np.array([*known, -1], dtype=np.int16)[codes].reshape(len(part), len(names)))
-    place = np.concatenate(places) if len(places) > 1 else places[0]
-    place[place < 0] = len(code_of)
-    return _Words(labelled, rows, names, list(code_of), place, notes)
+        return np.array([*known, -1], dtype=np.int16)[place]
 
 
-def _parts(path: Path, read: ReadOptions) -> Iterator[pd.DataFrame]:
-    """Table of a file, or of a text that is large some rows at a time."""
-    size = path.stat().st_size if path.is_file() else 0
-    if size < _LARGE or path.suffix.lower() not in _TEXTS:
-        yield read_table(path, read)
-        return
-    with path.open(encoding=read.encoding or "utf-8-sig", errors="replace") as file:
-        head = "".join(file.readline() for _ in range(read.skip + 3))
-    separator = read.separator or separator_of(head.split("\n", read.skip)[-1], path)
-    width = max(1, head.count(separator) // 3)
-    options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "na_values": [""]}
-    options |= {"encoding": read.encoding or "utf-8-sig", "skiprows": read.skip, "skipinitialspace": True}
-    chunks = pd.read_csv(path, chunksize=max(1, _HELD // width), **options)
-    for part in watched(chunks, f"Reading '{path.name}'", max(1, size // (2 * _HELD))):
-        yield part.rename(columns=str.strip)
+def _read_words(path: Path, read: ReadOptions) -> _Words:
+    """Calls of a table, of a large text file row by row."""
+    vocabulary = _Vocabulary(path)
+    if path.suffix.lower() in _TEXTS and path.is_file() and path.stat().st_size >= _LARGE:
+        header, first, rows, place = _streamed(path, read, vocabulary)
+        notes: Notes = ()
+    else:
+        table = read_table(path, read)
+        header, notes = [str(name) for name in table.columns], notes_of(table, table.columns)
+        first = _first_columns(header)
+        labels = table.iloc[:, first[0]]
+        rows = ["" if empty else as_text(label) for label, empty in zip(labels, labels.isna(), strict=True)]
+        place = vocabulary.codes(table.iloc[:, first[1] :].to_numpy(dtype=object).ravel()).reshape(len(table), -1)
+    if "" in rows:
+        raise DataError(f"the first column of '{path}', '{header[first[0]]}', has empty cells; it names the rows")
+    place[place < 0] = len(vocabulary.words)
+    return _Words(header[first[0]], rows, header[first[1] :], vocabulary.words, place, notes)
+
+
+def _first_columns(header: list[str]) -> tuple[int, int]:
+    """Places of the column that names the rows, and of the first after it that holds calls."""
+    return (1, len(_RAW)) if header[: len(_RAW)] == _RAW else (0, 1)
+
+
+def _streamed(
+    path: Path, read: ReadOptions, vocabulary: _Vocabulary
+) -> tuple[list[str], tuple[int, int], list[str], npt.NDArray[np.int16]]:
+    """Header, places of its first columns, labels and calls of a text file, of which one row is held at a time."""
+    with path.open(encoding=read.encoding or "utf-8-sig", newline="") as file:
+        for _ in range(read.skip):
+            file.readline()
+        line = file.readline()
+        separator = read.separator or separator_of(line, path)
+        header = _split(line, separator)
+        first = _first_columns(header)
+        rows: list[str] = []
+        calls: list[npt.NDArray[np.int16]] = []
+        expected = max(1, path.stat().st_size // max(len(line), 2 * len(header)))
+        for line in watched(file, f"Reading '{path.name}'", expected):
+            cells = _split(line, separator)
+            if cells == [""]:
+                continue
+            if len(cells) != len(header):
+                raise DataError(
+                    f"row {len(rows) + 1} of '{path}' has {len(cells)} cells, the first line {len(header)}; give each "
+                    f"a cell for every column"
+                )
+            rows.append(cells[first[0]])
+            calls.append(vocabulary.codes(np.array(cells[first[1] :], dtype=object)))
+    return header, first, rows, np.array(calls, dtype=np.int16)
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """Cells of a line."""
+    if separator == " ":
+        return line.split()
+    if '"' in line:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True))]
+    bare = line.rstrip("\r\n")
+    cells = bare.split(separator)
+    return [cell.strip() for cell in cells] if " " in bare else cells
 
 
 def _orientation(table: _Words, path: Path, known: set[str]) -> str:

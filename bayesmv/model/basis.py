@@ -484,11 +484,11 @@ def is_numeric(column: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(column.dtype)
 
 
-def needed_covariate(column: pd.Series[Any]) -> Needed:
+def needed_covariate(column: pd.Series[Any], what: str = "covariate") -> Needed:
     """Covariate (n,) as a column that must be complete and finite."""
     bad = column.isna().to_numpy()
     if is_numeric(column):
         bad = bad | ~np.isfinite(column.to_numpy(dtype=float, na_value=np.nan))
     remedy = "fill the values in or take these units out"
-    role, problem = f"covariate '{column.name}'", "missing or not finite"
+    role, problem = f"{what} '{column.name}'", "missing or not finite"
     return Needed(column=column, role=role, remedy=remedy, problem=problem, bad=bad)

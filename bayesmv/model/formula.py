@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
 from bayesmv.covariance import ALIASES, STRUCTURES
-from bayesmv.errors import SpecError
+from bayesmv.errors import SpecError, require_known
 from bayesmv.model import grammar
 from bayesmv.model.basis import Basis, parse_basis, parse_trend
 from bayesmv.model.factors import IDE, Column, Factor, Overlay, Pair, SmoothTrend
@@ -312,28 +313,110 @@ def _acts_on_traits(part: str) -> bool:
     return crossed or call[1][0] == "trait" or call[0] in STRUCTURES or call[0] in ALIASES
 
 
-def parse_residual(text: str, n_traits: int) -> tuple[str, str | None]:
-    """Structure and column of the groups, if any, of a residual ``structure(trait):units``.
+def parse_residual(text: str, n_traits: int) -> tuple[str, tuple[str, ...]]:
+    """Structure and columns of the groups, if any, of a residual ``structure(trait):units``.
+
+    Covariances among some traits only are structures of sets of traits, ``us(a, b):units + idv(c):units``, or
+    ``at(trait, a, b):us(trait):units + at(trait, c):units``; what the sets are is kept as ``us(a, b) + idv(c)``. Groups
+    of several columns are ``at(site:year):us(trait):units``.
 
     >>> parse_residual("us(trait):units", 2), parse_residual("at(site):us(trait):units", 2)
-    (('us', None), ('us', 'site'))
+    (('us', ()), ('us', ('site',)))
+    >>> parse_residual("us(a, b):units + idv(c):units", 3)
+    ('us(a, b) + idv(c)', ())
     """
-    parts = split_top(text, ":")
-    calls = {part: _call(part) or ("", []) for part in parts}
-    grouped = [part for part in parts if calls[part][0] == "at" and len(calls[part][1]) == 1]
-    grouped = [part for part in grouped if calls[part][1] != ["trait"] and unquoted(calls[part][1][0])]
+    pieces = split_top(text, "+")
+    read = [_parse_residual_part(piece, text, n_traits) for piece in pieces]
+    groups = {by for _, by in read}
+    if len(groups) > 1:
+        raise SpecError(f"the residual '{text}' has groups in some of its parts only; write at(…) before each")
+    if len(read) == 1 and "(trait" not in read[0][0] and not _trait_set(read[0][0]):
+        return read[0][0], groups.pop()
+    return " + ".join(part for part, _ in read), groups.pop()
+
+
+def _trait_set(part: str) -> bool:
+    """Whether a structure as written names traits, ``us(a, b)``."""
+    arguments = (_call(part) or ("", [""]))[1]
+    return unquoted(arguments[0]) is not None
+
+
+def _parse_residual_part(piece: str, text: str, n_traits: int) -> tuple[str, tuple[str, ...]]:
+    """Structure and groups of one part of a residual; of some traits as ``us(a, b)``."""
+    parts = split_top(piece, ":")
+    grouped = [part for part in parts if _is_condition(part) and len((_call(part) or ("", []))[1]) == 1]
     parts = [part for part in parts if part not in grouped]
-    if parts.count("units") != 1 or len(parts) > 2 or len(grouped) > 1:
-        raise SpecError(
-            f"the residual '{text}' is not understood; write for example us(trait):units, or at(site):us(trait):units"
-        )
-    parts.remove("units")
+    if parts.count("units") > 1 or len(parts) > 3 or len(grouped) > 1:
+        raise _bad_residual(text)
+    sets = [part for part in parts if part != "units" and _is_set(part)]
+    if "units" not in parts and not sets:
+        raise _bad_residual(text)
+    parts = [part for part in parts if part != "units"]
+    by = tuple(_require_name(name, text) for name in _grouping_columns(grouped))
+    if sets:
+        if len(parts) > 1:
+            raise _bad_residual(text)
+        word, arguments = _call(sets[0]) or ("", [])
+        _known_structure(word, [], text)
+        return f"{ALIASES.get(word, word)}({', '.join(arguments)})", by
     if not parts and n_traits > 1:
         raise SpecError(f"the residual '{text}' does not say how it acts on the traits; write us(trait):units")
-    structure, traits = _parse_trait_part(parts, text)
-    if traits is not None:
-        raise SpecError(f"the residual '{text}' must cover all traits; at(trait, …) is not possible there")
-    return structure, (unquoted(calls[grouped[0]][1][0]) if grouped else None)
+    if len(parts) > 2 or any(_call(part) is None and part != "trait" for part in parts):
+        raise _bad_residual(text)
+    structure, traits = _parse_trait_part(parts, piece)
+    if traits is None:
+        return structure, by
+    word, bracket, rest = structure.partition("(")
+    named = ", ".join([*map(grammar.quoted, traits), *([rest[:-1]] if bracket else [])])
+    return f"{word}({named})", by
+
+
+def _is_set(part: str) -> bool:
+    """Whether a part is a structure of a set of traits, ``us(a, b)``, rather than of all."""
+    word, arguments = _call(part) or ("", [])
+    known = word in STRUCTURES or word in ALIASES
+    return known and bool(arguments) and arguments[0] != "trait" and unquoted(arguments[0]) is not None
+
+
+def _grouping_columns(grouped: list[str]) -> list[str]:
+    """Columns of ``at(site)`` or ``at(site:year)``."""
+    return [name for part in grouped for name in split_top((_call(part) or ("", [""]))[1][0], ":")]
+
+
+def _bad_residual(text: str) -> SpecError:
+    return SpecError(
+        f"the residual '{text}' is not understood; write for example us(trait):units, at(site):us(trait):units, or "
+        f"us(a, b):units + idv(c):units"
+    )
+
+
+def residual_sets(text: str, traits: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Structures of a residual with the traits that each is of, ``us(a, b) + fa(c, d, 1)``.
+
+    Raises
+    ------
+    SpecError
+        If a trait is in no set, or in two.
+    """
+    out = []
+    for part in split_top(text, "+"):
+        word, arguments = _call(part) or (part, [])
+        names = [unquoted(argument) for argument in arguments]
+        count = next((k for k, name in enumerate(names) if name not in traits), len(names))
+        mine = tuple(str(name) for name in names[:count])
+        if mine and word not in ("fixed", "scaled"):
+            strangers = [name for name in names[count:] if name is not None]
+            require_known(strangers, traits, f"the residual '{text}' names {{}}, which is not a trait; traits")
+        rest = f"({', '.join(arguments[count:])})" if arguments[count:] else ""
+        out.append((word + rest, mine or (tuple(traits) if "+" not in text else ())))
+    named = [trait for _, mine in out for trait in mine]
+    wrong = [trait for trait in dict.fromkeys([*traits, *named]) if named.count(trait) != 1]
+    if wrong or any(not mine for _, mine in out):
+        raise SpecError(
+            f"the sets of traits of the residual '{text}' must hold each trait once: {', '.join(map(repr, wrong))} "
+            f"is in none of them or in two; traits: {', '.join(map(repr, traits))}"
+        )
+    return out
 
 
 def parse_traits(text: str) -> tuple[str, ...]:

@@ -191,6 +191,16 @@ def unquoted(text: str) -> str | None:
     return text[1 : end - 1].replace(_QUOTE * 2, _QUOTE) if end == len(text) else None
 
 
+def bare(text: str) -> str:
+    """Column that a text names, in back-quotes or as it stands.
+
+    >>> bare("`my age`"), bare("my age")
+    ('my age', 'my age')
+    """
+    name = unquoted(text)
+    return text if name is None else name
+
+
 def quote_end(text: str, start: int) -> int:
     """Place after the back-quoted name that begins at `start`; -1 where it does not end."""
     i = start + 1

@@ -28,7 +28,7 @@ from bayesmv.relationship.labels import codes_of
 if TYPE_CHECKING:
     from bayesmv.model.spec import ModelSpec
 
-_KEYS = {
+_KEYS: Mapping[str, type | tuple[type, ...]] = {
     "name": str,
     "title": str,
     "data": str,
@@ -41,6 +41,7 @@ _KEYS = {
     "terms": dict,
     "residual": str,
     "weights": str,
+    "offset": (str, dict),
     "missing": list,
     "genetic": dict,
     "relationships": dict,
@@ -49,7 +50,12 @@ _KEYS = {
     "constraints": dict,
 }
 #: What TOML calls these.
-_WORDS: dict[type, str] = {str: "string", list: "list", dict: "table"}
+_WORDS: Mapping[type | tuple[type, ...], str] = {
+    str: "string",
+    list: "list",
+    dict: "table",
+    (str, dict): "string or a table",
+}
 
 # ---------------------------------------------------------------- reading
 
@@ -91,6 +97,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "residual": residual,
         "residual_by": by,
         "weights": values.get("weights"),
+        "offset": _read_offset(values.get("offset"), values["traits"]),
         "missing": codes_of(values["missing"], f"'missing' in '{path}'") if "missing" in values else None,
         "unit": values.get("unit"),
         "genetic": read_genetic(values["genetic"]) if "genetic" in values else None,
@@ -131,6 +138,14 @@ def _table(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise SpecError(f"[{where}] must be a table of the model file, not {_shown(value)}")
     return value
+
+
+def _read_offset(given: Any, traits: list[str]) -> dict[str, str]:
+    by_trait = dict.fromkeys(traits, given) if isinstance(given, str) else dict(given or {})
+    wrong = [trait for trait, column in by_trait.items() if not isinstance(column, str)]
+    if wrong:
+        raise SpecError(f"'offset' must be a column, or columns by trait, not {_shown(by_trait[wrong[0]])}")
+    return by_trait
 
 
 def _read_terms(values: Mapping[str, Any], n_traits: int) -> list[RandomTerm]:
@@ -189,6 +204,7 @@ def write(spec: ModelSpec) -> str:
         "weights": spec.weights,
         "missing": None if spec.missing is None else list(spec.missing),
     }
+    entries["offset"] = _offset(spec)
     lines = [f"{key} = {_value(value)}" for key, value in entries.items() if value not in (None, "")]
     tables: dict[str, Mapping[str, Any]] = {}
     if spec.read != ReadOptions():
@@ -205,6 +221,12 @@ def write(spec: ModelSpec) -> str:
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
+
+
+def _offset(spec: ModelSpec) -> str | dict[str, str] | None:
+    """Offset as written: one column of all traits, or columns by trait."""
+    columns = set(spec.offset.values())
+    return columns.pop() if len(columns) == 1 and set(spec.offset) == set(spec.traits) else dict(spec.offset) or None
 
 
 def _written(term: str, prior: CovariancePrior) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from bayesmv.covariance import (
     Constraint,
     CovarianceStructure,
     Matrix,
+    Separate,
     checked_matrix,
     constrained,
     split_structure,
@@ -19,9 +21,17 @@ from bayesmv.covariance import (
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model import modelfile
-from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual, parse_traits, split_top
+from bayesmv.model.formula import (
+    parse_fixed,
+    parse_named,
+    parse_random,
+    parse_residual,
+    parse_traits,
+    residual_sets,
+    split_top,
+)
 from bayesmv.model.genetic import Genetic
-from bayesmv.model.grammar import quoted
+from bayesmv.model.grammar import bare, quoted
 from bayesmv.model.reading import LongLayout, ReadOptions
 from bayesmv.model.terms import Condition, FixedTerm, RandomTerm, distinguished, trait_prefix
 from bayesmv.priors.declarations import CovariancePrior
@@ -45,9 +55,12 @@ class ModelSpec:
     residual
         Covariance structure of the residuals among the traits of a unit.
     residual_by
-        Column of groups of units with residual covariances of their own, ``at(site):us(trait):units``.
+        Columns of groups of units with residual covariances of their own, ``at(site):us(trait):units``; several for the
+        combinations of their levels.
     weights
         Column of known weights: the residual covariance of a unit is divided by its weight.
+    offset
+        Columns of known parts of the records, by trait, which enter with the coefficient 1.
     unit
         Column that identifies the units; None takes each row as a unit.
     missing
@@ -82,8 +95,9 @@ class ModelSpec:
     fixed: tuple[FixedTerm, ...] = (FixedTerm(formula="1"),)
     random: tuple[RandomTerm, ...] = ()
     residual: str = "us"
-    residual_by: str | None = None
+    residual_by: tuple[str, ...] = ()
     weights: str | None = None
+    offset: Mapping[str, str] = field(default_factory=dict)
     unit: str | None = None
     missing: tuple[str, ...] | None = None
     genetic: Genetic | None = None
@@ -102,6 +116,10 @@ class ModelSpec:
         object.__setattr__(self, "random", distinguished(self.random))
         if self.unit is None and self.long is not None:
             object.__setattr__(self, "unit", self.long.unit)
+        # A column that stands alone needs no back-quotes, and may have them.
+        object.__setattr__(self, "weights", None if self.weights is None else bare(self.weights))
+        object.__setattr__(self, "unit", None if self.unit is None else bare(self.unit))
+        object.__setattr__(self, "offset", {trait: bare(column) for trait, column in self.offset.items()})
         checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
         object.__setattr__(self, "matrices", checked)
         _check_traits(self)
@@ -110,7 +128,7 @@ class ModelSpec:
     def __hash__(self) -> int:
         """Hash that equal models share; the mappings enter by their keys."""
         formulas = (self.traits, self.fixed, self.random, self.residual, self.residual_by, self.weights, self.unit)
-        tables = (self.priors, self.matrices, self.constraints, self.relationships)
+        tables = (self.priors, self.matrices, self.constraints, self.relationships, self.offset)
         return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables)))
 
     @classmethod
@@ -122,6 +140,7 @@ class ModelSpec:
         terms: Mapping[str, str] | None = None,
         residual: str | None = None,
         weights: str | None = None,
+        offset: str | Mapping[str, str] | None = None,
         unit: str | None = None,
         missing: Iterable[object] | None = None,
         long: LongLayout | None = None,
@@ -142,6 +161,8 @@ class ModelSpec:
             Further random terms by the names that they are given, ``{"dominance": "us(trait):vm(id, D)"}``.
         residual
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
+        offset
+            Column of all traits, or columns by trait.
         weights, unit, missing, long, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
@@ -161,7 +182,7 @@ class ModelSpec:
             raise SpecError(f"the formula '{formula}' needs one '~', as in 'bden + veloc ~ 1'")
         left, right = sides
         traits = parse_traits(left)
-        structure, by = ("us", None) if residual is None else parse_residual(residual, len(traits))
+        structure, by = ("us", ()) if residual is None else parse_residual(residual, len(traits))
         return cls(
             traits=traits,
             fixed=parse_fixed(right),
@@ -172,6 +193,7 @@ class ModelSpec:
             residual=structure,
             residual_by=by,
             weights=weights,
+            offset=read_offset(offset, traits),
             unit=unit,
             missing=None if missing is None else codes_of(missing, "missing"),
             long=long,
@@ -234,15 +256,51 @@ class ModelSpec:
     @property
     def residual_formula(self) -> str:
         """Residual as written in a formula."""
-        groups = "" if self.residual_by is None else f"at({quoted(self.residual_by)}):"
-        return f"{groups}{trait_prefix(self.residual, None)}:units"
+        groups = f"at({':'.join(map(quoted, self.residual_by))}):" if self.residual_by else ""
+        sets = self.residual_sets
+        if len(sets) == 1:
+            return f"{groups}{trait_prefix(sets[0][0], None)}:units"
+        return " + ".join(f"{groups}{part}:units" for part in split_top(self.residual, "+"))
+
+    @cached_property
+    def residual_sets(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Structures of the residual, with the traits that each is of."""
+        return residual_sets(self.residual, self.traits)
+
+    def residual_covariance(self, recorded: Sequence[str] | None = None) -> CovarianceStructure:
+        """Structure among the residuals of the traits that were recorded, by default of all.
+
+        Raises
+        ------
+        SpecError
+            If the structure, its arguments or its constraints do not fit.
+        """
+        present = self.traits if recorded is None else tuple(recorded)
+        sets = [(word, tuple(t for t in traits if t in present)) for word, traits in self.residual_sets]
+        if len(sets) == 1:
+            return self.covariance(RESIDUAL, sets[0][0], sets[0][1])
+        held = self.constraints.get(RESIDUAL, {})
+        parts, left = [], set(held)
+        for word, traits in sets:
+            mine = {name: value for name, value in held.items() if _names_only(name, traits)}
+            left -= set(mine)
+            if traits:
+                parts.append((self._covariance(RESIDUAL, word, traits, mine), traits))
+        if left and recorded is None:
+            raise SpecError(
+                f"[constraints.{RESIDUAL}]: {listing(sorted(left))} is of no one set of traits of the residual; name "
+                f"its traits, as in cor[a,b]"
+            )
+        places = tuple(tuple(present.index(trait) for trait in traits) for _, traits in parts)
+        return Separate(len(present), tuple(part for part, _ in parts), places)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the model uses beside the traits."""
         used = [name for term in self.fixed for name in term.columns]
         used += [name for term in self.random for name in term.columns]
-        used += [name for name in (self.residual_by, self.weights, self.unit) if name is not None]
+        used += [*self.residual_by, *self.offset.values()]
+        used += [name for name in (self.weights, self.unit) if name is not None]
         return tuple(dict.fromkeys(used))
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
@@ -287,9 +345,14 @@ class ModelSpec:
         SpecError
             If the structure, its arguments or its constraints do not fit.
         """
+        return self._covariance(term, word, effects, self.constraints.get(term, {}))
+
+    def _covariance(
+        self, term: str, word: str, effects: Sequence[str], constraints: Mapping[str, Constraint]
+    ) -> CovarianceStructure:
         free = structure(word, len(effects), self.matrices)
         try:
-            return constrained(free, self.constraints.get(term, {}), effects)
+            return constrained(free, constraints, effects)
         except SpecError as error:
             raise SpecError(f"[constraints.{term}]: {error}") from None
 
@@ -297,6 +360,19 @@ class ModelSpec:
         traits = " + ".join(map(quoted, self.traits))
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
+
+
+def read_offset(given: str | Mapping[str, str] | None, traits: Sequence[str]) -> dict[str, str]:
+    """Offsets by trait, from a column of all traits or from columns by trait."""
+    if given is None:
+        return {}
+    return dict.fromkeys(traits, given) if isinstance(given, str) else dict(given)
+
+
+def _names_only(parameter: str, traits: Sequence[str]) -> bool:
+    """Whether all traits that the name of a parameter holds, ``cor[a,b]``, are among some."""
+    _, bracket, inside = parameter.partition("[")
+    return bool(bracket) and all(trait in traits for trait in inside.rstrip("]").split(","))
 
 
 def _check_traits(spec: ModelSpec) -> None:
@@ -310,7 +386,7 @@ def _check_traits(spec: ModelSpec) -> None:
 
 
 def _check_terms(spec: ModelSpec) -> None:
-    residual = spec.covariance(RESIDUAL, spec.residual, spec.traits)
+    residual = spec.residual_covariance()
     if residual.max_rank < len(spec.traits):
         raise SpecError(
             f"the residual {residual.name} has rank {residual.max_rank} for {len(spec.traits)} traits; records then "
@@ -322,11 +398,9 @@ def _check_terms(spec: ModelSpec) -> None:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
         raise SpecError(f"two random terms are called {listing(twice)}; name them, as in shade = us(trait):Block")
-    divided = [name for name in names if "/" in name]
-    if divided:
-        raise SpecError(f"{listing(divided)} holds a '/', which names of saved variables may not; rename the column")
     if RESIDUAL in names:
         raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
+    require_known(spec.offset, spec.traits, "an offset is given for {}, which is not a trait; traits")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
     for term in restricted:
         require_known(term.traits or (), spec.traits, f"'{term}' names {{}}, which is not a trait; traits")

@@ -183,7 +183,7 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
     for term, sigma in zip(design.terms, fit.sigmas, strict=False):
         values += _term_values(term, _root(term.name, sigma, len(term.effects)), rng)
     values += _residual_values(design, fit.sigmas[-1], rng)
-    return np.asarray(np.where(design.observed, values * design.scale, np.nan))
+    return np.asarray(np.where(design.observed, values * design.scale + design.offset, np.nan))
 
 
 def _check_names(

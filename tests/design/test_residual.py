@@ -164,7 +164,7 @@ def test_spec__toml_round_trip(tmp_path):
     spec = design_of().spec
     spec.to_file(tmp_path / "m.toml")
     again = bmv.ModelSpec.from_file(tmp_path / "m.toml")
-    assert (again.residual, again.residual_by, again.weights) == ("us", "site", "w")
+    assert (again.residual, again.residual_by, again.weights) == ("us", ("site",), "w")
     assert again.residual_formula == "at(site):us(trait):units"
 
 

@@ -99,11 +99,17 @@ def test_markers__of_large_files_are_read_in_parts(tmp_path, kind, monkeypatch):
     table.to_csv(tmp_path / "geno.csv", index_label="id")
     whole = read_relationship(markers="geno.csv", base=tmp_path, blend=0.05)
     monkeypatch.setattr("bayesmv.io.genotypes._LARGE", 1)
-    monkeypatch.setattr("bayesmv.io.genotypes._HELD", 70)
     monkeypatch.setattr("bayesmv.relationship.markers._HELD", 50)
     parts = read_relationship(markers="geno.csv", base=tmp_path, blend=0.05)
     same(parts, whole)
     assert parts.notes == whole.notes
+
+
+def test_markers__raise_on_a_short_row_of_a_large_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("bayesmv.io.genotypes._LARGE", 1)
+    saved(tmp_path, "geno.csv", "id,m1,m2\na,0,1\nb,2\n")
+    with pytest.raises(DataError, match=r"row 2 of '.*' has 2 cells, the first line 3; give each a cell for every col"):
+        read_relationship(markers="geno.csv", base=tmp_path)
 
 
 def test_markers__raise_on_a_table_of_something_else(tmp_path, monkeypatch):

@@ -234,17 +234,17 @@ def test_parse_random__genetic_and_permanent_environment_of_one_column():
 @pytest.mark.parametrize("word", sorted([*STRUCTURES, *ALIASES]))
 def test_parse_residual__either_order(word):
     expected = ALIASES.get(word, word)
-    assert parse_residual(f"{word}(trait):units", 2) == parse_residual(f"units:{word}(trait)", 2) == (expected, None)
+    assert parse_residual(f"{word}(trait):units", 2) == parse_residual(f"units:{word}(trait)", 2) == (expected, ())
 
 
 @pytest.mark.parametrize("text", ["at(site):us(trait):units", "us(trait):at(site):units", "at( site ):units:us(trait)"])
 def test_parse_residual__groups(text):
-    assert parse_residual(text, 2) == ("us", "site")
-    assert parse_residual("at(site):units", 1) == ("idv", "site")
+    assert parse_residual(text, 2) == ("us", ("site",))
+    assert parse_residual("at(site):units", 1) == ("idv", ("site",))
 
 
 def test_parse_residual__units_alone_is_for_one_trait():
-    assert parse_residual("units", 1) == ("idv", None)
+    assert parse_residual("units", 1) == ("idv", ())
     with pytest.raises(SpecError, match="the residual 'units' does not say how it acts on the traits"):
         parse_residual("units", 2)
 
@@ -257,7 +257,12 @@ def test_parse_residual__units_alone_is_for_one_trait():
         ("us(trait):units:units", r"the residual .* is not understood"),
         ("a:us(trait):units", r"the residual .* is not understood"),
         ("at(a):at(b):us(trait):units", r"the residual .* is not understood"),
-        ("at(trait, a):units", r"the residual 'at\(trait, a\):units' must cover all traits"),
+        (
+            "at(trait, a):units + at(site):us(b):units",
+            r"the residual .* has groups in some of its parts only; write at",
+        ),
+        ("us(a, b):us(c):units", r"the residual .* is not understood"),
+        ("zz(a, b):units", r"'zz\(a, b\)' in the term 'zz\(a, b\):units' is not understood"),
         ("zz(trait):units", r"unknown covariance structure 'zz' in the term 'zz\(trait\):units'"),
         ("trait:units", r"'trait' in the term 'trait:units' is not understood"),
     ],

@@ -311,7 +311,7 @@ def test_random__dotted_and_quoted_names():
     (term,) = parse_random("us(trait:leg(`my age`, 1)):str(vm(`the animal`, A), `a dam`)", 2)
     assert (term.factor_columns, term.partners[0].column, term.basis.columns) == (("the animal",), "a dam", ("my age",))
     assert parse_random(str(term), 2) == (term,)
-    assert parse_residual("at(`my site`):us(trait):units", 2) == ("us", "my site")
+    assert parse_residual("at(`my site`):us(trait):units", 2) == ("us", ("my site",))
     spec = ModelSpec.from_formula("`body mass` + b.c ~ at(trait, `body mass`):x", random="us(trait):birth.year")
     assert spec.traits == ("body mass", "b.c")
     assert spec.fixed[1].traits == ("body mass",)

@@ -268,9 +268,71 @@ def test_from_formula__one_word_is_no_list_of_codes():
             ModelSpec.from_formula("y ~ 1", random="b", missing=missing)
 
 
-def test_from_formula__raises_on_names_that_cannot_be_saved():
-    with pytest.raises(SpecError, match="'a/b' holds a '/', which names of saved variables may not; rename the column"):
-        ModelSpec.from_formula("y ~ 1", random="`a/b`")
+@pytest.mark.parametrize(
+    ("residual", "message"),
+    [
+        (
+            "us(a, b):units",
+            r"the sets of traits of the residual 'us\(a, b\)' must hold each trait once: 'c' is in none",
+        ),
+        (
+            "us(a, b):units + us(b, c):units",
+            r"must hold each trait once: 'b' is in none of them or in two; traits: 'a'",
+        ),
+        ("at(trait, a):units", r"must hold each trait once: 'b', 'c' is in none"),
+        ("us(a, x):units + us(b, c):units", r"the residual .* names 'x', which is not a trait; traits: 'a', 'b', 'c'"),
+    ],
+)
+def test_residual_sets__raise(residual, message):
+    with pytest.raises(SpecError, match=message):
+        ModelSpec.from_formula("a + b + c ~ 1", residual=residual)
+
+
+@pytest.mark.parametrize(
+    ("residual", "written"),
+    [
+        ("us(a, b):units + idv(c):units", "us(a, b):units + idv(c):units"),
+        ("us(a, b) + idv(c)", "us(a, b):units + idv(c):units"),
+        ("at(trait, a, b):us(trait):units + at(trait, c):units", "us(a, b):units + idv(c):units"),
+        (
+            "at(site:year):us(a, c) + at(site:year):diag(b)",
+            "at(site:year):us(a, c):units + at(site:year):diag(b):units",
+        ),
+        ("fa(a, b, c, 1):units", "fa(trait, 1):units"),
+        ("at(site:`my year`):us(trait):units", "at(site:`my year`):us(trait):units"),
+    ],
+)
+def test_residual_sets__read_what_they_write(residual, written):
+    spec = ModelSpec.from_formula("a + b + c ~ 1", residual=residual)
+    assert spec.residual_formula == written
+    again = ModelSpec.from_toml(spec.to_toml())
+    assert (again.residual_formula, again.residual_sets) == (written, spec.residual_sets)
+
+
+def test_residual_sets__constraints_are_of_a_set():
+    spec = ModelSpec.from_formula(
+        "a + b + c ~ 1", residual="us(a, b) + idv(c)", constraints={"Residual": {"cor[a,b]": 0.3}}
+    )
+    assert spec.residual_covariance().n_parameters == 3
+    with pytest.raises(SpecError, match=r"\[constraints.Residual\]: 'cor\[a,c\]' is of no one set of traits"):
+        ModelSpec.from_formula(
+            "a + b + c ~ 1", residual="us(a, b) + idv(c)", constraints={"Residual": {"cor[a,c]": 0.3}}
+        )
+
+
+def test_offset__read_back():
+    one = ModelSpec.from_toml('traits = ["a", "b"]\noffset = "known"\n')
+    assert one.offset == {"a": "known", "b": "known"}
+    assert 'offset = "known"' in one.to_toml()
+    several = ModelSpec.from_toml('traits = ["a", "b"]\noffset = {a = "x", b = "y"}\n')
+    for spec in (one, several, ModelSpec.from_formula("a + b ~ 1", offset={"a": "x"})):
+        assert ModelSpec.from_toml(spec.to_toml()).offset == spec.offset
+    with pytest.raises(SpecError, match=r"an offset is given for 'c', which is not a trait; traits: 'a'"):
+        ModelSpec.from_formula("a ~ 1", offset={"c": "x"})
+    with pytest.raises(SpecError, match=r"'offset' in '.*' must be a string or a table, not 3"):
+        ModelSpec.from_toml('traits = ["a"]\noffset = 3\n')
+    with pytest.raises(SpecError, match=r"'offset' must be a column, or columns by trait, not 3"):
+        ModelSpec.from_toml('traits = ["a"]\noffset = {a = 3}\n')
 
 
 def test_from_formula__knots_are_kept_to_all_digits():
