@@ -23,6 +23,7 @@ from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.io.files import load_design
+from bayesmv.io.propose import Proposal, propose
 from bayesmv.io.relationships import read_relationship
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
@@ -54,6 +55,7 @@ __all__ = [
     "Pedigree",
     "PedigreeError",
     "PredictiveDensity",
+    "Proposal",
     "Relationship",
     "RemlFit",
     "SamplerSettings",
@@ -84,6 +86,7 @@ __all__ = [
     "plot_correlations",
     "plot_trajectory",
     "predictive_density",
+    "propose",
     "published_table",
     "read_relationship",
     "sample",

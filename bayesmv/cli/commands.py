@@ -1,4 +1,4 @@
-"""The command line: ``bayesmv check | reml | sample | compare | rank | curves | simulate`` on a model file."""
+"""The command line: ``bayesmv init | check | reml | sample | compare | rank | curves | simulate`` on a model file."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bayesmv._version import __version__
+from bayesmv.cli.init import init as _init
 from bayesmv.cli.models import models as _models
 from bayesmv.cli.options import (
     AsCsv,
@@ -71,6 +72,7 @@ _DEBUG = "--debug"
 
 
 app.add_typer(_models, name="models")
+app.command(name="init")(_init)
 
 
 @app.callback(invoke_without_command=True)

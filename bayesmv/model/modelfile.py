@@ -205,7 +205,7 @@ def write(spec: ModelSpec) -> str:
         "missing": None if spec.missing is None else list(spec.missing),
     }
     entries["offset"] = _offset(spec)
-    lines = [f"{key} = {_value(value)}" for key, value in entries.items() if value not in (None, "")]
+    lines = [f"{key} = {toml_value(value)}" for key, value in entries.items() if value not in (None, "")]
     tables: dict[str, Mapping[str, Any]] = {}
     if spec.read != ReadOptions():
         tables["read"] = spec.read.to_mapping()
@@ -213,13 +213,13 @@ def write(spec: ModelSpec) -> str:
         tables["long"] = spec.long.to_mapping()
     if spec.genetic is not None:
         tables["genetic"] = spec.genetic.to_mapping()
-    tables |= {f"relationships.{_value(k)}": v for k, v in spec.relationships.items()}
-    tables |= {f"priors.{_value(k)}": _written(k, v) for k, v in spec.priors.items()}
+    tables |= {f"relationships.{toml_value(k)}": v for k, v in spec.relationships.items()}
+    tables |= {f"priors.{toml_value(k)}": _written(k, v) for k, v in spec.priors.items()}
     if spec.matrices:
         tables["matrices"] = {name: [list(row) for row in matrix] for name, matrix in spec.matrices.items()}
-    tables |= {f"constraints.{_value(k)}": v for k, v in spec.constraints.items()}
+    tables |= {f"constraints.{toml_value(k)}": v for k, v in spec.constraints.items()}
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in table.items())]
+        lines += ["", f"[{name}]", *(f"{_key(key)} = {toml_value(value)}" for key, value in table.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -237,14 +237,15 @@ def _written(term: str, prior: CovariancePrior) -> dict[str, float]:
 
 
 def _key(key: str) -> str:
-    return key if key.isidentifier() and key.isascii() else _value(key)
+    return key if key.isidentifier() and key.isascii() else toml_value(key)
 
 
-def _value(value: object) -> str:
+def toml_value(value: object) -> str:
+    """Value as TOML has it."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {toml_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_value(v) for v in value) + "]"
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, bool):
