@@ -12,7 +12,7 @@ from bayesmv.posterior.log_posterior import log_posterior
 
 def trial(n=48, seed=1):
     rng = np.random.default_rng(seed)
-    data = pd.DataFrame(rng.normal(size=(n, 3)) + [1.0, 5.0, 9.0], columns=list("abc"))
+    data = pd.DataFrame(rng.normal(np.array([1.0, 5.0, 9.0]), size=(n, 3)), columns=list("abc"))
     data["block"] = [f"B{k}" for k in np.arange(n) % 6]
     data["site"] = np.repeat(["N", "S"], n // 2)
     data["year"] = np.tile([2019, 2020], n // 2)
@@ -26,7 +26,7 @@ def spec(residual, random="us(trait):block", traits="a + b + c", **words):
 
 def dense_loglik(design, sigmas):
     """Restricted log-likelihood of a design at covariances in working units, from V itself."""
-    n, t = design.response.shape
+    t = design.response.shape[1]
     at = np.argwhere(design.observed)
     V = np.zeros((len(at), len(at)))
     for term, S in zip(design.terms, sigmas, strict=False):

@@ -76,8 +76,7 @@ def herd() -> dict[str, pd.DataFrame]:
     rng = np.random.default_rng(13)
     founders = [f"f{k:02d}" for k in range(12)]
     rows = [(name, "north" if k < 6 else "south", "north" if k < 6 else "south") for k, name in enumerate(founders)]
-    for k in range(48):
-        rows.append((f"a{k:02d}", founders[k // 4 % 4], founders[4 + k // 4 % 8]))
+    rows += [(f"a{k:02d}", founders[k // 4 % 4], founders[4 + k // 4 % 8]) for k in range(48)]
     pedigree = pd.DataFrame(rows, columns=["id", "sire", "dam"])
     data = pedigree.iloc[12:].loc[lambda d: d.index.repeat(2)].reset_index(drop=True)
     data = data.rename(columns={"id": "animal"})

@@ -1,5 +1,7 @@
 """Selfing and autotetraploids: relationships held to explicit selfed generations and to genes traced one by one."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,7 +34,7 @@ def explicit(lines):
     for id, sire, dam, selfed in lines.itertuples(index=False):
         names = [f"{id} F{g + 1}" for g in range(selfed)] + [id]
         rows.append((names[0], sire, dam))
-        rows += [(child, parent, parent) for parent, child in zip(names, names[1:], strict=False)]
+        rows += [(child, parent, parent) for parent, child in pairwise(names)]
     return pd.DataFrame(rows, columns=["id", "sire", "dam"])
 
 
