@@ -22,13 +22,15 @@ app = typer.Typer(
     `bayesmv models` lists the models that are shipped; their names stand for files in every command.
     `bayesmv check` says what the data can tell before anything is fitted; `bayesmv compare` does the whole job.
 
+    `bayesmv init trees.csv` writes a first model file from a look at a table.
+
     Exit codes: 0 done, 2 bad input (one line says what and how to mend it) or a file that could not be written,
-    3 not converged, 130 interrupted.""",
+    3 not converged, 130 interrupted (143 by a request to end), 1 a bug.""",
 )
 
 
 Model = Annotated[Path, typer.Argument(help="Model file (TOML), or name of a shipped model.", show_default=False)]
-Data = Annotated[Path | None, typer.Option(help="CSV file to use in place of the model's data.")]
+Data = Annotated[Path | None, typer.Option(help="Table to use in place of the model's data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
 TableName = Annotated[
