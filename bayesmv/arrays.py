@@ -63,8 +63,8 @@ def same(one: Any, other: Any) -> bool:
         return False
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))
-    if isinstance(one, pd.Index):
-        return one.equals(other)
+    if isinstance(one, pd.Index | pd.DataFrame):
+        return bool(one.equals(other))
     if isinstance(one, sparse.sparray):
         matrices: Any = one, other
         return matrices[0].shape == matrices[1].shape and not (matrices[0] != matrices[1]).nnz

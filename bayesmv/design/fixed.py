@@ -29,6 +29,16 @@ class FixedDesign(ByContent):
         Design over units, (n, v), in the units of the data.
     present
         Which variable is fitted for which trait, (v, t).
+    aliased
+        Which were left out of the fit of a trait, as combinations of others, (v, t).
+    term_of
+        Term that each variable is of, as the factors that it names; none for the mean.
+    table
+        Columns of the data that the formulas name, of the units kept.
+    terms
+        The formulas.
+    traits
+        Names of the traits (t,).
     ols
         Ordinary-least-squares coefficients, (v, t), 0 where not fitted.
     working, mixing
@@ -44,6 +54,11 @@ class FixedDesign(ByContent):
     ols: Array
     working: sparse.csc_array
     mixing: sparse.csc_array
+    aliased: npt.NDArray[np.bool_]
+    term_of: tuple[tuple[str, ...], ...]
+    table: pd.DataFrame
+    terms: tuple[FixedTerm, ...]
+    traits: tuple[str, ...]
     references: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -55,6 +70,40 @@ class FixedDesign(ByContent):
     def fitted(self) -> Array:
         """Ordinary-least-squares fit, (n, t)."""
         return np.asarray(self.X @ self.ols)
+
+    @property
+    def factors(self) -> dict[str, tuple[str, ...]]:
+        """Levels of the factors with records, by name of the column."""
+        made, _, _ = _blocks(self.terms, self.traits, self.table, [])
+        return made.levels
+
+    def at(self, rows: pd.DataFrame) -> tuple[sparse.csr_array, npt.NDArray[np.bool_]]:
+        """Rows of X for other values of the columns, (k, v), and for which terms a row names what has no column.
+
+        Parameters
+        ----------
+        rows
+            Values of the columns that the formulas name, numbers for covariates, (k, …).
+
+        Returns
+        -------
+        X, lost
+            ``lost`` (k, v) marks the variables of the blocks in which a combination of levels was never recorded.
+
+        Raises
+        ------
+        DataError
+            If a level is not among those of the data.
+        """
+        made, blocks, _ = _blocks(self.terms, self.traits, self.table, [])
+        parts, lost = [], []
+        for scoped, block in blocks.items():
+            part, absent = made.at(scoped, rows)
+            parts.append(part)
+            lost.append(np.repeat(absent[:, None], len(block.names), axis=1))
+        if not parts:
+            return sparse.csr_array((len(rows), 0)), np.zeros((len(rows), 0), dtype=np.bool_)
+        return sparse.csr_array(sparse.hstack(parts)), np.concatenate(lost, axis=1)
 
     def coefficients(self, traits: Sequence[str]) -> list[tuple[str, str]]:
         """Return (trait, variable) of every coefficient, variable by variable."""
@@ -80,17 +129,10 @@ def build_fixed(
     DataError
         If a covariate is missing, not finite, or collinear.
     """
-    made = Columns(data, notes)
     terms = tuple(terms)
     for term in terms:
         _check_covariates(term, data)
-    blocks: dict[tuple[Scoped, ...], Block] = {}
-    wanted: dict[tuple[Scoped, ...], list[int]] = {}
-    for t, trait in enumerate(traits):
-        mine = [term for term in terms if term.traits is None or trait in term.traits]
-        for scoped, block in made.blocks(factors for term in mine for factors in term.expanded.values()):
-            blocks[scoped] = block
-            wanted.setdefault(scoped, []).append(t)
+    made, blocks, wanted = _blocks(terms, traits, data, notes)
     for block in blocks.values():
         check_finite(block, " + ".join(map(str, terms)))
     variables = tuple(name for block in blocks.values() for name in block.names)
@@ -104,6 +146,7 @@ def build_fixed(
     for scoped, block in blocks.items():
         present[place : place + len(block.names), wanted[scoped]] = True
         place += len(block.names)
+    asked = present.copy()
     _drop_dependent(X, present, response, variables, categorical, traits, notes)
     W, B = conditioned(X, present)
     ols = np.zeros((len(variables), len(traits)))
@@ -117,8 +160,28 @@ def build_fixed(
         ols=np.asarray(B @ ols),
         working=W,
         mixing=B,
+        aliased=asked & ~present,
+        term_of=tuple(tuple(name for name, _ in scoped) for scoped, block in blocks.items() for _ in block.names),
+        table=data[list(dict.fromkeys(name for term in terms for name in term.columns))],
+        terms=terms,
+        traits=tuple(traits),
         references=made.references,
     )
+
+
+def _blocks(
+    terms: tuple[FixedTerm, ...], traits: Sequence[str], data: pd.DataFrame, notes: list[str]
+) -> tuple[Columns, dict[tuple[Scoped, ...], Block], dict[tuple[Scoped, ...], list[int]]]:
+    """Blocks of the columns of all traits in order, and the traits that want each."""
+    made = Columns(data, notes)
+    blocks: dict[tuple[Scoped, ...], Block] = {}
+    wanted: dict[tuple[Scoped, ...], list[int]] = {}
+    for t, trait in enumerate(traits):
+        mine = [term for term in terms if term.traits is None or trait in term.traits]
+        for scoped, block in made.blocks(factors for term in mine for factors in term.expanded.values()):
+            blocks[scoped] = block
+            wanted.setdefault(scoped, []).append(t)
+    return made, blocks, wanted
 
 
 def _check_covariates(term: FixedTerm, data: pd.DataFrame) -> None:
