@@ -21,7 +21,9 @@ from bayesmv.estimates.breeding_values import breeding_values
 from bayesmv.estimates.components import correlation_matrix, variance_components
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
+from bayesmv.estimates.prediction import Prediction, predict
 from bayesmv.estimates.trajectory import covariance_function, trajectory
+from bayesmv.estimates.wald import wald
 from bayesmv.io.files import load_design
 from bayesmv.io.propose import Proposal, propose
 from bayesmv.io.relationships import read_relationship
@@ -54,6 +56,7 @@ __all__ = [
     "ModelSpec",
     "Pedigree",
     "PedigreeError",
+    "Prediction",
     "PredictiveDensity",
     "Proposal",
     "Relationship",
@@ -85,6 +88,7 @@ __all__ = [
     "plot_comparison",
     "plot_correlations",
     "plot_trajectory",
+    "predict",
     "predictive_density",
     "propose",
     "published_table",
@@ -95,6 +99,7 @@ __all__ = [
     "simulate_traits",
     "trajectory",
     "variance_components",
+    "wald",
     "widen",
     "without_groups",
 ]

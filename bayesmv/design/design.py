@@ -58,6 +58,8 @@ class Design(ByContent, NamedCovariances):
         Random terms.
     residual
         Residuals.
+    table
+        Columns of the data that the model names beside the traits, of the units kept, as they were given.
     notes
         What was left out or changed, in words; shown with every report.
     """
@@ -72,6 +74,7 @@ class Design(ByContent, NamedCovariances):
     fixed: FixedDesign
     terms: tuple[TermDesign, ...]
     residual: ResidualDesign
+    table: pd.DataFrame
     notes: tuple[str, ...] = ()
 
     @property
@@ -218,6 +221,7 @@ def build_design(
             for term in terms
         ),
         residual=residual.rescaled(scale),
+        table=kept[[name for name in dict.fromkeys(spec.columns) if name in kept.columns]],
         notes=tuple(notes),
     )
 

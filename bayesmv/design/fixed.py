@@ -33,8 +33,6 @@ class FixedDesign(ByContent):
         Which were left out of the fit of a trait, as combinations of others, (v, t).
     term_of
         Term that each variable is of, as the factors that it names; none for the mean.
-    table
-        Columns of the data that the formulas name, of the units kept.
     terms
         The formulas.
     traits
@@ -56,7 +54,6 @@ class FixedDesign(ByContent):
     mixing: sparse.csc_array
     aliased: npt.NDArray[np.bool_]
     term_of: tuple[tuple[str, ...], ...]
-    table: pd.DataFrame
     terms: tuple[FixedTerm, ...]
     traits: tuple[str, ...]
     references: tuple[tuple[str, str], ...] = ()
@@ -72,38 +69,41 @@ class FixedDesign(ByContent):
         return np.asarray(self.X @ self.ols)
 
     @property
-    def factors(self) -> dict[str, tuple[str, ...]]:
-        """Levels of the factors with records, by name of the column."""
-        made, _, _ = _blocks(self.terms, self.traits, self.table, [])
-        return made.levels
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the data that the formulas name."""
+        return tuple(dict.fromkeys(name for term in self.terms for name in term.columns))
 
-    def at(self, rows: pd.DataFrame) -> tuple[sparse.csr_array, npt.NDArray[np.bool_]]:
-        """Rows of X for other values of the columns, (k, v), and for which terms a row names what has no column.
+    def factors(self, table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+        """Levels of the factors with records, by name of the column; `table` is that of the design."""
+        return _blocks(self.terms, self.traits, table, [])[0].levels
+
+    def at(self, rows: pd.DataFrame, table: pd.DataFrame) -> tuple[sparse.csr_array, npt.NDArray[np.bool_]]:
+        """Rows of X for other values of the columns, and for which traits a row needs a column that there is not.
 
         Parameters
         ----------
         rows
             Values of the columns that the formulas name, numbers for covariates, (k, …).
+        table
+            Data of the design, of which means, knots and levels are.
 
         Returns
         -------
         X, lost
-            ``lost`` (k, v) marks the variables of the blocks in which a combination of levels was never recorded.
+            (k, v), and (k, t): whether the row names a combination of levels that was never recorded.
 
         Raises
         ------
         DataError
             If a level is not among those of the data.
         """
-        made, blocks, _ = _blocks(self.terms, self.traits, self.table, [])
-        parts, lost = [], []
-        for scoped, block in blocks.items():
+        made, blocks, wanted = _blocks(self.terms, self.traits, table, [])
+        parts, lost = [sparse.csr_array((len(rows), 0))], np.zeros((len(rows), len(self.traits)), dtype=np.bool_)
+        for scoped in blocks:
             part, absent = made.at(scoped, rows)
             parts.append(part)
-            lost.append(np.repeat(absent[:, None], len(block.names), axis=1))
-        if not parts:
-            return sparse.csr_array((len(rows), 0)), np.zeros((len(rows), 0), dtype=np.bool_)
-        return sparse.csr_array(sparse.hstack(parts)), np.concatenate(lost, axis=1)
+            lost[:, wanted[scoped]] |= absent[:, None]
+        return sparse.csr_array(sparse.hstack(parts)), lost
 
     def coefficients(self, traits: Sequence[str]) -> list[tuple[str, str]]:
         """Return (trait, variable) of every coefficient, variable by variable."""
@@ -162,7 +162,6 @@ def build_fixed(
         mixing=B,
         aliased=asked & ~present,
         term_of=tuple(tuple(name for name, _ in scoped) for scoped, block in blocks.items() for _ in block.names),
-        table=data[list(dict.fromkeys(name for term in terms for name in term.columns))],
         terms=terms,
         traits=tuple(traits),
         references=made.references,

@@ -401,6 +401,34 @@ def _grouping(term: RandomTerm, inputs: TermInputs, notes: list[str]) -> Groupin
     return out
 
 
+def levels_at(term: RandomTerm, inputs: TermInputs, reference: pd.DataFrame) -> Grouping:
+    """Levels that other rows than those of the data bear on.
+
+    Parameters
+    ----------
+    term
+        The term.
+    inputs
+        The rows; the relationships that are not given are taken as none, so that levels have the labels of the rows.
+    reference
+        Rows of the data, from which the limits of smooth trends are.
+    """
+    notes: list[str] = []
+    factors = [
+        replace(f, spline=f.spline.resolve(pd.DataFrame({f.spline.column: as_covariate(reference[f.spline.column])})))
+        if isinstance(f, SmoothTrend)
+        else f
+        for f in term.factors
+    ]
+    known = [
+        replace(f, relationship=None)
+        if isinstance(f, Column | Overlay | Pair) and f.relationship not in (None, IDE, *inputs.relationships)
+        else f
+        for f in factors
+    ]
+    return reduce(_crossed, [_levels(factor, term, inputs, notes) for factor in known])
+
+
 def _acted_on(term: RandomTerm, inputs: TermInputs) -> npt.NDArray[np.bool_]:
     """Which of the units with records a term acts on, (units,)."""
     acted = np.ones(inputs.kept.sum(), dtype=bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import sparse
 
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.effect_layout import EffectLayout
+from bayesmv.design.elsewhere import Combinations
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
+from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import packed_rows, vech
 from bayesmv.reml.delta import LOST
@@ -30,6 +33,9 @@ from bayesmv.sampling.trace import axis_labels, draws_of, scaled_draws, unidenti
 
 #: Probability of the highest-density intervals.
 HDI = 0.95
+
+#: Draws of linear combinations from their exact distribution given each draw of the covariances.
+PER_DRAW = 5
 
 #: Functions of the covariance matrices, (…, m, m) by name of the term.
 type Compute = Callable[[Mapping[str, Array]], list[GeneticParameter]]
@@ -47,7 +53,8 @@ class Estimates(ABC):
     - `evaluate`, the table of any functions of them, with its kind of uncertainty, what rests on directions that the
       data do not identify marked so;
     - `summarise`, the same of an array of values (chains, draws) that were computed from it;
-    - `correlations`, `loadings` and `effects` of one term.
+    - `correlations`, `loadings` and `effects` of one term;
+    - `combine`, of linear combinations of fixed and random effects: what predictions and contrasts are.
 
     To add one, subclass this and register the class of what is read with :func:`estimates_of`; tables, comparisons,
     curves and reports then read it.
@@ -123,8 +130,71 @@ class Estimates(ABC):
         """Loadings (chains, draws, m, k) and specific variances (chains, draws, m), units of the data; None if none."""
 
     @abstractmethod
+    def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
+        """Estimates of linear combinations of the effects, and what is uncertain of them."""
+
+    def fixed_moments(self, design: Design, max_draws: int) -> tuple[Array, Array, Array]:
+        """Mean (p,), covariance (p, p) and draws (draws, p) of the fitted coefficients, over the sd of their traits."""
+        present = design.fixed.present
+        p = int(present.sum())
+        each = Combinations(
+            unit=np.ones(p),
+            known=(design.fixed.ols / design.scale)[present],
+            fixed=sparse.csr_array(sparse.eye_array(p)),
+            random=(None,) * len(design.terms),
+            estimable=np.ones(p, dtype=np.bool_),
+        )
+        found = self.combine(each, design, max_draws, 1)
+        return found.value, found.covariance, np.zeros((0, p)) if found.draws is None else found.draws
+
+    @abstractmethod
+    def design_of(self, design: Design | None) -> Design:
+        """Design of the estimates: their own, or the one given, which must be that.
+
+        Raises
+        ------
+        SpecError
+            If they hold none and none is given, or another is.
+        """
+
+    @abstractmethod
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """Predicted effects of the levels of a term; `design` and `max_draws` are for sources that hold none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Combined:
+    """Estimates of linear combinations, in the units of the data.
+
+    Parameters
+    ----------
+    value
+        Estimate, prediction or posterior mean, (k,).
+    covariance
+        Covariance of the errors, or of the posterior, (k, k).
+    draws
+        Draws of the posterior, (draws, k); None for a point estimate.
+    """
+
+    value: Array
+    covariance: Array
+    draws: Array | None = None
+
+
+def root_of(V: Array) -> Array:
+    """F with FF' = V, of a covariance matrix that may be singular."""
+    values, vectors = np.linalg.eigh(V)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _combined(
+    equations: MixedModelLikelihood, sigmas: Sequence[Array], combinations: Combinations
+) -> tuple[Array, Array]:
+    """Values (k,) and covariance of the errors (k, k) of combinations at given covariances, units of the data."""
+    value, covariance = equations.combine(sigmas, combinations.fixed, combinations.random)
+    unit = combinations.unit
+    covariance = covariance + combinations.added_variance(sigmas)
+    return combinations.known + unit * value, covariance * np.outer(unit, unit)
 
 
 @singledispatch
@@ -224,6 +294,19 @@ class RemlEstimates(Estimates):
         unit = self.record.effect_scale(term)
         return (found[0] * unit[:, None])[None, None], (found[1] * unit**2)[None, None]
 
+    def design_of(self, design: Design | None) -> Design:
+        """The design of the fit, or the one given for a fit that was loaded."""
+        if design is None:
+            return self.fit.design
+        self.record.require_same(ModelRecord.of(design), "the REML fit", "the design")
+        return design
+
+    def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
+        """Best linear unbiased predictions, with the covariance of their errors."""
+        equations = MixedModelLikelihood(design)
+        value, covariance = _combined(equations, self.fit.sigmas, combinations)
+        return Combined(value=value, covariance=covariance)
+
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """BLUPs."""
         return self.fit.effects(term)
@@ -302,6 +385,23 @@ class PosteriorEstimates(Estimates):
         names = dims.loading_name(term), dims.specific_name(term)
         loadings, specific = (draws_of(self.trace, name).to_numpy() for name in names)
         return loadings, specific
+
+    def design_of(self, design: Design | None) -> Design:
+        """The design that is given."""
+        if design is None:
+            raise SpecError("a posterior holds no design; give design=, the one that was sampled")
+        self.record.require_same(ModelRecord.of(design), "the posterior", "the design")
+        return design
+
+    def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
+        """Posterior mean and covariance, accumulated over draws of Σ, and draws: some of each N(E, var | Σ)."""
+        equations, rng = MixedModelLikelihood(design), np.random.default_rng(seed)
+        given = [_combined(equations, S, combinations) for S in scaled_draws(self.trace, design, max_draws)]
+        values, within = np.array([v for v, _ in given]), np.mean([V for _, V in given], axis=0)
+        draws = [v[:, None] + root_of(V) @ rng.standard_normal((len(v), PER_DRAW)) for v, V in given]
+        centred = values - values.mean(axis=0)
+        between = centred.T @ centred / max(len(values) - 1, 1)
+        return Combined(value=values.mean(axis=0), covariance=within + between, draws=np.concatenate(draws, axis=1).T)
 
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """Summaries of the draws of effects; of their moments, accumulated over draws of Σ, where a design is given."""

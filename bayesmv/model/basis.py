@@ -320,6 +320,11 @@ class Basis:
         return tuple(dict.fromkeys(part.column for part in self.parts if part.column))
 
     @property
+    def covariates(self) -> tuple[str, ...]:
+        """Those of its columns that are numbers; the others name environments."""
+        return tuple(dict.fromkeys(p.column for p in self.parts if p.column and not isinstance(p, Levels)))
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Names of the functions (k,)."""
         return tuple(label for part in self.parts for label in part.labels)

@@ -51,6 +51,11 @@ class Factor(ABC):
         """Columns that name parents, who may be unknown."""
         return ()
 
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Those of its columns that are numbers, not labels."""
+        return ()
+
     def __str__(self) -> str:
         if self.relationship is None:
             return self.levels_written
@@ -148,6 +153,11 @@ class SmoothTrend(Factor):
     @override
     def columns(self) -> tuple[str, ...]:
         return (self.spline.column,)
+
+    @property
+    @override
+    def covariates(self) -> tuple[str, ...]:
+        return self.columns
 
     @property
     @override

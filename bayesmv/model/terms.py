@@ -155,6 +155,17 @@ class RandomTerm:
         conditions = [condition.column for condition in self.conditions]
         return tuple(dict.fromkeys((*self.factor_columns, *partners, *covariates, *conditions)))
 
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Those of its columns that are numbers, not labels."""
+        trends = [column for factor in self.factors for column in factor.covariates]
+        return tuple(dict.fromkeys((*trends, *(() if self.basis is None else self.basis.covariates))))
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Those of its columns that are labels, not numbers."""
+        return tuple(name for name in self.columns if name not in self.covariates)
+
     def at_level(self, column: str, level: str) -> RandomTerm:
         """Term at one level of a column of which it has a term at each."""
         conditions = tuple(replace(c, level=level) if c == Condition(column=column) else c for c in self.conditions)

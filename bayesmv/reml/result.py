@@ -206,6 +206,23 @@ class RemlFit:
         """Generalised-least-squares fixed effects (trait, effect, estimate, std_error, z_ratio), units of the data."""
         return self.solution.fixed(self)
 
+    def fixed_covariance(self) -> pd.DataFrame:
+        """Covariance matrix of the estimated fixed effects, ``(X'V⁻¹X)⁻¹``, in the order and units of `fixed`.
+
+        Raises
+        ------
+        SpecError
+            If the fit was loaded from a file: it holds the standard errors alone.
+        """
+        design, table = self.design, self.fixed
+        coefficients = design.fixed.coefficients(design.traits)
+        place = {label: i for i, label in enumerate(coefficients)}
+        order = [place[label] for label in zip(table["trait"], table["effect"], strict=True)]
+        unit = np.array([design.scale[design.traits.index(trait)] for trait, _ in coefficients])
+        V = self.equations.fixed_covariance(self.sigmas) * np.outer(unit, unit)
+        names = [f"{trait}:{effect}" for trait, effect in zip(table["trait"], table["effect"], strict=True)]
+        return pd.DataFrame(V[np.ix_(order, order)], index=names, columns=names)
+
     def effects(self, term: str) -> pd.DataFrame:
         """BLUPs of a random term.
 

@@ -251,6 +251,46 @@ class MixedModelLikelihood:
         half = self._half_solved(work, len(small.solution), mixing.T.tocsc())
         return np.asarray(half.T @ half)
 
+    def combine(
+        self, sigmas: Sequence[Array], fixed: sparse.csr_array, random: Sequence[sparse.csr_array | None]
+    ) -> tuple[Array, Array]:
+        """Linear combinations of effects: their estimates or predictions, and the covariance of their errors.
+
+        ``k'θ̂`` and ``k'C⁻¹k``: for fixed effects the covariance of the estimates, with random ones that of the
+        prediction errors ``k'θ̂ - k'θ`` (Henderson 1975).
+
+        Parameters
+        ----------
+        sigmas
+            Covariance matrices of the scaled traits.
+        fixed
+            Weights of the fixed coefficients that are fitted, (k, coefficients).
+        random
+            Weights of the effects of every term, level by level, (k, q m); None for none of a term.
+
+        Returns
+        -------
+        values, covariance
+            (k,) and (k, k), in scaled units, without the ordinary-least-squares fit.
+        """
+        if self._whole is not self:
+            return self._whole.combine(sigmas, fixed, random)
+        small, work = self._at(sigmas)
+        order = len(small.solution)
+        unit = np.zeros((order, fixed.shape[0]))
+        at, _ = self._fixed_scalars()
+        unit[at] = (self._fixed_mixing().T @ fixed.T).toarray()
+        for k, weights in enumerate(random):
+            if weights is not None:
+                q, m = self._scalars(k).shape
+                by_level = np.asarray(weights.toarray()).reshape(-1, q, m) @ clipped_factor(sigmas[k])
+                unit[self._scalars(k).reshape(-1)] = by_level.reshape(len(by_level), -1).T
+        solve_augmented(self.equations.symbolic, work.factor, small.solution)
+        values = -small.solution @ unit
+        solve_lower(self.equations.symbolic, work.factor, unit)
+        half = unit[:-1]
+        return np.asarray(values), np.asarray(half.T @ half)
+
     def fixed_variances(self, sigmas: Sequence[Array]) -> Array:
         """Variances of the fixed-effect estimates, in scaled units, (coefficients,).
 
