@@ -17,11 +17,12 @@ from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design, build_design
 from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
-from bayesmv.estimates.breeding_values import breeding_values
+from bayesmv.estimates.breeding_values import breeding_values, prediction_errors, trial_heritability
 from bayesmv.estimates.components import correlation_matrix, variance_components
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
+from bayesmv.estimates.residuals import residuals
 from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.estimates.wald import wald
 from bayesmv.io.files import load_design
@@ -89,15 +90,18 @@ __all__ = [
     "plot_correlations",
     "plot_trajectory",
     "predict",
+    "prediction_errors",
     "predictive_density",
     "propose",
     "published_table",
     "read_relationship",
+    "residuals",
     "sample",
     "simulate_model",
     "simulate_records",
     "simulate_traits",
     "trajectory",
+    "trial_heritability",
     "variance_components",
     "wald",
     "widen",

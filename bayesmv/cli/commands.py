@@ -1,4 +1,4 @@
-"""The command line: ``bayesmv init | check | reml | sample | compare | rank | curves | simulate`` on a model file."""
+"""The command line: ``bayesmv init | check | reml | sample | compare | …`` on a model file."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from bayesmv.cli.options import (
     Model,
     Output,
     Picture,
+    Posterior,
     Resume,
     Seed,
     TableName,
@@ -51,10 +52,13 @@ from bayesmv.cli.output import (
     tell_notes,
 )
 from bayesmv.cli.signals import Interrupts
-from bayesmv.errors import ConvergenceWarning, DataError, SpecError
+from bayesmv.errors import ConvergenceWarning, DataError, SpecError, listing
 from bayesmv.report.plain import PLAIN_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
     import xarray as xr
 
     from bayesmv.design import saved
@@ -226,7 +230,7 @@ def curves(
     model: Model,
     data: Data = None,
     at: Annotated[str | None, typer.Option(help="Points, such as 20,60,100; by default a grid, or all sites.")] = None,
-    posterior: Annotated[Path | None, typer.Option(help="Draws written by sample -o, in place of REML.")] = None,
+    posterior: Posterior = None,
     plot: Picture = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -248,6 +252,123 @@ def curves(
     source = _fit(design) if posterior is None else _posterior_of(design, posterior)
     document = curves_document(source, read_points(at))
     give(document, form, _drawn(document, picture))
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Data = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="Cells: a factor, Family, or values, age=10,20 or Family=F01,F02. May be repeated."),
+    ] = None,
+    average: Annotated[
+        str, typer.Option(help="How other factors are averaged over: equal, observed or present.")
+    ] = "equal",
+    terms: Annotated[
+        str | None,
+        typer.Option(help="Random terms whose effects are included, a,b; by default those that the cells name."),
+    ] = None,
+    posterior: Posterior = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Predict adjusted means, or means with the effects of random terms, and compare them.
+
+    `--at site --at age=10,20` predicts every site at two ages. Factors that are not named are averaged over, covariates
+    stand at their means.
+    """
+    from bayesmv.estimates.prediction import predict as run
+    from bayesmv.io.files import load_design
+    from bayesmv.report.documents import predict_document
+
+    form = Form(command="predict", as_json=as_json, as_csv=as_csv, table=table)
+    design = load_design(model, data)
+    source = _fit(design) if posterior is None else _posterior_of(design, posterior)
+    included = None if terms is None else [name.strip() for name in terms.split(",") if name.strip()]
+    found = run(source, _cells(at or []), average=average, terms=included, design=design)
+    give(predict_document(found, source), form)
+
+
+@app.command()
+def wald(
+    model: Model,
+    data: Data = None,
+    denominators: Annotated[
+        str, typer.Option(help="kenward-roger, containment, or auto: the first up to 2000 records.")
+    ] = "auto",
+    posterior: Posterior = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Test the fixed effects: incremental and conditional F tests, by trait and over all traits."""
+    from bayesmv.estimates.wald import wald as run
+    from bayesmv.io.files import load_design
+    from bayesmv.report.documents import wald_document
+
+    form = Form(command="wald", as_json=as_json, as_csv=as_csv, table=table)
+    design = load_design(model, data)
+    source = _fit(design) if posterior is None else _posterior_of(design, posterior)
+    give(wald_document(run(source, denominators, design=design), source), form)  # type: ignore[arg-type]
+
+
+@app.command()
+def effects(
+    model: Model,
+    data: Data = None,
+    term: Annotated[str | None, typer.Option(help="Random term; by default the genetic one.")] = None,
+    best: Annotated[
+        int | None, typer.Option(help="With --posterior, also the probability to be among so many.", min=1)
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write all of them to this CSV file.")] = None,
+    posterior: Posterior = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Predict effects of levels: breeding values with their errors, reliability, accuracy and ranks.
+
+    The best of each trait are printed; `-o` writes all. Of a term of at most 1000 levels with records, the heritability
+    of the trial (Cullis; Piepho & Moehring) is printed too.
+    """
+    from bayesmv.estimates.breeding_values import breeding_values, trial_heritability
+    from bayesmv.io.files import load_design
+    from bayesmv.report.documents import effects_document
+
+    form = Form(command="effects", as_json=as_json, as_csv=as_csv, table=table)
+    target = check_output(output)
+    design = load_design(model, data)
+    drawn_from = {} if posterior is None else {"the posterior": posterior}
+    keep_inputs([target], files_of(design.spec, model, data) | drawn_from)
+    genetic = design.spec.genetic
+    if term is None and genetic is None:
+        raise SpecError(f"which term? give --term; random terms: {listing(design.names[:-1])}")
+    chosen = term if term is not None else genetic.term if genetic is not None else ""
+    entries = design.term(chosen)
+    source = _fit(design) if posterior is None else _posterior_of(design, posterior)
+    found = breeding_values(source, chosen, best=best, design=design)
+    few = len(entries.levels) * len(entries.effects) <= 1000
+    trial = trial_heritability(source, chosen, design=design) if few else None
+    writes = [] if target is None else [Write(what="the effects", target=target, write=_csv_of(found))]
+    give(effects_document(found, trial, source, 10), form, writes)
+
+
+def _csv_of(frame: pd.DataFrame) -> Callable[[saved.Target], object]:
+    return lambda file: file.write(lambda part: frame.to_csv(part, index=False))
+
+
+def _cells(words: list[str]) -> dict[str, list[str] | None]:
+    """Cells in words of the command line: ``Family``, ``age=10,20``."""
+    out: dict[str, list[str] | None] = {}
+    for word in words:
+        name, given, values = word.partition("=")
+        listed = [value.strip() for value in values.split(",") if value.strip()]
+        if not name.strip() or (given and not listed):
+            raise SpecError(f"--at {word}: give a factor, --at Family, or values, --at age=10,20")
+        out[name.strip()] = listed if given else None
+    return out
 
 
 @app.command()

@@ -78,3 +78,4 @@ Resume = Annotated[
         "It is written again, unless -o names another file."
     ),
 ]
+Posterior = Annotated[Path | None, typer.Option(help="Draws written by sample -o, in place of REML.")]

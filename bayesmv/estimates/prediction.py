@@ -28,7 +28,7 @@ from bayesmv.reml.small_sample import LARGEST, KenwardRoger
 from bayesmv.sampling.ess import shortest_interval
 
 #: Most cells of which all pairs are compared.
-_PAIRED = 500
+PAIRED = 500
 #: Most combinations that are predicted at once: their covariance is dense.
 _MOST = 20_000
 
@@ -100,8 +100,8 @@ class Prediction:
         SpecError
             If there are more than 500 cells.
         """
-        if len(self.cells) > _PAIRED:
-            raise SpecError(f"{len(self.cells)} cells have too many pairs (at most {_PAIRED} cells); give contrasts()")
+        if len(self.cells) > PAIRED:
+            raise SpecError(f"{len(self.cells)} cells have too many pairs (at most {PAIRED} cells); give contrasts()")
         labels, c = self.labels, len(self.cells)
         first, second = np.triu_indices(c, 1)
         by = sparse.csr_array(

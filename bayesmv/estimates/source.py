@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, singledispatch
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from scipy import sparse
@@ -24,6 +25,7 @@ from bayesmv.estimates.genetic import GeneticParameter
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import packed_rows, vech
+from bayesmv.reml.blup import blup
 from bayesmv.reml.delta import LOST
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import draw_statistics
@@ -147,6 +149,12 @@ class Estimates(ABC):
         found = self.combine(each, design, max_draws, 1)
         return found.value, found.covariance, np.zeros((0, p)) if found.draws is None else found.draws
 
+    def at_mean(self, design: Design) -> RemlFit:
+        """Fit that they are of; of a posterior the mixed-model equations at its mean covariances."""
+        if self.fit is not None:
+            return self.fit
+        return blup(design, {name: draws.mean(axis=(0, 1)) for name, draws in self.covariances().items()})
+
     @abstractmethod
     def design_of(self, design: Design | None) -> Design:
         """Design of the estimates: their own, or the one given, which must be that.
@@ -156,6 +164,12 @@ class Estimates(ABC):
         SpecError
             If they hold none and none is given, or another is.
         """
+
+    @abstractmethod
+    def among_best(
+        self, term: str, best: int, levels: npt.NDArray[np.intp], design: Design | None, max_draws: int
+    ) -> Array:
+        """Probability that each of some levels is among so many of them with the largest effects, (levels, effects)."""
 
     @abstractmethod
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
@@ -307,6 +321,12 @@ class RemlEstimates(Estimates):
         value, covariance = _combined(equations, self.fit.sigmas, combinations)
         return Combined(value=value, covariance=covariance)
 
+    def among_best(
+        self, term: str, best: int, levels: npt.NDArray[np.intp], design: Design | None, max_draws: int
+    ) -> Array:
+        """Refused: estimates have no distribution."""
+        raise SpecError("a REML fit has no distribution of ranks; ask a posterior for the probability of being best")
+
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """BLUPs."""
         return self.fit.effects(term)
@@ -417,6 +437,29 @@ class PosteriorEstimates(Estimates):
         low, high = shortest_interval(flat, HDI)
         columns = {"mean": flat.mean(axis=0), "sd": flat.std(axis=0, ddof=1), "hdi_low": low, "hdi_high": high}
         return _by_level(axis_labels(draws, 2), axis_labels(draws, 3), columns)
+
+    def among_best(
+        self, term: str, best: int, levels: npt.NDArray[np.intp], design: Design | None, max_draws: int
+    ) -> Array:
+        """Share of draws, those that the posterior holds, or one of all effects given each of the covariances."""
+        counts = np.zeros((len(levels), len(self.record.effects_of(term))))
+        total = 0
+        for drawn in self._effect_draws(term, design, max_draws):
+            values, total = drawn[levels], total + 1
+            limit = np.partition(values, len(values) - best, axis=0)[len(values) - best]
+            counts += values >= limit
+        return counts / max(total, 1)
+
+    def _effect_draws(self, term: str, design: Design | None, max_draws: int) -> Iterator[Array]:
+        """Draws of the effects of all levels of a term, (levels, effects)."""
+        if design is None:
+            draws = draws_of(self.trace, dims.effect_name(term)).to_numpy()
+            yield from draws.reshape(-1, *draws.shape[2:])
+            return
+        equations, rng = MixedModelLikelihood.whole(design), np.random.default_rng(1)
+        k, unit = design.position(term), design.effect_scale(term)
+        for sigmas in scaled_draws(self.trace, design, max_draws):
+            yield equations.draw(sigmas, rng).random[k] * unit
 
     def _accumulated(self, term: str, design: Design, max_draws: int) -> pd.DataFrame:
         part = design.term(term)

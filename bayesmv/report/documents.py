@@ -16,6 +16,7 @@ from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design
 from bayesmv.estimates.components import variance_components
 from bayesmv.estimates.parameters import genetic_parameters
+from bayesmv.estimates.prediction import PAIRED, Prediction
 from bayesmv.estimates.source import estimates_of
 from bayesmv.estimates.trajectory import Points, trajectory
 from bayesmv.model.spec import ModelSpec
@@ -23,14 +24,20 @@ from bayesmv.reml.result import RemlFit
 from bayesmv.report.document import Column, Document, Line, Picture, Section, Table
 from bayesmv.report.tables import (
     comparison_table,
+    differences_table,
+    effects_table,
     fixed_table,
     information_table,
+    lsd_table,
     models_table,
     parameter_table,
+    prediction_table,
     relationships_table,
     traits_table,
     trajectory_table,
+    trial_table,
     varcomp_table,
+    wald_table,
     word_column,
 )
 from bayesmv.sampling.convergence import Convergence, convergence
@@ -44,6 +51,9 @@ TABLES: dict[str, tuple[str, ...]] = {
     "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
     "rank": ("models",),
     "curves": ("curves",),
+    "predict": ("predictions", "differences", "lsd"),
+    "wald": ("wald",),
+    "effects": ("effects", "trial"),
 }
 
 
@@ -220,6 +230,67 @@ def curves_document(source: Any, at: Points) -> Document:
         notes=estimates.record.notes,
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
         converged=fit is None or fit.converged,
+    )
+
+
+#: Cells up to which the differences of all pairs are printed.
+_FEW = 12
+
+
+def predict_document(prediction: Prediction, source: Any) -> Document:
+    """Predictions of cells, their differences and least significant differences."""
+    estimates = estimates_of(source)
+    said = [Line(words) for words in prediction.said]
+    sections: list[Section] = [(prediction_table(prediction), *said)]
+    more: tuple[Table, ...] = ()
+    if 1 < len(prediction.cells) <= PAIRED:
+        pairs = differences_table(prediction.differences())
+        if len(prediction.cells) <= _FEW:
+            sections.append((pairs,))
+        else:
+            more = (pairs,)
+        sections.append((lsd_table(prediction.lsd()), Line(f"degrees of freedom: {prediction.method}")))
+    sections.append(note_lines(estimates.record.notes))
+    return Document(
+        sections=tuple(sections),
+        facts={"model": str(estimates.record.spec), "method": prediction.method, "set": list(prediction.said)},
+        main="predictions",
+        notes=estimates.record.notes,
+        more=more,
+        converged=estimates.fit is None or estimates.fit.converged,
+    )
+
+
+def wald_document(frame: pd.DataFrame, source: Any) -> Document:
+    """Tests of fixed effects."""
+    estimates = estimates_of(source)
+    return Document(
+        sections=((wald_table(frame),), note_lines(estimates.record.notes)),
+        facts={"model": str(estimates.record.spec)},
+        main="wald",
+        notes=estimates.record.notes,
+        converged=estimates.fit is None or estimates.fit.converged,
+    )
+
+
+def effects_document(frame: pd.DataFrame, trial: pd.DataFrame | None, source: Any, shown: int) -> Document:
+    """Predicted effects of levels, the best of each trait on a terminal, and the heritability of the trial."""
+    estimates = estimates_of(source)
+    whole = effects_table(frame)
+    best = frame[frame["rank"] <= shown].sort_values(["trait", "rank"], kind="stable", ignore_index=True)
+    table = dataclasses.replace(whole, frame=best, title=f"{whole.title}, the best {shown} of each trait")
+    few = len(frame) <= shown
+    sections: list[Section] = [(whole if few else table,)]
+    if trial is not None:
+        sections.append((trial_table(trial),))
+    sections.append(note_lines(estimates.record.notes))
+    return Document(
+        sections=tuple(sections),
+        facts={"model": str(estimates.record.spec)},
+        main="effects",
+        notes=estimates.record.notes,
+        more=() if few else (whole,),
+        converged=estimates.fit is None or estimates.fit.converged,
     )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.checks.relationships import RelationshipInformation
 from bayesmv.design.design import Design
+from bayesmv.estimates.prediction import Prediction
 from bayesmv.reml.result import RemlFit
 from bayesmv.report.document import Column, Table
 
@@ -151,6 +152,75 @@ def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     if "constraint" in frame and marks & set(frame["constraint"]):
         columns += (Column(header="", show=lambda row: row["constraint"] * (row["constraint"] in marks), words=True),)
     return Table(name=name, title=title, frame=frame, columns=columns)
+
+
+def prediction_table(prediction: Prediction) -> Table:
+    """Predictions of cells, with their errors."""
+    frame = prediction.frame
+    cells = tuple(
+        Column(header=str(name), show=_cell(str(name)), words=not pd.api.types.is_numeric_dtype(frame[name]))
+        for name in prediction.cells.columns
+    )
+    numbers = ("predicted", "std_error") if "predicted" in frame else ("mean", "sd", "hdi_low", "hdi_high")
+    headers = {"std_error": "s.e.", "hdi_low": "95 % HDI from", "hdi_high": "to"}
+    columns = (*cells, word_column("trait"), *(_number(headers.get(n, n), n, 5) for n in numbers))
+    if (frame["status"] != "").any():
+        columns += (word_column("", "status"),)
+    return Table(name="predictions", title="Predictions", frame=frame, columns=columns)
+
+
+def _cell(name: str) -> Callable[[Row], str]:
+    return lambda row: number(row[name], 6) if isinstance(row[name], float) else str(row[name])
+
+
+def differences_table(frame: pd.DataFrame) -> Table:
+    """Differences of all pairs of cells."""
+    reml = "difference" in frame
+    numbers = ("difference", "std_error", "t", "p") if reml else ("mean", "sd", "hdi_low", "hdi_high", "prob_positive")
+    headers = {"std_error": "s.e.d.", "hdi_low": "95 % HDI from", "hdi_high": "to", "prob_positive": "P(> 0)"}
+    columns = (
+        word_column("trait"),
+        word_column("first"),
+        word_column("less", "second"),
+        *(_number(headers.get(n, n), n, 3 if n == "p" else 4) for n in numbers),
+    )
+    return Table(name="differences", title="Differences", frame=frame, columns=columns)
+
+
+def lsd_table(frame: pd.DataFrame) -> Table:
+    """Standard errors of differences and least significant differences."""
+    headers = {"sed_min": "s.e.d. least", "sed_mean": "mean", "sed_max": "largest", "df": "df", "lsd": "LSD 5 %"}
+    columns = (word_column("trait"), *(_number(header, name) for name, header in headers.items()))
+    return Table(name="lsd", title="Standard errors of differences", frame=frame, columns=columns)
+
+
+def wald_table(frame: pd.DataFrame) -> Table:
+    """Tests of fixed effects."""
+    head = (word_column("term"), word_column("trait"), word_column("test", "kind"), _number("df", digits=6))
+    columns: tuple[Column, ...] = (*head, _number("F"), _number("denominator", "ddf"), _number("p", digits=3), word_column("method"))
+    if "F" not in frame:
+        columns = (*head, _number("posterior outside", "outside", 3))
+    return Table(name="wald", title="Tests of fixed effects", frame=frame, columns=columns)
+
+
+def effects_table(frame: pd.DataFrame) -> Table:
+    """Predicted effects of levels."""
+    known = ("blup", "mean", "std_error", "sd", "hdi_low", "hdi_high", "reliability", "accuracy", "prob_best")
+    headers = {"std_error": "s.e.", "hdi_low": "95 % HDI from", "hdi_high": "to", "prob_best": "P(best)"}
+    columns = (
+        word_column("level"),
+        word_column("trait"),
+        *(_number(headers.get(n, n), n) for n in known if n in frame),
+        Column(header="rank", show=lambda row: str(int(row["rank"]))),
+    )
+    return Table(name="effects", title="Predicted effects", frame=frame, columns=columns)
+
+
+def trial_table(frame: pd.DataFrame) -> Table:
+    """Heritability of a trial."""
+    names = ("cullis", "piepho", "reliability")
+    columns = (word_column("trait"), _number("entries", digits=6), *(_number(n, digits=3) for n in names))
+    return Table(name="trial", title="Heritability of the trial", frame=frame, columns=columns)
 
 
 def trajectory_table(frame: pd.DataFrame) -> Table:

@@ -113,13 +113,27 @@ class LeaveOut(MixedModelLikelihood):
         DataError
             If the other records do not determine the fixed effects of a block.
         """
+        g, Q, WQ, work = self._weighted(sigmas)
+        density = self._single(work, g, Q, WQ) if self._all_single else self._several(work, g, Q, WQ)
+        return np.asarray(density - self._constants)
+
+    def projected(self, sigmas: Sequence[Array]) -> tuple[Array, Array]:
+        """Py of every unit and its block P_uu of P, where each unit is a block, (n, t) and (n, t, t).
+
+        In scaled units, of records times √weight; rows and columns of traits that were not recorded are 0.
+        """
+        g, Q, WQ, work = self._weighted(sigmas)
+        taken = np.zeros_like(Q)
+        unit_products(self.equations.symbolic, work.inverse, self._touched.begin, self._touched.rows, WQ, taken)
+        return g, Q - taken
+
+    def _weighted(self, sigmas: Sequence[Array]) -> tuple[Array, Array, Array, Workspace]:
+        """Py, Q and the rows of W'Q of every unit, with the factor of the equations."""
         small, work = self._at(sigmas, gradient=self._all_single)
         g = self._weight(small, self._residuals(self._solve(sigmas, small, work)))
         n, t = g.shape
         Q = self._weight(small, np.broadcast_to(np.eye(t), (n, t, t)))
-        WQ = self._right_sides(small, Q)
-        density = self._single(work, g, Q, WQ) if self._all_single else self._several(work, g, Q, WQ)
-        return np.asarray(density - self._constants)
+        return g, Q, self._right_sides(small, Q), work
 
     @property
     def _all_single(self) -> bool:
