@@ -19,6 +19,7 @@ from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
 from bayesmv.estimates.breeding_values import breeding_values, prediction_errors, trial_heritability
 from bayesmv.estimates.components import correlation_matrix, variance_components
+from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
@@ -60,6 +61,7 @@ __all__ = [
     "Prediction",
     "PredictiveDensity",
     "Proposal",
+    "Quantities",
     "Relationship",
     "RemlFit",
     "SamplerSettings",
@@ -74,6 +76,7 @@ __all__ = [
     "convergence",
     "correlation_matrix",
     "covariance_function",
+    "derive",
     "factor_loadings",
     "fit_reml",
     "genetic_parameters",

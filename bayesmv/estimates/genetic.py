@@ -103,15 +103,9 @@ def parameters(
     With n mates ``total breeding variance = V_D + 2 n σ_DS + n² V_S`` (Bijma, Muir & van Arendonk 2007, Genetics
     175:277-288), n the mean sum of their weights.
     """
-    if genetic.term not in covariances:
-        raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
-    for role, names in genetic.roles.items():
-        require_known(names, covariances, f"the {role} term {{}} is not in the model; terms")
+    _require_terms(genetic, covariances)
     layouts = layouts or {}
-    shares = {
-        name: layouts[name].contribution(sigma, len(traits)) if name in layouts else sigma
-        for name, sigma in covariances.items()
-    }
+    shares = _shares(covariances, len(traits), layouts)
     layout = layouts.get(genetic.term, plain_layout(len(traits)))
     family = layout.individuals(covariances[genetic.term], len(traits))
     labels = layout.labels(traits)
@@ -123,6 +117,38 @@ def parameters(
     out += _per_pair("genetic correlation", between[0], correlation(between[1]))
     out += _per_pair("residual correlation", traits, correlation(shares[RESIDUAL]))
     return out + _per_pair("phenotypic correlation", traits, correlation(phenotype))
+
+
+def genetic_matrices(
+    covariances: Mapping[str, Array], traits: Sequence[str], genetic: Genetic, layouts: Mapping[str, EffectLayout]
+) -> tuple[Array, Array]:
+    """Additive genetic (direct) and phenotypic covariance of the traits, of an average record, (…, t, t) each.
+
+    Raises
+    ------
+    SpecError
+        If a term of the genetic table is not in the model.
+    """
+    _require_terms(genetic, covariances)
+    t = len(traits)
+    layout = layouts.get(genetic.term, plain_layout(t))
+    family = layout.individuals(covariances[genetic.term], t)[..., :t, :t]
+    shares = _shares(covariances, t, layouts)
+    return ADDITIVE_FACTOR[genetic.relationship] * family, phenotypic(shares, genetic.phenotypic)
+
+
+def _require_terms(genetic: Genetic, covariances: Mapping[str, Array]) -> None:
+    if genetic.term not in covariances:
+        raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
+    for role, names in genetic.roles.items():
+        require_known(names, covariances, f"the {role} term {{}} is not in the model; terms")
+
+
+def _shares(covariances: Mapping[str, Array], t: int, layouts: Mapping[str, EffectLayout]) -> dict[str, Array]:
+    """What every term adds to the phenotypic covariance of the traits, (…, t, t)."""
+    return {
+        name: layouts[name].contribution(sigma, t) if name in layouts else sigma for name, sigma in covariances.items()
+    }
 
 
 def variance_word(genetic: Genetic) -> str:

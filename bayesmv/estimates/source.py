@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, singledispatch
+from functools import cache, cached_property, partial, singledispatch
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from bayesmv.design.elsewhere import Combinations
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.sparse.engine import MixedModelLikelihood, Solution
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import packed_rows, vech
 from bayesmv.reml.blup import blup
@@ -36,6 +36,10 @@ from bayesmv.sampling.trace import axis_labels, draws_of, scaled_draws, unidenti
 #: Probability of the highest-density intervals.
 HDI = 0.95
 
+#: What is said where no genetic term is known.
+WHICH_GENETIC = "which term is genetic? give genetic='Family', relationship='half-sib', or a [genetic] table"
+#: Most draws for which means and effects are drawn, unless more are asked for.
+_DEAR = 400
 #: Draws of linear combinations from their exact distribution given each draw of the covariances.
 PER_DRAW = 5
 
@@ -99,9 +103,7 @@ class Estimates(ABC):
         if isinstance(genetic, Genetic):
             return genetic
         if genetic is None and stated is None:
-            raise SpecError(
-                "which term is genetic? give genetic='Family', relationship='half-sib', or a [genetic] table"
-            )
+            raise SpecError(WHICH_GENETIC)
         term = genetic if genetic is not None else stated.term if stated is not None else ""
         if relationship is None and stated is not None and stated.term == term:
             return stated
@@ -118,6 +120,10 @@ class Estimates(ABC):
     @abstractmethod
     def evaluate(self, compute: Compute) -> pd.DataFrame:
         """Table of functions of the covariance matrices: parameter, trait_i, trait_j, their estimates, constraint."""
+
+    @abstractmethod
+    def derived(self, compute: Callable[[Point], Array], design: Design | None, max_draws: int | None) -> pd.DataFrame:
+        """Table of functions (k,) of a point, a row each, in the columns of `evaluate`."""
 
     @abstractmethod
     def summarise(self, values: Array) -> dict[str, float]:
@@ -174,6 +180,25 @@ class Estimates(ABC):
     @abstractmethod
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """Predicted effects of the levels of a term; `design` and `max_draws` are for sources that hold none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Point:
+    """Estimates, or one draw of a posterior.
+
+    Parameters
+    ----------
+    covariances
+        Covariance matrices by name of the term, (m, m), in the units of the data.
+    means
+        Source of the means of the traits over the units, (t,).
+    effects
+        Source of the effects of a term, (levels, m).
+    """
+
+    covariances: Mapping[str, Array]
+    means: Callable[[], Array]
+    effects: Callable[[str], Array]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -291,6 +316,52 @@ class RemlEstimates(Estimates):
             rows.append({**_labels(parameter), "estimate": estimate, "std_error": error, "constraint": constraint})
         return pd.DataFrame(rows)
 
+    def derived(self, compute: Callable[[Point], Array], design: Design | None, max_draws: int | None) -> pd.DataFrame:
+        """Estimates with standard errors, ``g'Vg`` of the components and of the means, which are independent."""
+        means, means_covariance = self._means(design)
+        used: list[bool] = []
+
+        def given(shift: Array | float = 0.0) -> Callable[[], Array]:
+            def moved() -> Array:
+                used.append(True)
+                if means is None:
+                    raise SpecError("a loaded fit holds no means; give design=, the one that was fitted")
+                return np.asarray(means + shift)
+
+            return moved
+
+        found = slopes(self.fit.covariances, self.record.component_unit, _pointwise(compute, given()))
+        added = np.zeros(len(found))
+        if used:
+            step = 1e-6 * np.sqrt(np.diag(means_covariance))
+            here = {name: S[None] for name, S in self.fit.covariances.items()}
+            ends = [
+                [np.array([p.draws[0] for p in _pointwise(compute, given(e))(here)]) for e in (shift, -shift)]
+                for shift in np.diag(step)
+            ]
+            by_mean = np.array([(up - down) / 2.0 for up, down in ends]) / step[:, None]
+            added = np.einsum("ik,ij,jk->k", by_mean, means_covariance, by_mean)
+        rows = []
+        for (_, estimate, gradient), more in zip(found, added, strict=True):
+            error, standing = self.fit.uncertainty.judge(gradient)
+            if more and standing in ("free", "fixed"):
+                error, standing = float(np.sqrt(error**2 + more)), "free"
+            shown = np.nan if standing == "not identified" else estimate
+            constraint = "unconstrained" if standing == "free" else standing
+            rows.append({"estimate": shown, "std_error": error, "constraint": constraint})
+        return pd.DataFrame(rows)
+
+    def _means(self, design: Design | None) -> tuple[Array | None, Array]:
+        """Means of the traits and their covariance; None for a loaded fit without a design."""
+        try:
+            own = self.design_of(design)
+        except SpecError:
+            if design is not None:
+                raise
+            return None, np.zeros((0, 0))
+        found = self.combine(trait_means(own), own, 1, 1)
+        return found.value, found.covariance
+
     def summarise(self, values: Array) -> dict[str, float]:
         """The one value."""
         return {"estimate": float(values.squeeze())}
@@ -388,6 +459,51 @@ class PosteriorEstimates(Estimates):
             out.append(bool(np.linalg.norm(working @ basis) > LOST * np.linalg.norm(working)))
         return out
 
+    def derived(self, compute: Callable[[Point], Array], design: Design | None, max_draws: int | None) -> pd.DataFrame:
+        """Summaries over draws; means and effects are drawn from their exact distribution given the covariances."""
+        draws = self.covariances()
+        chains, n = next(iter(draws.values())).shape[:2]
+        most = _DEAR if max_draws is None and design is not None else max_draws
+        each = n if most is None else max(1, min(n, most // chains))
+        picked = np.unique(np.linspace(0, n - 1, each).astype(int))
+        values = [
+            [compute(point) for point in self._points({m: D[chain] for m, D in draws.items()}, chain, picked, design)]
+            for chain in range(chains)
+        ]
+        stacked, unidentified = np.array(values, dtype=float), unidentified_of(self.trace)
+        silent = [False] * stacked.shape[-1]
+        if unidentified.size:
+            means = np.ones(len(self.traits))
+            silent = self._prior_only(draws, _pointwise(compute, lambda: means), unidentified)
+        return pd.DataFrame(
+            [
+                {**describe(stacked[..., k]), "constraint": "prior only" if no_data else ""}
+                for k, no_data in enumerate(silent)
+            ]
+        )
+
+    def _points(self, draws: Mapping[str, Array], chain: int, picked: Array, design: Design | None) -> Iterator[Point]:
+        """Some draws of a chain."""
+        equations = None if design is None else MixedModelLikelihood.whole(self.design_of(design))
+        rng = np.random.default_rng([1, chain])
+        for draw in picked:
+            at = {name: D[draw] for name, D in draws.items()}
+            if design is None or equations is None:
+                yield Point(covariances=at, means=self._no_means, effects=partial(self._held, chain, int(draw)))
+                continue
+            sigmas = [design.to_working_units(name, at[name]) for name in design.names]
+            yield _drawn(equations, design, at, sigmas, rng)
+
+    def _no_means(self) -> Array:
+        raise SpecError("means of a posterior are drawn from its design; give design=")
+
+    def _held(self, chain: int, draw: int, term: str) -> Array:
+        """Draw of the effects of a term that the posterior holds."""
+        name = dims.effect_name(term)
+        if name not in self.trace["posterior"].to_dataset():
+            raise SpecError(f"the posterior holds no effects of '{term}'; give design=")
+        return np.asarray(draws_of(self.trace, name).to_numpy()[chain, draw])
+
     def summarise(self, values: Array) -> dict[str, float]:
         """Summary of the draws."""
         return describe(values)
@@ -474,6 +590,63 @@ def _by_level(levels: Any, effects: Any, columns: Mapping[str, Array]) -> pd.Dat
     """Long table of (levels, effects) arrays."""
     labels = {"level": np.repeat(np.asarray(levels), len(effects)), "trait": np.tile(np.asarray(effects), len(levels))}
     return pd.DataFrame(labels | {name: values.reshape(-1) for name, values in columns.items()})
+
+
+def _no_effects(term: str) -> Array:
+    raise SpecError("effects of a REML fit are predictions without a distribution; derive functions of a posterior")
+
+
+def _drawn(
+    equations: MixedModelLikelihood,
+    design: Design,
+    covariances: Mapping[str, Array],
+    sigmas: Sequence[Array],
+    rng: np.random.Generator,
+) -> Point:
+    """Draw of a posterior, whose means and effects are drawn together when one of them is asked for."""
+
+    @cache
+    def solution() -> Solution:
+        return equations.draw(sigmas, rng)
+
+    def means() -> Array:
+        fitted = design.fixed.ols + solution().fixed * design.scale
+        return np.asarray(design.fixed.X.mean(axis=0) @ fitted)
+
+    def effects(term: str) -> Array:
+        return solution().random[design.position(term)] * design.effect_scale(term)
+
+    return Point(covariances=covariances, means=means, effects=effects)
+
+
+def trait_means(design: Design) -> Combinations:
+    """Means of the fixed part of every trait over the units."""
+    t = len(design.traits)
+    variables, traits = np.nonzero(design.fixed.present)
+    mean = np.asarray(design.fixed.X.mean(axis=0)).reshape(-1)
+    fixed = sparse.csr_array((mean[variables], (traits, np.arange(len(variables)))), shape=(t, len(variables)))
+    return Combinations(
+        unit=design.scale,
+        known=np.asarray(mean @ design.fixed.ols),
+        fixed=fixed,
+        random=(None,) * len(design.terms),
+        estimable=np.ones(t, dtype=np.bool_),
+    )
+
+
+def _pointwise(compute: Callable[[Point], Array], means: Callable[[], Array]) -> Compute:
+    """Functions (k,) of one point as functions of covariance matrices (shifts, m, m)."""
+
+    def over(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
+        shifts = range(len(next(iter(covariances.values()))))
+        points = (
+            Point(covariances={n: S[i] for n, S in covariances.items()}, means=means, effects=_no_effects)
+            for i in shifts
+        )
+        values = np.array([compute(point) for point in points])
+        return [GeneticParameter(str(k), "", "", values[:, k]) for k in range(values.shape[1])]
+
+    return over
 
 
 def slopes(

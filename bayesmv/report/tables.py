@@ -197,7 +197,13 @@ def lsd_table(frame: pd.DataFrame) -> Table:
 def wald_table(frame: pd.DataFrame) -> Table:
     """Tests of fixed effects."""
     head = (word_column("term"), word_column("trait"), word_column("test", "kind"), _number("df", digits=6))
-    columns: tuple[Column, ...] = (*head, _number("F"), _number("denominator", "ddf"), _number("p", digits=3), word_column("method"))
+    columns: tuple[Column, ...] = (
+        *head,
+        _number("F"),
+        _number("denominator", "ddf"),
+        _number("p", digits=3),
+        word_column("method"),
+    )
     if "F" not in frame:
         columns = (*head, _number("posterior outside", "outside", 3))
     return Table(name="wald", title="Tests of fixed effects", frame=frame, columns=columns)
