@@ -11,6 +11,7 @@ if _os.path.basename(_sys.argv[0] if _sys.argv else "") in ("bayesmv", "bayesmv.
 from bayesmv._version import __version__
 from bayesmv.checks.identifiability import identifiability
 from bayesmv.comparison.likelihood_ratio import LikelihoodRatio, likelihood_ratio
+from bayesmv.comparison.matrices import MatrixComparison, compare_matrices
 from bayesmv.comparison.models import compare_models
 from bayesmv.comparison.predictive import PredictiveDensity, predictive_density
 from bayesmv.comparison.reml_posterior import compare_reml
@@ -20,10 +21,12 @@ from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecErr
 from bayesmv.estimates.breeding_values import breeding_values, prediction_errors, trial_heritability
 from bayesmv.estimates.components import correlation_matrix, variance_components
 from bayesmv.estimates.derived import Quantities, derive
+from bayesmv.estimates.evolution import evolvability, price, principal_components
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
 from bayesmv.estimates.residuals import residuals
+from bayesmv.estimates.selection import independent_culling, selection, selection_intensity
 from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.estimates.wald import wald
 from bayesmv.io.files import load_design
@@ -55,6 +58,7 @@ __all__ = [
     "HalfNormal",
     "HalfStudentT",
     "LikelihoodRatio",
+    "MatrixComparison",
     "ModelSpec",
     "Pedigree",
     "PedigreeError",
@@ -71,17 +75,20 @@ __all__ = [
     "breeding_values",
     "build_design",
     "build_model",
+    "compare_matrices",
     "compare_models",
     "compare_reml",
     "convergence",
     "correlation_matrix",
     "covariance_function",
     "derive",
+    "evolvability",
     "factor_loadings",
     "fit_reml",
     "genetic_parameters",
     "group_shares",
     "identifiability",
+    "independent_culling",
     "likelihood_ratio",
     "load_dataset",
     "load_design",
@@ -95,11 +102,15 @@ __all__ = [
     "predict",
     "prediction_errors",
     "predictive_density",
+    "price",
+    "principal_components",
     "propose",
     "published_table",
     "read_relationship",
     "residuals",
     "sample",
+    "selection",
+    "selection_intensity",
     "simulate_model",
     "simulate_records",
     "simulate_traits",
