@@ -14,13 +14,16 @@ from bayesmv.comparison.likelihood_ratio import LikelihoodRatio, likelihood_rati
 from bayesmv.comparison.matrices import MatrixComparison, compare_matrices
 from bayesmv.comparison.models import compare_models
 from bayesmv.comparison.predictive import PredictiveDensity, predictive_density
+from bayesmv.comparison.predictive_checks import predictive_checks
 from bayesmv.comparison.reml_posterior import compare_reml
+from bayesmv.comparison.sensitivity import compare_priors, sensitivity
 from bayesmv.design.design import Design, build_design
 from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
 from bayesmv.estimates.breeding_values import breeding_values, prediction_errors, trial_heritability
 from bayesmv.estimates.components import correlation_matrix, variance_components
 from bayesmv.estimates.derived import Quantities, derive
+from bayesmv.estimates.enriched import enrich, prior_predictive, records_of
 from bayesmv.estimates.evolution import evolvability, price, principal_components
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.parameters import genetic_parameters
@@ -35,7 +38,8 @@ from bayesmv.io.relationships import read_relationship
 from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.posterior.log_posterior import log_posterior
-from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT, half_cauchy
+from bayesmv.priors.laws import Exponential, HalfNormal, InverseGamma, InverseWishart, LogNormal, PenalisedComplexity
 from bayesmv.pymc_model import build_model
 from bayesmv.relationship.genetic_groups import group_shares, without_groups
 from bayesmv.relationship.pedigree import Pedigree
@@ -54,14 +58,19 @@ __all__ = [
     "CovariancePrior",
     "DataError",
     "Design",
+    "Exponential",
     "Genetic",
     "HalfNormal",
     "HalfStudentT",
+    "InverseGamma",
+    "InverseWishart",
     "LikelihoodRatio",
+    "LogNormal",
     "MatrixComparison",
     "ModelSpec",
     "Pedigree",
     "PedigreeError",
+    "PenalisedComplexity",
     "Prediction",
     "PredictiveDensity",
     "Proposal",
@@ -77,16 +86,19 @@ __all__ = [
     "build_model",
     "compare_matrices",
     "compare_models",
+    "compare_priors",
     "compare_reml",
     "convergence",
     "correlation_matrix",
     "covariance_function",
     "derive",
+    "enrich",
     "evolvability",
     "factor_loadings",
     "fit_reml",
     "genetic_parameters",
     "group_shares",
+    "half_cauchy",
     "identifiability",
     "independent_culling",
     "likelihood_ratio",
@@ -101,16 +113,20 @@ __all__ = [
     "plot_trajectory",
     "predict",
     "prediction_errors",
+    "predictive_checks",
     "predictive_density",
     "price",
     "principal_components",
+    "prior_predictive",
     "propose",
     "published_table",
     "read_relationship",
+    "records_of",
     "residuals",
     "sample",
     "selection",
     "selection_intensity",
+    "sensitivity",
     "simulate_model",
     "simulate_records",
     "simulate_traits",

@@ -18,24 +18,34 @@ FIXED = "fixed"
 RESIDUAL = "Residual"
 
 
-def _saved(term: str) -> str:
-    """Name of a term as names of saved variables may hold it: they are not divided."""
-    return term.replace("/", "∕")
+def saved(name: str) -> str:
+    """Name of a term or trait as names of saved variables may hold it: they are not divided."""
+    return name.replace("/", "∕")
 
 
 def covariance_name(term: str) -> str:
     """Variable that holds a term's covariance matrix."""
-    return f"{_saved(term)}_cov"
+    return f"{saved(term)}_cov"
+
+
+def variance_name(term: str) -> str:
+    """Variable that holds a term's variances."""
+    return f"{saved(term)}_var"
+
+
+def pair_dim(term: str) -> str:
+    """Dimension of the pairs of a term's effects."""
+    return f"{saved(term)}_pair"
 
 
 def correlation_name(term: str) -> str:
     """Variable that holds a term's correlation matrix."""
-    return f"{_saved(term)}_corr"
+    return f"{saved(term)}_corr"
 
 
 def sd_name(term: str) -> str:
     """Variable that holds a term's standard deviations."""
-    return f"{_saved(term)}_sd"
+    return f"{saved(term)}_sd"
 
 
 def error_name(variable: str) -> str:
@@ -45,27 +55,27 @@ def error_name(variable: str) -> str:
 
 def loading_name(term: str) -> str:
     """Variable that holds the loadings of a term with factors, before rotation."""
-    return f"{_saved(term)}_loading"
+    return f"{saved(term)}_loading"
 
 
 def specific_name(term: str) -> str:
     """Variable that holds the specific variances of a term with factors."""
-    return f"{_saved(term)}_specific"
+    return f"{saved(term)}_specific"
 
 
 def factor_dim(term: str) -> str:
     """Dimension of a term's factors."""
-    return f"{_saved(term)}_factor"
+    return f"{saved(term)}_factor"
 
 
 def effect_name(term: str) -> str:
     """Variable that holds a term's effects (block effects, breeding values)."""
-    return f"{_saved(term)}_effect"
+    return f"{saved(term)}_effect"
 
 
 def level_dim(term: str) -> str:
     """Dimension of a term's levels."""
-    return f"{_saved(term)}_level"
+    return f"{saved(term)}_level"
 
 
 def effect_dims(term: str, effects: Sequence[str], traits: Sequence[str]) -> tuple[str, str]:
@@ -76,4 +86,4 @@ def effect_dims(term: str, effects: Sequence[str], traits: Sequence[str]) -> tup
     """
     if tuple(effects) == tuple(traits):
         return TRAIT, TRAIT_OTHER
-    return f"{_saved(term)}_{TRAIT}", f"{term}_{TRAIT_OTHER}"
+    return f"{saved(term)}_{TRAIT}", f"{term}_{TRAIT_OTHER}"

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bayesmv.arrays import Array, ByContent, as_frame
-from bayesmv.covariance import CovarianceBlocks, CovarianceStructure
+from bayesmv.covariance import CovarianceBlocks, CovarianceStructure, Unstructured
 from bayesmv.covariance.named import NamedCovariances
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
@@ -26,6 +26,7 @@ from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_
 from bayesmv.model.basis import needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.shares import shared_terms
 from bayesmv.relationship.labels import as_text, factorise, is_from_file, notes_of
 from bayesmv.relationship.relationship import Relationship
 
@@ -108,10 +109,26 @@ class Design(ByContent, NamedCovariances):
         Raises
         ------
         SpecError
-            If a prior is given for a term that does not exist.
+            If a prior is given for a term that does not exist, or does not suit its matrix.
         """
         spec = self.spec.with_priors(given or {})
-        return {name: spec.prior(name) for name in self.names}
+        out = {name: spec.prior(name) for name in self.names}
+        for name, prior in out.items():
+            structure = self.structure(name)
+            if prior.wishart is not None:
+                if not isinstance(structure, Unstructured):
+                    raise SpecError(
+                        f"the prior of {name} is an inverse Wishart, and its matrix is {structure.name}; that prior is "
+                        f"of unstructured matrices, us(trait)"
+                    )
+                prior.wishart.scale(structure.size)
+        shared_terms(out)
+        return out
+
+    @property
+    def traits_of(self) -> dict[str, npt.NDArray[np.intp]]:
+        """Trait of every effect of the terms and the residual, by name."""
+        return {**{term.name: term.trait_of for term in self.terms}, RESIDUAL: self.residual.trait_of}
 
     def effects_of(self, name: str) -> tuple[str, ...]:
         """Labels of the effects of a term, or of the residual."""

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
+from scipy.special import stdtr, stdtrit
 
 from bayesmv.arrays import Array, BoolArray
 from bayesmv.design.design import Design
@@ -170,7 +171,7 @@ class Prediction:
             sed = mine[error].to_numpy()
             df = float(mine["df"].mean()) if "df" in mine else np.inf
             mean = float(np.nanmean(sed)) if len(sed) else np.nan
-            rows.append((trait, np.nanmin(sed), mean, np.nanmax(sed), df, mean * stats.t.ppf(1.0 - level / 2.0, df)))
+            rows.append((trait, np.nanmin(sed), mean, np.nanmax(sed), df, mean * stdtrit(df, 1.0 - level / 2.0)))
         return pd.DataFrame(rows, columns=["trait", "sed_min", "sed_mean", "sed_max", "df", "lsd"])
 
     def covariance(self, trait: str) -> pd.DataFrame:
@@ -223,7 +224,7 @@ class Prediction:
         if compared:
             with np.errstate(invalid="ignore", divide="ignore"):
                 t = value / error
-            columns |= {"t": t * blank, "p": 2.0 * stats.t.sf(np.abs(t), df) * blank}
+            columns |= {"t": t * blank, "p": 2.0 * stdtr(df, -np.abs(t)) * blank}
         return pd.DataFrame({**columns, "status": status})
 
     def _freedom(self, by: sparse.csr_array) -> Array:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
 from scipy.sparse.linalg import splu
+from scipy.special import ndtri
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
@@ -77,7 +78,7 @@ def residuals(source: Any, kind: Kind = "conditional", *, design: Design | None 
             "standardised": standardised[unit, trait],
         }
     )
-    limit = stats.norm.isf(_FALSE_ALARM / (2 * len(out)))
+    limit = -ndtri(_FALSE_ALARM / (2 * len(out)))
     return out.assign(outlier=out["standardised"].abs() > limit)
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import ndtri
 
 from bayesmv.arrays import Array
 from bayesmv.dims import RESIDUAL
@@ -59,7 +59,7 @@ def selection_intensity(share: float, candidates: int | None = None) -> float:
         raise SpecError(f"a share of {share} cannot be selected; give one between 0 and 1")
     if share == 1.0:
         return 0.0
-    i = float(stats.norm.pdf(stats.norm.isf(share)) / share)
+    i = float(np.exp(-0.5 * ndtri(share) ** 2) / np.sqrt(2.0 * np.pi) / share)
     if candidates is None:
         return i
     if share * candidates < 1.0:
@@ -342,7 +342,7 @@ def independent_culling(
     z = np.full(len(traits), -np.inf)
     for trait, share in shares.items():
         selection_intensity(share)
-        z[traits.index(trait)] = stats.norm.isf(share)
+        z[traits.index(trait)] = -ndtri(share)
     G, P = genetic_matrices(estimates.covariances(), traits, chosen, estimates.layouts)
     chains = G.shape[:-2]
     flat = [M.reshape(-1, len(traits), len(traits)) for M in (G, P)]

@@ -31,7 +31,7 @@ from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import draw_statistics
 from bayesmv.sampling.effects import effect_moments
 from bayesmv.sampling.ess import shortest_interval
-from bayesmv.sampling.trace import axis_labels, draws_of, scaled_draws, unidentified_of
+from bayesmv.sampling.trace import axis_labels, drawn_group, draws_of, scaled_draws, unidentified_of
 
 #: Probability of the highest-density intervals.
 HDI = 0.95
@@ -500,7 +500,7 @@ class PosteriorEstimates(Estimates):
     def _held(self, chain: int, draw: int, term: str) -> Array:
         """Draw of the effects of a term that the posterior holds."""
         name = dims.effect_name(term)
-        if name not in self.trace["posterior"].to_dataset():
+        if name not in drawn_group(self.trace):
             raise SpecError(f"the posterior holds no effects of '{term}'; give design=")
         return np.asarray(draws_of(self.trace, name).to_numpy()[chain, draw])
 
@@ -516,7 +516,7 @@ class PosteriorEstimates(Estimates):
     def loadings(self, term: str) -> tuple[Array, Array] | None:
         """The draws."""
         self.record.position(term)
-        if dims.loading_name(term) not in self.trace["posterior"].to_dataset():
+        if dims.loading_name(term) not in drawn_group(self.trace):
             return None
         names = dims.loading_name(term), dims.specific_name(term)
         loadings, specific = (draws_of(self.trace, name).to_numpy() for name in names)
@@ -544,7 +544,7 @@ class PosteriorEstimates(Estimates):
         if design is not None:
             return self._accumulated(term, design, max_draws)
         name = dims.effect_name(term)
-        if name not in self.trace["posterior"].to_dataset():
+        if name not in drawn_group(self.trace):
             raise SpecError(
                 f"the posterior holds no effects of '{term}'; give design=…, or sample again with effects=['{term}']"
             )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
+from scipy.special import chdtrc, fdtrc
 
 from bayesmv.arrays import Array
 from bayesmv.checks.identifiability import identifiability
@@ -166,7 +166,7 @@ def _reml(hypotheses: _Hypotheses, fit: RemlFit, design: Design, denominators: D
         else:
             F, df = float((L @ beta) @ np.linalg.solve(L @ phi @ L.T, L @ beta)) / len(L), len(L)
             ddf = freedom[hypotheses.terms[term]]
-        p = float(stats.f.sf(F, df, ddf)) if np.isfinite(ddf) else float(stats.chi2.sf(F * df, df))
+        p = float(fdtrc(df, ddf, F)) if np.isfinite(ddf) else float(chdtrc(df, F * df))
         method = "Kenward-Roger" if small else "containment"
         rows.append({**hypotheses.labels(term, trait, kind), "df": df, "F": F, "ddf": ddf, "p": p, "method": method})
     return pd.DataFrame(rows)

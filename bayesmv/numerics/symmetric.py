@@ -41,7 +41,11 @@ def correlation(sigma: Array) -> Array:
     """Correlation matrix of (…, m, m) covariances; NaN where a variance is 0 or, by a step of differences, below."""
     with np.errstate(invalid="ignore", divide="ignore"):
         sd = np.sqrt(np.diagonal(sigma, axis1=-2, axis2=-1))
-        return np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))
+        out = np.asarray(sigma / (sd[..., :, None] * sd[..., None, :]))
+    # That of an effect with itself is 1, not 1 up to rounding.
+    place = np.arange(sigma.shape[-1])
+    out[..., place, place] = np.where(np.isfinite(out[..., place, place]), 1.0, np.nan)
+    return out
 
 
 def block_diagonal(blocks: Sequence[Array]) -> Array:

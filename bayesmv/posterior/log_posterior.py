@@ -15,7 +15,7 @@ from bayesmv.likelihood import Engine, RestrictedLikelihood, likelihood
 from bayesmv.numerics.newton import Local, Optimum, climb
 from bayesmv.posterior.coordinates import PLANAR_UNIT, Coordinates, PlanarCoordinates
 from bayesmv.priors.declarations import CovariancePrior
-from bayesmv.priors.density import log_prior
+from bayesmv.priors.density import joint_log_prior
 from bayesmv.reml.maximise import RestrictedObjective
 
 #: The mode is only a start for the sampler: gain in log density below which it is found.
@@ -118,11 +118,7 @@ class LogPosterior:
 
     def prior(self, theta: Array) -> tuple[float, Array]:
         """Unnormalised log prior density of θ, and its gradient (d,)."""
-        parts = [
-            log_prior(structure, self.priors[name], theta[at])
-            for name, structure, at in zip(self.design.names, self.blocks.structures, self.blocks.slices, strict=True)
-        ]
-        return sum(value for value, _ in parts), np.concatenate([gradient for _, gradient in parts])
+        return joint_log_prior(self.blocks, self.design.names, self.design.traits_of, self.priors, theta)
 
 
 def _usable(theta: Array) -> bool:

@@ -34,7 +34,8 @@ Examples
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,9 +43,11 @@ import numpy as np
 
 from bayesmv.arrays import Array
 from bayesmv.errors import SpecError, require_known
+from bayesmv.priors.laws import LAWS, InverseWishart
 
 _MEMBERS = ("log_density", "derivative", "draw", "describe", "compiled")
-_ENTRIES = ("eta", "loadings", "nu", "scale")
+_ENTRIES = ("eta", "loadings", "nu", "scale", "sd", "share", "wishart")
+_LAW = re.compile(r"\s*([a-z-]+)\s*\(([^()]*)\)\s*")
 
 
 class ScalePrior(Protocol):
@@ -71,7 +74,7 @@ class ScalePrior(Protocol):
 class WrittenPrior(Protocol):
     """Prior that has a form in model files."""
 
-    def to_mapping(self) -> dict[str, float]:
+    def to_mapping(self) -> dict[str, Any]:
         """Entries of a model file."""
 
 
@@ -123,46 +126,6 @@ class HalfStudentT:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfNormal:
-    """Half-normal prior of a standard deviation, ``p(s) ∝ exp(-s² / (2 scale²))``, s > 0.
-
-    It has no compiled form, and none in model files.
-
-    Parameters
-    ----------
-    scale
-        Standard deviation of the whole normal distribution, in phenotypic standard deviations.
-    """
-
-    scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale < np.inf:
-            raise SpecError(f"a half-normal prior needs a finite scale > 0, not {self.scale}")
-
-    @property
-    def compiled(self) -> None:
-        """None."""
-        return
-
-    def log_density(self, s: Array) -> Array:
-        """Unnormalised log p(s)."""
-        return np.asarray(-0.5 * (s / self.scale) ** 2)
-
-    def derivative(self, s: Array) -> Array:
-        """d log p(s) / ds."""
-        return np.asarray(-s / self.scale**2)
-
-    def draw(self, rng: np.random.Generator, size: tuple[int, ...]) -> Array:
-        """Independent draws, of shape `size`."""
-        return np.asarray(self.scale * np.abs(rng.standard_normal(size)))
-
-    def describe(self) -> str:
-        """Words for reports."""
-        return f"half-normal({self.scale:g})"
-
-
-@dataclass(frozen=True, kw_only=True)
 class CovariancePrior:
     """Prior of one term's covariance matrix.
 
@@ -170,18 +133,25 @@ class CovariancePrior:
     ----------
     sd
         Prior of every standard deviation, in phenotypic standard deviations: :class:`HalfStudentT`,
-        :class:`HalfNormal`, or any object with the members of :class:`ScalePrior`.
+        those of :mod:`bayesmv.priors.laws`, or any object with the members of :class:`ScalePrior`.
     eta
         Shape of the LKJ prior ``p(Ω) ∝ |Ω|^(eta-1)``; 1 is uniform over correlation matrices. Of a structure with one
         correlation (``corv``, ``ar1``, …) and of partial autocorrelations (``toep``) it is the shape of a symmetric
         beta prior on their interval: 1 is uniform again.
     loadings
         Standard deviation of the normal prior of the loadings of ``fa`` and ``rr``, in phenotypic standard deviations.
+    share
+        Weight of the term's variances in a Dirichlet prior of shares (:mod:`bayesmv.priors.shares`); `sd` is then the
+        prior of the root of the sum over all terms with a share. None for variances that are independent.
+    wishart
+        Inverse-Wishart prior of the whole matrix, in place of sd and eta; of unstructured matrices only.
     """
 
     sd: ScalePrior = field(default_factory=HalfStudentT)
     eta: float = 1.0
     loadings: float = 0.5
+    share: float | None = None
+    wishart: InverseWishart | None = None
 
     def __post_init__(self) -> None:
         lacking = [name for name in _MEMBERS if not hasattr(self.sd, name)]
@@ -194,23 +164,50 @@ class CovariancePrior:
             raise SpecError(f"an LKJ prior needs eta > 0, not {self.eta}")
         if not 0 < self.loadings < np.inf:
             raise SpecError(f"a prior of loadings needs a finite scale > 0, not {self.loadings}")
+        if self.share is not None and not 0 < self.share < math.inf:
+            raise SpecError(f"a share of the variance needs a finite weight > 0, not {self.share}")
+        if self.share is not None and self.wishart is not None:
+            raise SpecError("a matrix with an inverse-Wishart prior has no share of a variance: give one of both")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], where: str) -> CovariancePrior:
-        """Prior from ``{"nu": …, "scale": …, "eta": …, "loadings": …}``, the form of model files."""
+        """Prior from the entries of a model file.
+
+        ``sd = "exponential(2)"`` or ``nu`` and ``scale`` of a half-t; ``eta``, ``loadings``, ``share``;
+        ``wishart = { nu = 3, V = 0.5 }``.
+        """
         require_known(values, _ENTRIES, f"unknown key {{}} in the prior of {where}; allowed")
-        wrong = [k for k, v in values.items() if isinstance(v, bool) or not isinstance(v, int | float)]
+        numbers = {k: v for k, v in values.items() if k not in ("sd", "wishart")}
+        wrong = [k for k, v in numbers.items() if isinstance(v, bool) or not isinstance(v, int | float)]
         if wrong:
             raise SpecError(f"{wrong[0]} in the prior of {where} must be a number, not {values[wrong[0]]!r}")
-        sd = HalfStudentT(nu=values.get("nu", 3.0), scale=values.get("scale", 1.0))
-        return cls(sd=sd, eta=values.get("eta", 1.0), loadings=values.get("loadings", 0.5))
+        sd: ScalePrior = HalfStudentT(nu=values.get("nu", 3.0), scale=values.get("scale", 1.0))
+        if "sd" in values:
+            if "nu" in values or "scale" in values:
+                raise SpecError(
+                    f"the prior of {where} has sd beside nu or scale, which are those of a half-t: give one"
+                )
+            sd = _law(values["sd"], where)
+        wishart = values.get("wishart")
+        if wishart is not None:
+            known = isinstance(wishart, Mapping) and "nu" in wishart and set(wishart) <= {"nu", "V"}
+            if not known:
+                raise SpecError(f"wishart in the prior of {where} is a table, {{ nu = 3, V = 0.5 }}, not {wishart!r}")
+            wishart = InverseWishart(wishart["nu"], wishart.get("V", 1.0))
+        return cls(
+            sd=sd,
+            eta=values.get("eta", 1.0),
+            loadings=values.get("loadings", 0.5),
+            share=values.get("share"),
+            wishart=wishart,
+        )
 
     @property
     def is_written(self) -> bool:
         """Whether a model file can hold the prior."""
         return isinstance(self.sd, WrittenPrior)
 
-    def to_mapping(self) -> dict[str, float]:
+    def to_mapping(self) -> dict[str, Any]:
         """Inverse of :meth:`from_mapping`.
 
         Raises
@@ -220,10 +217,46 @@ class CovariancePrior:
         """
         if not isinstance(self.sd, WrittenPrior):
             raise SpecError(
-                f"the prior {self.sd.describe()} has no form in a model file, which holds half-Student-t priors; "
+                f"the prior {self.sd.describe()} has no form in a model file; "
                 "give it in Python: priors={term: CovariancePrior(sd=…)}"
             )
-        return {**self.sd.to_mapping(), "eta": self.eta, "loadings": self.loadings}
+        out: dict[str, Any] = {**self.sd.to_mapping(), "eta": self.eta, "loadings": self.loadings}
+        out |= {} if self.share is None else {"share": self.share}
+        return out if self.wishart is None else out | {"wishart": self.wishart.to_mapping()}
 
     def __str__(self) -> str:
-        return f"sd ~ {self.sd.describe()} phenotypic sd, correlations ~ LKJ({self.eta:g})"
+        if self.wishart is not None:
+            return f"matrix ~ {self.wishart.describe()}"
+        sd = f"sd ~ {self.sd.describe()} phenotypic sd"
+        if self.share is not None:
+            sd = f"share of the variance ~ Dirichlet, weight {self.share:g}, root of the sum ~ {self.sd.describe()}"
+        return f"{sd}, correlations ~ LKJ({self.eta:g})"
+
+
+def _law(text: Any, where: str) -> ScalePrior:
+    """Prior of standard deviations as a model file has it, ``exponential(2)``."""
+    found = _LAW.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise SpecError(f'sd in the prior of {where} is a law with its numbers, "exponential(2)", not {text!r}')
+    word, inside = found.groups()
+    require_known([word], _BY_WORD, f"no law {{}} for sd in the prior of {where}; laws")
+    try:
+        made: ScalePrior = _BY_WORD[word](*(float(part) for part in inside.split(",") if part.strip()))
+    except SpecError:
+        raise
+    except (TypeError, ValueError):
+        raise SpecError(f"sd in the prior of {where}: {word} takes other numbers than ({inside})") from None
+    return made
+
+
+def _half_t(nu: float = 3.0, scale: float = 1.0) -> HalfStudentT:
+    return HalfStudentT(nu=nu, scale=scale)
+
+
+def half_cauchy(scale: float = 1.0) -> HalfStudentT:
+    """Half-Cauchy prior of a standard deviation: half-t with one degree of freedom."""
+    return HalfStudentT(nu=1.0, scale=scale)
+
+
+#: Priors of standard deviations by their words in model files.
+_BY_WORD: dict[str, Callable[..., Any]] = {**LAWS, "half-t": _half_t, "half-cauchy": half_cauchy}

@@ -25,10 +25,13 @@ unless every sd stands alone in its row) for structures that are sampled through
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import (
@@ -42,8 +45,11 @@ from bayesmv.covariance import (
     StandardDeviation,
     Unstructured,
 )
+from bayesmv.errors import SpecError, listing
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.laws import Flat, InverseWishart
 from bayesmv.priors.parameters import parameter_prior
+from bayesmv.priors.shares import log_shares, shared_terms
 
 _TINY = 1e-100
 
@@ -72,6 +78,8 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
     """
     if structure.placement is None:
         return None
+    if prior.share is not None or prior.wishart is not None:
+        return None
     rows, _, parameters, _ = structure.placement
     alone = len(rows) == structure.size and (np.sort(rows) == np.arange(structure.size)).all()
     if not alone or not all(type(kind) is StandardDeviation and kind.root == 1.0 for kind, _ in structure.groups):
@@ -83,6 +91,11 @@ def row_weights(structure: CovarianceStructure, prior: CovariancePrior) -> RowWe
 
 
 @row_weights.register
+def _(structure: Unstructured, prior: CovariancePrior) -> RowWeights | None:
+    joint = prior.share is not None or prior.wishart is not None
+    return None if joint else _unstructured_weights(structure, prior)
+
+
 def _unstructured_weights(structure: Unstructured, prior: CovariancePrior) -> RowWeights:
     m, tilt = structure.size, 2.0 * (prior.eta - 1.0)
     a = np.zeros(structure.n_parameters)
@@ -123,6 +136,8 @@ def log_prior(structure: CovarianceStructure, prior: CovariancePrior, theta: Arr
 
 @log_prior.register
 def _(structure: Unstructured, prior: CovariancePrior, theta: Array) -> tuple[float, Array]:
+    if prior.wishart is not None:
+        return _wishart(structure, prior.wishart, theta)
     c, b, a = _unstructured_weights(structure, prior)
     L, diagonal = structure.factor(theta), structure.positive
     s = np.sqrt(np.sum(L**2, axis=1))
@@ -132,6 +147,73 @@ def _(structure: Unstructured, prior: CovariancePrior, theta: Array) -> tuple[fl
     by_theta = np.bincount(parameters, weights * by_L[rows, cols], minlength=structure.n_parameters)
     by_theta[diagonal] += a[diagonal] / theta[diagonal]
     return float(value), by_theta
+
+
+def _wishart(structure: Unstructured, prior: InverseWishart, theta: Array) -> tuple[float, Array]:
+    """Inverse Wishart of Σ, with the Jacobian ``2^m Π L_ii^(m-i+1)`` of its factor."""
+    value, by_sigma = prior.log_density(structure.matrix(theta))
+    power = structure.size - np.arange(structure.size)
+    diagonal = theta[structure.positive]
+    gradient = np.einsum("kab,ab->k", structure.jacobian(theta), by_sigma)
+    gradient[structure.positive] += power / diagonal
+    return value + float(power @ np.log(np.abs(diagonal))), gradient
+
+
+def joint_log_prior(
+    blocks: CovarianceBlocks,
+    names: Sequence[str],
+    traits_of: Mapping[str, npt.NDArray[np.intp]],
+    priors: Mapping[str, CovariancePrior],
+    theta: Array,
+) -> tuple[float, Array]:
+    """Unnormalised log density of the parameters of all matrices, and its gradient (d,).
+
+    Parameters
+    ----------
+    blocks, names
+        Structures of the matrices, and their names.
+    traits_of
+        Trait of every effect, by name, for matrices that share a variance.
+    priors
+        Priors by name.
+    theta
+        All parameters (d,).
+
+    Raises
+    ------
+    SpecError
+        If matrices that share a variance are not of one effect for each trait.
+    """
+    shared = shared_terms(priors)
+    value, gradient = 0.0, np.zeros(blocks.n_parameters)
+    for name, structure, at in zip(names, blocks.structures, blocks.slices, strict=True):
+        own = replace(priors[name], sd=Flat()) if name in shared else priors[name]
+        more, slope = log_prior(structure, own, theta[at])
+        value += more
+        gradient[at] += slope
+    if not shared:
+        return value, gradient
+    matrices = dict(zip(names, blocks.matrices(theta), strict=True))
+    _require_one_each(shared, traits_of)
+    sds = [np.sqrt(np.diag(matrices[name])) for name in shared]
+    ordered = [sd[np.argsort(traits_of[name])] for sd, name in zip(sds, shared, strict=True)]
+    more, slopes = log_shares(ordered, [priors[name].share or 0.0 for name in shared], priors[shared[0]].sd)
+    for name, sd, slope in zip(shared, sds, slopes, strict=True):
+        k = list(names).index(name)
+        at, structure = blocks.slices[k], blocks.structures[k]
+        back = np.empty_like(slope)
+        back[np.argsort(traits_of[name])] = slope
+        gradient[at] += np.einsum("kaa,a->k", structure.jacobian(theta[at]), back / (2.0 * sd))
+    return value + more, gradient
+
+
+def _require_one_each(shared: Sequence[str], traits_of: Mapping[str, npt.NDArray[np.intp]]) -> None:
+    sets = {tuple(np.sort(traits_of[name]).tolist()) for name in shared}
+    once = all(len(set(traits)) == len(traits) for traits in sets)
+    if len(sets) > 1 or not once:
+        raise SpecError(
+            f"{listing(shared)} share variances trait by trait: each must have one effect for each of the same traits"
+        )
 
 
 @log_prior.register

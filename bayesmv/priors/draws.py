@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import betaincinv, stdtrit
 
 from bayesmv.arrays import Array
 from bayesmv.covariance import (
     Antedependence,
     Constrained,
+    CovarianceBlocks,
     CovarianceStructure,
     Diagonal,
     FactorAnalytic,
@@ -20,7 +24,9 @@ from bayesmv.covariance import (
     Unstructured,
 )
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT, ScalePrior
+from bayesmv.priors.laws import Flat
 from bayesmv.priors.parameters import parameter_prior
+from bayesmv.priors.shares import draw_shares, shared_terms
 
 _SIMULATED = 4000
 _QUARTILES = np.array([0.25, 0.75])
@@ -73,6 +79,8 @@ def _symmetric_beta(shape: float | Array, size: tuple[int, ...], rng: np.random.
 def _(structure: Unstructured, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
     # Row i of the factor: a direction, and a length with 1 - r² ~ Beta (Lewandowski et al. 2009, onion method).
     m = structure.size
+    if prior.wishart is not None:
+        return np.stack([structure.from_matrix(S) for S in prior.wishart.draw(rng, n, m)])
     L = np.zeros((n, m, m))
     L[:, 0, 0] = 1.0
     for i in range(1, m):
@@ -129,6 +137,39 @@ def _(structure: Separate, prior: CovariancePrior, n: int, rng: np.random.Genera
     return np.concatenate([draw_prior(part, prior, n, rng) for part in structure.parts], axis=1)
 
 
+def draw_priors(
+    blocks: CovarianceBlocks,
+    names: Sequence[str],
+    traits_of: Mapping[str, npt.NDArray[np.intp]],
+    priors: Mapping[str, CovariancePrior],
+    n: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Draws of the parameters of all matrices from their joint prior, (n, d).
+
+    Parameters as in :func:`bayesmv.priors.density.joint_log_prior`.
+
+    Raises
+    ------
+    NotImplementedError
+        If no draws are known of a structure.
+    """
+    shared = shared_terms(priors)
+    theta = np.zeros((n, blocks.n_parameters))
+    if shared:
+        weights = [priors[name].share or 0.0 for name in shared]
+        size = n, len(traits_of[shared[0]])
+        sds = dict(zip(shared, draw_shares(weights, priors[shared[0]].sd, rng, size), strict=True))
+    for name, structure, at in zip(names, blocks.structures, blocks.slices, strict=True):
+        if name not in shared:
+            theta[:, at] = draw_prior(structure, priors[name], n, rng)
+            continue
+        unit = structure.matrix(draw_prior(structure, replace(priors[name], sd=Flat()), n, rng))
+        own = sds[name][:, np.argsort(np.argsort(traits_of[name]))]
+        theta[:, at] = np.stack([structure.from_matrix(S) for S in unit * own[:, :, None] * own[:, None, :]])
+    return theta
+
+
 @singledispatch
 def prior_spread(structure: CovarianceStructure, prior: CovariancePrior, i: int, j: int) -> float:
     """Interquartile range of the prior of standard deviation i (i = j) or correlation (i, j); NaN if it is not known.
@@ -150,8 +191,10 @@ def prior_spread(structure: CovarianceStructure, prior: CovariancePrior, i: int,
 @prior_spread.register(Diagonal)
 @prior_spread.register(ScaledIdentity)
 def _(structure: CovarianceStructure, prior: CovariancePrior, i: int, j: int) -> float:
+    if prior.wishart is not None:
+        return prior_spread.dispatch(CovarianceStructure)(structure, prior, i, j)
     if i == j:
-        return deviation_spread(prior.sd)
+        return float("nan") if prior.share is not None else deviation_spread(prior.sd)
     # One correlation of an LKJ(eta) matrix of size m is Beta(a, a) on (-1, 1), a = eta - 1 + m/2.
     a = prior.eta - 1.0 + 0.5 * structure.size
     return float(np.ptp(2.0 * betaincinv(a, a, _QUARTILES) - 1.0))

@@ -32,6 +32,8 @@ def prior_words(structure: CovarianceStructure, prior: CovariancePrior) -> str:
     >>> prior_words(structure("rr(2)", 4), CovariancePrior())
     'loadings ~ normal(0, 0.5) phenotypic sd'
     """
+    if prior.share is not None:
+        return str(prior)
     found = [(kind.word, parameter_prior(kind, prior)) for kind, _ in structure.groups]
     known = sorted(((word, law) for word, law in found if law is not None), key=lambda pair: pair[1].rank)
     statements = dict.fromkeys(Statement(word, law.describe(), law.unit) for word, law in known)
@@ -41,6 +43,10 @@ def prior_words(structure: CovarianceStructure, prior: CovariancePrior) -> str:
 @prior_words.register(Unstructured)
 @prior_words.register(Antedependence)
 def _(structure: CovarianceStructure, prior: CovariancePrior) -> str:
+    if prior.wishart is not None:
+        return f"matrix ~ {prior.wishart.describe()}"
+    if prior.share is not None:
+        return str(prior)
     deviations = Statement("sd", prior.sd.describe(), PHENOTYPIC)
     return _sentence((deviations, Statement("correlations", f"LKJ({prior.eta:g})", "")))
 

@@ -7,6 +7,7 @@ distributions of (`us`, `diag`, `idv` with half-t or half-normal standard deviat
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, NamedTuple
 
@@ -17,9 +18,13 @@ import pytensor.tensor as pt
 from bayesmv import dims
 from bayesmv.covariance import CovarianceStructure, Diagonal, ScaledIdentity, Unstructured
 from bayesmv.design.design import Design
+from bayesmv.errors import SpecError
 from bayesmv.likelihood.protocol import FLOOR
 from bayesmv.posterior.coordinates import Coordinates
-from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT, ScalePrior
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT, ScalePrior
+from bayesmv.priors.draws import draw_prior
+from bayesmv.priors.laws import Exponential, Flat, HalfNormal, LogNormal
+from bayesmv.priors.shares import shared_terms
 from bayesmv.pymc_model.structure_ops import StructureMatrix, StructurePrior
 from bayesmv.pymc_model.unconstrained import UnconstrainedRows
 
@@ -45,9 +50,9 @@ def free_parameters(structure: CovarianceStructure, name: str, prior: Covariance
 
 @free_parameters.register
 def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
-    if structure.size == 1:
+    if structure.size == 1 and prior.wishart is None:
         return _standard_deviations(structure, name, prior)  # an LKJ distribution needs two effects
-    family = pymc_family(prior.sd)
+    family = None if prior.wishart is not None else pymc_family(prior.sd)
     if family is None:
         return _any_parameters(structure, name, prior)
     distribution, constants = family
@@ -66,9 +71,15 @@ def _(structure: Unstructured, name: str, prior: CovariancePrior) -> Any:
 @free_parameters.register(CovarianceStructure)
 def _any_parameters(structure: CovarianceStructure, name: str, prior: CovariancePrior) -> Any:
     density = StructurePrior(structure, prior)
+
+    def drawn(rng: np.random.Generator, size: Any = None) -> Any:
+        draws = draw_prior(structure, prior, int(np.prod(size[:-1])) if size else 1, rng)
+        return draws.reshape(*(size[:-1] if size else ()), structure.n_parameters)
+
     return pm.CustomDist(
         name,
         logp=lambda value: density(value),
+        random=drawn,
         shape=structure.n_parameters,
         initval=np.where(structure.positive, _START**structure.powers, 0.0),
         default_transform=unconstrained(structure),
@@ -111,6 +122,16 @@ def _(prior: HalfNormal) -> tuple[Any, dict[str, float]]:
     return pm.HalfNormal, {"sigma": prior.scale}
 
 
+@pymc_family.register
+def _(prior: Exponential) -> tuple[Any, dict[str, float]]:
+    return pm.Exponential, {"lam": prior.rate}
+
+
+@pymc_family.register
+def _(prior: LogNormal) -> tuple[Any, dict[str, float]]:
+    return pm.LogNormal, {"mu": float(np.log(prior.median)), "sigma": prior.spread}
+
+
 def unconstrained(structure: CovarianceStructure) -> UnconstrainedRows:
     """Transform of a structure's θ."""
     return UnconstrainedRows(Coordinates(structure.anchor))
@@ -138,10 +159,30 @@ def add_covariances(design: Design, priors: Mapping[str, CovariancePrior]) -> di
     dict
         By name of the term.
     """
-    return {
-        name: _add_covariance(design, name, structure, priors[name])
+    shared = shared_terms(priors)
+    out = {
+        name: _add_covariance(
+            design, name, structure, replace(priors[name], sd=Flat()) if name in shared else priors[name]
+        )
         for name, structure in zip(design.names, design.blocks.structures, strict=True)
     }
+    if shared:
+        _add_shares(design, {name: out[name].sigma for name in shared}, priors)
+    return out
+
+
+def _add_shares(design: Design, sigmas: Mapping[str, Any], priors: Mapping[str, CovariancePrior]) -> None:
+    """Joint prior of the variances that share their sum, as a potential (:mod:`bayesmv.priors.shares`)."""
+    total = next(priors[name].sd for name in sigmas)
+    family = pymc_family(total)
+    if family is None:
+        raise SpecError(f"the prior {total.describe()} of a shared variance has no distribution in PyMC; use half-t")
+    distribution, constants = family
+    s = pt.stack([pt.sqrt(pt.diag(S))[np.argsort(design.traits_of[name])] for name, S in sigmas.items()])
+    a = np.array([priors[name].share for name in sigmas])[:, None]
+    V = pt.sum(s**2, axis=0)
+    powers = pt.sum((2.0 * a - 1.0) * pt.log(s), axis=0) - (a.sum() - 0.5) * pt.log(V)
+    pm.Potential("shares", pt.sum(powers + pm.logp(distribution.dist(**constants), pt.sqrt(V))))
 
 
 def _add_covariance(design: Design, name: str, structure: CovarianceStructure, prior: CovariancePrior) -> Covariance:

@@ -206,8 +206,20 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
 
 
 def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
-    """Draws of one posterior variable."""
-    return trace["posterior"].to_dataset()[name]
+    """Draws of one variable: of the posterior, or of the prior where there is no posterior."""
+    return drawn_group(trace)[name]
+
+
+def drawn_group(trace: xr.DataTree) -> xr.Dataset:
+    """Group that draws are read from: the posterior, or the prior where there is no posterior."""
+    return trace["posterior" if "posterior" in trace.children else "prior"].to_dataset()
+
+
+def assemble_prior(groups: Mapping[str, xr.Dataset], record: ModelRecord, seed: int) -> xr.DataTree:
+    """Draws of a prior, to be read as those of a posterior are."""
+    tree = xr.DataTree.from_dict(dict(groups))
+    tree.attrs.update({**record.to_attributes(), "seed": seed})
+    return tree
 
 
 def axis_labels(array: xr.DataArray, axis: int) -> list[str]:

@@ -177,12 +177,37 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
     ndarray
         Records (n, t) in the units of the data, NaN where the fitted data lack them.
     """
-    design = fit.design
     solution = fit.equations.solve(fit.sigmas)
-    values = design.fixed.fitted / design.scale + design.fixed.X @ solution.fixed
-    for term, sigma in zip(design.terms, fit.sigmas, strict=False):
+    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed)
+
+
+def simulate_from(
+    design: Design, sigmas: Sequence[Array], rng: np.random.Generator, fixed: Array | None = None
+) -> Array:
+    """Simulate records of new effects on the layout of a design.
+
+    Parameters
+    ----------
+    design
+        The design.
+    sigmas
+        Covariance matrices of the scaled traits.
+    rng
+        Source of the random numbers.
+    fixed
+        Fixed effects (v, t) in phenotypic sd, beyond the least-squares fit; None for 0.
+
+    Returns
+    -------
+    ndarray
+        Records (n, t) in the units of the data, NaN where the data lack them.
+    """
+    values = design.fixed.fitted / design.scale
+    if fixed is not None:
+        values = values + design.fixed.X @ fixed
+    for term, sigma in zip(design.terms, sigmas, strict=False):
         values += _term_values(term, _root(term.name, sigma, len(term.effects)), rng)
-    values += _residual_values(design, fit.sigmas[-1], rng)
+    values += _residual_values(design, sigmas[-1], rng)
     return np.asarray(np.where(design.observed, values * design.scale + design.offset, np.nan))
 
 

@@ -334,7 +334,7 @@ def test_breeding_values__from_a_design_and_from_draws(design, fit, thetas):
     trace = trace_of(design, x, reml=fit, effects={"animal": CHOSEN})
     everyone = bmv.breeding_values(trace, "animal", design=design)
     assert list(everyone["level"]) == list(np.repeat(PEDIGREE.ids, 2))
-    assert list(everyone.columns) == [*LEVEL, "mean", "sd", "reliability", "accuracy"]
+    assert list(everyone.columns) == [*LEVEL, "mean", "sd", "reliability", "accuracy", "rank"]
     three = bmv.breeding_values(trace, "animal")
     assert list(three["level"]) == list(np.repeat(CHOSEN, 2))
     both = three.merge(everyone, on=LEVEL, suffixes=("_drawn", ""))

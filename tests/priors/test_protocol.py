@@ -14,9 +14,10 @@ from bayesmv.posterior.compiled import Density
 from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.posterior.sampler_density import PlainDensity, sampler_density
-from bayesmv.priors.declarations import CovariancePrior, HalfNormal, HalfStudentT
+from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.priors.density import log_prior
 from bayesmv.priors.draws import draw_prior, prior_spread
+from bayesmv.priors.laws import HalfNormal
 from bayesmv.priors.words import prior_words
 from bayesmv.pymc_model import build_model
 
@@ -136,7 +137,7 @@ def test_half_normal__is_scipy_s():
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
 def test_half_normal__raises(scale):
-    with pytest.raises(SpecError, match="a half-normal prior needs a finite scale > 0"):
+    with pytest.raises(SpecError, match="a half-normal prior needs scale > 0 and finite"):
         HalfNormal(scale=scale)
 
 
