@@ -45,7 +45,18 @@ from bayesmv.relationship.genetic_groups import group_shares, without_groups
 from bayesmv.relationship.pedigree import Pedigree
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import RemlFit, blup, fit_reml, load_fit
-from bayesmv.report.plots import plot_comparison, plot_correlations, plot_trajectory
+from bayesmv.report.plots import (
+    plot_comparison,
+    plot_correlations,
+    plot_effects,
+    plot_ellipses,
+    plot_field,
+    plot_parameters,
+    plot_prior,
+    plot_residuals,
+    plot_response,
+    plot_trajectory,
+)
 from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.sample import sample
 from bayesmv.sampling.settings import SamplerSettings
@@ -110,6 +121,13 @@ __all__ = [
     "log_posterior",
     "plot_comparison",
     "plot_correlations",
+    "plot_effects",
+    "plot_ellipses",
+    "plot_field",
+    "plot_parameters",
+    "plot_prior",
+    "plot_residuals",
+    "plot_response",
     "plot_trajectory",
     "predict",
     "prediction_errors",

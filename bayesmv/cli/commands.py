@@ -180,6 +180,10 @@ def compare(
     output: Output = None,
     resume: Resume = None,
     plot: Picture = None,
+    prior_set: Annotated[
+        str | None,
+        typer.Option(help="Refit under several priors instead: model, default, skeptical, flat, wide; a,b,c."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     table: TableName = None,
@@ -189,7 +193,7 @@ def compare(
     Fits by REML, samples with NUTS from there, and prints both with a verdict per row.
     """
     from bayesmv.io.files import load_design
-    from bayesmv.report.documents import comparison_document
+    from bayesmv.report.documents import comparison_document, prior_sets_document
 
     began = time.perf_counter()
     form = Form(command="compare", as_json=as_json, as_csv=as_csv, table=table)
@@ -198,6 +202,14 @@ def compare(
     design = load_design(model, data)
     keep_inputs([target, picture], files_of(design.spec, model, data))
     fit = _fit(design)
+    if prior_set is not None:
+        if target is not None or picture is not None:
+            raise SpecError("--prior-set prints a table of several runs; -o, --resume and --plot are of one")
+        from bayesmv.comparison.sensitivity import compare_priors
+
+        sets = [name.strip() for name in prior_set.split(",") if name.strip()]
+        give(prior_sets_document(compare_priors(design, sets, reml=fit, engine=fit.engine, **words), design), form)
+        return
     trace = _sample(fit, words, resume=resume, checkpoint=target)
     document = comparison_document(fit, trace, time.perf_counter() - began)
     give(document, form, [*_written(trace, target), *_drawn(document, picture)])
@@ -312,6 +324,36 @@ def wald(
     design = load_design(model, data)
     source = _fit(design) if posterior is None else _posterior_of(design, posterior)
     give(wald_document(run(source, denominators, design=design), source), form)  # type: ignore[arg-type]
+
+
+@app.command()
+def priors(
+    model: Model,
+    data: Data = None,
+    draws: Annotated[int, typer.Option(help="Draws of the priors.", min=10)] = 2000,
+    seed: Seed = 1,
+    posterior: Annotated[Path | None, typer.Option(help="Draws written by sample -o, to be drawn beside.")] = None,
+    plot: Picture = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Say what the priors mean before fitting: for variances, heritabilities and genetic correlations.
+
+    With `--plot` also for the spread of records.
+    """
+    from bayesmv.estimates.enriched import prior_predictive
+    from bayesmv.io.files import load_design
+    from bayesmv.report.documents import priors_document
+
+    form = Form(command="priors", as_json=as_json, as_csv=as_csv, table=table)
+    picture = check_picture(plot)
+    design = load_design(model, data)
+    drawn_from = {} if posterior is None else {"the posterior": posterior}
+    keep_inputs([picture], files_of(design.spec, model, data) | drawn_from)
+    beside = None if posterior is None else _posterior_of(design, posterior)
+    document = priors_document(prior_predictive(design, draws=draws, seed=seed), beside)
+    give(document, form, _drawn(document, picture))
 
 
 @app.command()

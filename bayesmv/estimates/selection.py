@@ -229,7 +229,7 @@ def _builder(
 
 def _given(index: Any, estimates: Estimates, chosen: Genetic, plan: _Plan) -> Callable[[Array, Array], Array]:
     """Index that does not depend on G and P: weights, or that of another fit."""
-    if isinstance(index, Mapping):
+    if isinstance(index, dict):  # a DataTree is a Mapping too
         b = _by_trait(index, estimates.traits, "the index's weights")
     else:
         other = estimates_of(index)

@@ -1,7 +1,7 @@
 """Model files (TOML): reading and writing of the whole specification.
 
 A file holds the words of a model, ``traits``, ``fixed``, ``random``, ``residual``, ``unit``, ``weights``, ``missing``,
-``data``, ``name``, ``title``, and the tables ``[terms]`` (random terms by the names that they are given),
+``data``, ``name``, ``title``, and the tables ``[terms]`` (random terms by the names that they are given), ``[units]``,
 ``[genetic]``, ``[relationships.<name>]``, ``[priors.<term>]``, ``[matrices]`` and ``[constraints.<term>]``. What is
 written is read back to an equal specification.
 """
@@ -48,6 +48,7 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "priors": dict,
     "matrices": dict,
     "constraints": dict,
+    "units": dict,
 }
 #: What TOML calls these.
 _WORDS: Mapping[type | tuple[type, ...], str] = {
@@ -108,10 +109,19 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "data": values.get("data"),
         "long": LongLayout.from_mapping(values["long"]) if "long" in values else None,
         "read": ReadOptions.from_mapping(values.get("read", {}), "[read]"),
+        "units": _read_units(values.get("units", {})),
         "name": values.get("name", path.stem),
         "title": values.get("title", ""),
         "base": path.parent,
     }
+
+
+def _read_units(values: Mapping[str, Any]) -> dict[str, str]:
+    wrong = [trait for trait, unit in values.items() if not isinstance(unit, str)]
+    if wrong:
+        found = _shown(values[wrong[0]])
+        raise SpecError(f'[units] gives the unit of each trait as text, {wrong[0]} = "kg", not {found}')
+    return dict(values)
 
 
 def _check_values(values: Mapping[str, Any], path: Path) -> None:
@@ -211,6 +221,8 @@ def write(spec: ModelSpec) -> str:
         tables["read"] = spec.read.to_mapping()
     if spec.long is not None:
         tables["long"] = spec.long.to_mapping()
+    if spec.units:
+        tables["units"] = spec.units
     if spec.genetic is not None:
         tables["genetic"] = spec.genetic.to_mapping()
     tables |= {f"relationships.{toml_value(k)}": v for k, v in spec.relationships.items()}

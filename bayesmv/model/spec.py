@@ -85,6 +85,8 @@ class ModelSpec:
         How that file is read, where it does not tell itself.
     long
         Columns of data that hold a record of one trait a row; None for data with a column for each trait.
+    units
+        Units of the traits, for labels of pictures and reports, by trait.
     name, title
         For reports.
     base
@@ -108,6 +110,7 @@ class ModelSpec:
     data: str | None = None
     read: ReadOptions = field(default_factory=ReadOptions)
     long: LongLayout | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
     name: str = "model"
     title: str = ""
     base: Path = field(default=Path(), compare=False, repr=False)
@@ -128,7 +131,7 @@ class ModelSpec:
     def __hash__(self) -> int:
         """Hash that equal models share; the mappings enter by their keys."""
         formulas = (self.traits, self.fixed, self.random, self.residual, self.residual_by, self.weights, self.unit)
-        tables = (self.priors, self.matrices, self.constraints, self.relationships, self.offset)
+        tables = (self.priors, self.matrices, self.constraints, self.relationships, self.offset, self.units)
         return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables)))
 
     @classmethod
@@ -401,6 +404,7 @@ def _check_terms(spec: ModelSpec) -> None:
     if RESIDUAL in names:
         raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
     require_known(spec.offset, spec.traits, "an offset is given for {}, which is not a trait; traits")
+    require_known(spec.units, spec.traits, "a unit is given for {}, which is not a trait; traits")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
     for term in restricted:
         require_known(term.traits or (), spec.traits, f"'{term}' names {{}}, which is not a trait; traits")

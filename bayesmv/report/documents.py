@@ -28,10 +28,13 @@ from bayesmv.report.tables import (
     effects_table,
     fixed_table,
     information_table,
+    legend,
     lsd_table,
     models_table,
     parameter_table,
     prediction_table,
+    prior_sets_table,
+    prior_table,
     relationships_table,
     traits_table,
     trajectory_table,
@@ -40,7 +43,7 @@ from bayesmv.report.tables import (
     wald_table,
     word_column,
 )
-from bayesmv.sampling.convergence import Convergence, convergence
+from bayesmv.sampling.convergence import RHAT_LIMIT, Convergence, convergence
 from bayesmv.sampling.trace import was_interrupted
 
 #: Tables of the document of each command, by which ``--table`` asks for one.
@@ -48,12 +51,13 @@ TABLES: dict[str, tuple[str, ...]] = {
     "check": ("traits", "terms", "relationships"),
     "reml": ("varcomp", "fixed", "genetic"),
     "sample": ("varcomp", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
-    "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
+    "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed", "priors"),
     "rank": ("models",),
     "curves": ("curves",),
     "predict": ("predictions", "differences", "lsd"),
     "wald": ("wald",),
     "effects": ("effects", "trial"),
+    "priors": ("genetic", "varcomp"),
 }
 
 
@@ -174,10 +178,10 @@ def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float) -> Doc
     from bayesmv.report.plots import plot_comparison
 
     record, verdict = estimates_of(trace).record, convergence(trace)
-    spec = record.spec
+    spec, frame = record.spec, compare_reml(trace, fit)
     sections: list[Section] = [
         (Line(f"{spec.title or spec.name}: {spec}"), *note_lines(record.notes)),
-        (comparison_table(compare_reml(trace, fit)),),
+        (comparison_table(frame), *(Line(words, "note") for words in legend(frame["verdict"]))),
     ]
     if record.genetic is not None:
         of = f"Genetic parameters of {record.genetic.term} ({record.genetic.relationship})"
@@ -291,6 +295,39 @@ def effects_document(frame: pd.DataFrame, trial: pd.DataFrame | None, source: An
         notes=estimates.record.notes,
         more=() if few else (whole,),
         converged=estimates.fit is None or estimates.fit.converged,
+    )
+
+
+def priors_document(tree: xr.DataTree, posterior: xr.DataTree | None = None) -> Document:
+    """What the priors say about variances and genetic parameters, before there are data."""
+    from bayesmv.report.plots import plot_prior
+
+    record = estimates_of(tree).record
+    sections: list[Section] = [
+        tuple(Line(f"prior of {names}: {prior}") for names, prior in shared(record.prior_words).items())
+    ]
+    if record.genetic is not None:
+        sections.append((prior_table("genetic", "Genetic parameters, prior", genetic_parameters(tree)),))
+    sections.append((prior_table("varcomp", "(Co)variances, prior", variance_components(tree)),))
+    sections.append(note_lines(record.notes))
+    return Document(
+        sections=tuple(sections),
+        facts={"model": str(record.spec), "priors": dict(record.prior_words)},
+        main="genetic" if record.genetic is not None else "varcomp",
+        notes=record.notes,
+        picture=Picture(name="what the priors say", draw=lambda path: plot_prior(tree, posterior, path)),
+    )
+
+
+def prior_sets_document(frame: pd.DataFrame, design: Design) -> Document:
+    """Answers under several priors, side by side."""
+    table = prior_sets_table(frame)
+    return Document(
+        sections=((table,), note_lines(design.notes)),
+        facts={"model": str(design.spec)},
+        main="priors",
+        notes=design.notes,
+        converged=bool((frame["r_hat"].dropna() <= RHAT_LIMIT).all()),
     )
 
 

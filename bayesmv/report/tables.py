@@ -28,6 +28,17 @@ def number(value: float, digits: int = 4) -> str:
     return "–" if not np.isfinite(value) else f"{value:.{digits}g}"
 
 
+def compact(value: float, digits: int = 2) -> str:
+    """Write a number in few characters, without an exponent where whole digits do.
+
+    >>> compact(540.3), compact(0.00217), compact(float("nan"))
+    ('540', '0.0022', '–')
+    """
+    if np.isfinite(value) and 10**digits <= abs(value) < 10**6:
+        return f"{value:.0f}"
+    return number(value, digits)
+
+
 def component_label(row: Row) -> str:
     """Name a variance, covariance or correlation.
 
@@ -237,8 +248,77 @@ def trajectory_table(frame: pd.DataFrame) -> Table:
     return Table(name="curves", title="Along the covariate", frame=frame, columns=columns)
 
 
+#: What a verdict says, its short word, and what that stands for. The long ones are in the frame.
+_SHORT = (
+    ("agree", "agree", ""),
+    ("undetermined", "undet.", "undetermined: 95 % HDI of a correlation wider than 0.95"),
+    ("REML on boundary", "bound", "REML on boundary: no standard error that means anything"),
+    ("posterior dominated by prior", "prior", "posterior dominated by prior: the data narrowed it little"),
+    ("not identified: prior only", "no data", "not identified: prior only"),
+    ("differ by ", "differ", "differ k: median and REML differ by k posterior s.d."),
+)
+
+
+def short_verdict(verdict: str) -> str:
+    """Verdict in a word or two.
+
+    >>> short_verdict("REML on boundary; posterior dominated by prior"), short_verdict("differ by 1.2 posterior s.d.")
+    ('bound, prior', 'differ 1.2')
+    """
+    parts = []
+    for part in verdict.split("; "):
+        long, short, _ = next(row for row in _SHORT if part.startswith(row[0]))
+        size = part.removeprefix(long).split(" ")[0] if long.endswith(" ") else ""
+        parts.append(f"{short} {size}".rstrip())
+    return ", ".join(parts)
+
+
+def legend(verdicts: Iterable[str]) -> list[str]:
+    """What the short verdicts that occur stand for, a line each."""
+    said = "; ".join(verdicts)
+    return [f"{short} = {words}" for long, short, words in _SHORT if words and long in said]
+
+
+def prior_table(name: str, title: str, frame: pd.DataFrame) -> Table:
+    """Quantities under the prior: median and interval."""
+    what = "parameter" if "parameter" in frame else "term"
+    columns = (
+        word_column(what),
+        Column(header="trait", show=_traits, words=True),
+        _number("median", digits=3),
+        _number("95 % from", "hdi_low", 3),
+        _number("to", "hdi_high", 3),
+    )
+    return Table(name=name, title=title, frame=frame, columns=columns)
+
+
+def prior_sets_table(frame: pd.DataFrame) -> Table:
+    """Medians and intervals of every parameter under each of several priors, a line a parameter."""
+    sets = list(dict.fromkeys(frame["prior"]))
+    keys = ["parameter", "trait_i", "trait_j"]
+    parts = [
+        frame[frame["prior"] == name].set_index(keys)[["median", "hdi_low", "hdi_high"]].add_prefix(f"{name}:")
+        for name in sets
+    ]
+    flat = pd.concat(parts, axis=1).reset_index()
+
+    def shown(name: str) -> Callable[[Row], str]:
+        def text(row: Row) -> str:
+            middle, low, high = (compact(row[f"{name}:{part}"]) for part in ("median", "hdi_low", "hdi_high"))
+            return f"{middle} ({low}…{high})"
+
+        return text
+
+    columns = (
+        word_column("parameter"),
+        Column(header="trait", show=_traits, words=True),
+        *(Column(header=name, show=shown(name)) for name in sets),
+    )
+    return Table(name="priors", title="Under several priors: median (95 % HDI)", frame=flat, columns=columns)
+
+
 def comparison_table(frame: pd.DataFrame) -> Table:
-    """REML and posterior of every (co)variance and correlation, side by side."""
+    """REML and posterior of every (co)variance and correlation, side by side, a line each."""
     columns = (
         word_column("term"),
         Column(header="component", show=component_label, words=True),
@@ -250,7 +330,7 @@ def comparison_table(frame: pd.DataFrame) -> Table:
             header="ESS",
             show=lambda row: number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
         ),
-        word_column("verdict"),
+        Column(header="verdict", show=lambda row: short_verdict(row["verdict"]), words=True),
     )
     return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 

@@ -150,6 +150,8 @@ def test_selection__regret_of_the_index_of_another_fit_is_what_each_draw_says(de
         lost.append(1.0 - [3.0, 0.01] @ A @ b / np.sqrt(b @ PP @ b) / best)
     assert table.loc["regret", "mean"] == pytest.approx(np.mean(lost))
     assert min(lost) >= 0.0
+    own = bmv.selection(trace, w, index=trace).set_index("quantity")  # the index of the mean matrices
+    assert 0.0 <= own.loc["regret", "mean"] < 1.0
 
 
 def test_culling__one_trait_is_mass_selection_and_two_by_the_truncated_normal(fit):
