@@ -57,6 +57,7 @@ from bayesmv.report.plots import (
     plot_response,
     plot_trajectory,
 )
+from bayesmv.report.study import report
 from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.sample import sample
 from bayesmv.sampling.settings import SamplerSettings
@@ -140,6 +141,7 @@ __all__ = [
     "published_table",
     "read_relationship",
     "records_of",
+    "report",
     "residuals",
     "sample",
     "selection",

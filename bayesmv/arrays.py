@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -36,6 +37,23 @@ def as_frame(table: Any, what: str) -> pd.DataFrame:
     raise DataError(
         f"{what} must be a pandas DataFrame, not {type(table).__name__}; tables of polars and of Arrow will do too"
     )
+
+
+class Shown:
+    """Short summary in place of all fields where an object is printed; for dataclasses with ``repr=False``.
+
+    A class says what there is to say in :meth:`summary`.
+    """
+
+    def summary(self) -> str:
+        """Summary in a few lines."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
 
 class ByContent:

@@ -414,6 +414,70 @@ def _cells(words: list[str]) -> dict[str, list[str] | None]:
 
 
 @app.command()
+def report(
+    context: typer.Context,
+    model: Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Write the report to this HTML file.")],
+    data: Data = None,
+    posterior: Annotated[Path | None, typer.Option(help="Draws written by sample -o, in place of a run.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Economic weights, bden=1,veloc=100; by default one a phenotypic sd.")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Share that is selected.", min=0.0001, max=0.99)] = 0.05,
+    draws: Draws = None,
+    tune: Tune = 200,
+    chains: Chains = 4,
+    cores: Cores = 2,
+    seed: Seed = 1,
+    target_accept: Target = None,
+    min_ess: MinEss = None,
+) -> None:
+    """Write a report of the whole study: one HTML file, to be read, sent and printed.
+
+    Data, model, REML beside the posterior, genetic parameters, means, predicted effects, selection, priors, checks,
+    diagnostics, methods for a paper, and how to reproduce it.
+    """
+    from bayesmv.io.files import load_design
+    from bayesmv.report.html import to_html
+    from bayesmv.report.study import Study, study_document
+
+    target = check_output(output)
+    assert target is not None
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise SpecError(f"cannot write a report to '{output}': its name must end in .html")
+    words, economic = _settings(context, None), _weights_of(weights)
+    design: Design = load_design(model, data)
+    drawn_from = {} if posterior is None else {"the posterior": posterior}
+    keep_inputs([target], files_of(design.spec, model, data) | drawn_from)
+    fit = _fit(design)
+    trace = _sample(fit, words) if posterior is None else _posterior_of(design, posterior)
+    document = study_document(Study(design=design, fit=fit, trace=trace, weights=economic, share=share))
+    page = to_html(document, design.spec.title or design.spec.name)
+    tell_notes(design.notes)
+    try:
+        target.write(lambda part: part.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise OSError(f"cannot write the report to '{target.path}': {reason(error)}") from None
+    say_written("the report", target)
+    if not document.converged:
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def _weights_of(words: str | None) -> dict[str, float]:
+    """Economic weights in words of the command line, ``bden=1,veloc=100``."""
+    out = {}
+    for word in (words or "").split(","):
+        name, _, value = word.partition("=")
+        if not word.strip():
+            continue
+        try:
+            out[name.strip()] = float(value)
+        except ValueError:
+            raise SpecError(f"--weights {words}: give trait=number, as in bden=1,veloc=100") from None
+    return out
+
+
+@app.command()
 def simulate(
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Write the simulated data to this CSV file.")],

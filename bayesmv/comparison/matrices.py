@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, Shown
 from bayesmv.errors import SpecError, listing
 from bayesmv.estimates.genetic import genetic_matrices
 from bayesmv.estimates.source import HDI, Estimates, estimates_of
@@ -33,8 +33,8 @@ from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.sampling.ess import shortest_interval
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MatrixComparison:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MatrixComparison(Shown):
     """Comparison of covariance matrices.
 
     Parameters
@@ -68,7 +68,8 @@ class MatrixComparison:
     directions: pd.DataFrame
     eigenvalues: pd.DataFrame
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """All tables."""
         parts = ("krzanowski", "skewers", "tensor", "coordinates", "directions", "eigenvalues")
         return "\n\n".join(f"{part}\n{getattr(self, part).to_string(index=False)}" for part in parts)
 

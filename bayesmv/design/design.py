@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bayesmv.arrays import Array, ByContent, as_frame
+from bayesmv.arrays import Array, ByContent, Shown, as_frame
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure, Unstructured
 from bayesmv.covariance.named import NamedCovariances
 from bayesmv.design.effect_layout import EffectLayout
@@ -33,8 +33,8 @@ from bayesmv.relationship.relationship import Relationship
 __all__ = ["Design", "TermDesign", "build_design"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Design(ByContent, NamedCovariances):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Design(Shown, ByContent, NamedCovariances):
     """Everything that the likelihood needs, and what was done to the data to get there.
 
     Parameters
@@ -77,6 +77,19 @@ class Design(ByContent, NamedCovariances):
     residual: ResidualDesign
     table: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """Sizes of the design, term by term."""
+        told = [
+            str(self.spec),
+            f"{len(self.units)} units, {self.n_records} records of {len(self.traits)} traits, "
+            f"{int(self.fixed.present.sum())} fixed coefficients",
+        ]
+        for term in self.terms:
+            related = "" if term.relationship is None else ", related"
+            structure = f"{term.structure.name} of {', '.join(term.effects)}"
+            told.append(f"{term.name}: {len(term.levels)} levels{related}, {structure}")
+        return "\n".join([*told, *(f"note: {note}" for note in self.notes)])
 
     @property
     def observed(self) -> npt.NDArray[np.bool_]:

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.special import stdtr, stdtrit
 
-from bayesmv.arrays import Array, BoolArray
+from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.design.design import Design
 from bayesmv.design.elsewhere import Combinations, combinations_at
 from bayesmv.errors import SpecError, listing, require_known
@@ -34,8 +34,8 @@ PAIRED = 500
 _MOST = 20_000
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Prediction:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Prediction(Shown):
     """Predictions of cells and traits.
 
     Parameters
@@ -232,7 +232,8 @@ class Prediction:
             return np.full(by.shape[0], np.inf)
         return self.small.degrees_of_freedom((by @ self.combinations.fixed).toarray())
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """Predictions, and how other columns were set."""
         text = self.frame.to_string(index=False, float_format=lambda v: f"{v:.6g}")
         return "\n".join([text, *self.said])
 

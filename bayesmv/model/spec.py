@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from bayesmv.arrays import Shown
 from bayesmv.covariance import (
     Constraint,
     CovarianceStructure,
@@ -38,8 +40,8 @@ from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.relationship.labels import codes_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ModelSpec(Shown):
     """Multi-trait mixed model: ``Y = XB + Σ_k Z_k U_k + E``, ``vec(U_k) ~ N(0, Σ_k ⊗ K_k)``.
 
     Build it with :meth:`from_formula` or :meth:`from_file`.
@@ -359,10 +361,42 @@ class ModelSpec:
         except SpecError as error:
             raise SpecError(f"[constraints.{term}]: {error}") from None
 
+    def summary(self) -> str:
+        """Model in words: the formula, and what else the specification states."""
+        told = [str(self)]
+        if self.genetic is not None:
+            told.append(f"genetic: {self.genetic.term} ({self.genetic.relationship})")
+        told += [f"prior of {term}: {prior}" for term, prior in self.priors.items()]
+        for term, held in self.constraints.items():
+            told.append(f"constraints on {term}: {', '.join(f'{name} = {value}' for name, value in held.items())}")
+        return "\n".join(told)
+
+    def graph(self) -> str:
+        """Terms of the model as a directed graph, in the language of Graphviz (DOT)."""
+        lines = ["digraph model {", "  rankdir=LR;", "  node [fontname=Helvetica];"]
+        lines += [f"  {_dot(trait)} [shape=box];" for trait in self.traits]
+        for fixed in self.fixed:
+            name = _dot(f"fixed: {fixed}")
+            lines.append(f"  {name} [shape=plaintext];")
+            lines += [f"  {name} -> {_dot(trait)};" for trait in fixed.traits or self.traits]
+        for term in self.random:
+            name = _dot(str(term))
+            lines.append(f"  {name} [shape=ellipse];")
+            lines += [f"  {name} -> {_dot(trait)};" for trait in term.traits or self.traits]
+        name = _dot(self.residual_formula)
+        lines.append(f"  {name} [shape=ellipse, style=dashed];")
+        lines += [f"  {name} -> {_dot(trait)};" for trait in self.traits]
+        return "\n".join([*lines, "}"])
+
     def __str__(self) -> str:
         traits = " + ".join(map(quoted, self.traits))
         random = f", random = {self.random_formula}" if self.random else ""
         return f"{traits} ~ {self.fixed_formula}{random}, residual = {self.residual_formula}"
+
+
+def _dot(text: str) -> str:
+    """Name of a node."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def read_offset(given: str | Mapping[str, str] | None, traits: Sequence[str]) -> dict[str, str]:

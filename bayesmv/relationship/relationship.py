@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import sparse
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, Shown
 from bayesmv.errors import DataError, PedigreeError, listing, rows_of
 from bayesmv.numerics.progress import waiting
 from bayesmv.relationship import kernel_algebra, single_step
@@ -54,8 +54,8 @@ MOST_NUMBERS = 200_000_000
 # those of one and the same K. Nothing else of K is formed anywhere.
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Relationship:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Relationship(Shown):
     """Covariance K among the levels of a term, held as its sparse inverse; made by the constructors below.
 
     Levels are known by label, never by position: matrices are aligned with each other and with data by name.
@@ -105,6 +105,13 @@ class Relationship:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def summary(self) -> str:
+        """Number of levels, density and range of the diagonal."""
+        low, high = (float(f(self.diagonal)) for f in (np.min, np.max)) if len(self) else (np.nan, np.nan)
+        told = f"Relationship of {len(self)} levels ({listing(self.ids, 3)})"
+        dense = f"{self.precision.nnz / max(len(self), 1):.1f} non-zeros a level in its inverse"
+        return "\n".join([f"{told}: {dense}, diagonal {low:.4g} to {high:.4g}", *(f"note: {n}" for n in self.notes)])
 
     @classmethod
     def from_pedigree(

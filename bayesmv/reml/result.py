@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayesmv.arrays import Array, BoolArray
+from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
@@ -20,8 +21,8 @@ from bayesmv.reml.delta import Uncertainty, component_gradient, moving
 from bayesmv.reml.solution import EngineSolution, Solution
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RemlFit:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RemlFit(Shown):
     """REML estimates of a design.
 
     Parameters
@@ -55,6 +56,26 @@ class RemlFit:
     given: bool = False
     engine_name: str
     solution: Solution = field(repr=False)
+
+    @property
+    def state(self) -> str:
+        """Likelihood and convergence in a line."""
+        how = "at the covariances that were given" if self.given else f"in {self.iterations} iterations"
+        found = "solved" if self.given else "converged" if self.converged else "NOT converged"
+        edge = f"; on the boundary: {', '.join(f'{n} (rank {self.ranks[n]})' for n in self.at_boundary)}"
+        return (
+            f"logLik {self.loglik:.3f}, {self.n_parameters} covariance parameters, AIC {self.aic:.1f}, "
+            f"BIC {self.bic:.1f}; {found} {how}, {self.engine_name} engine" + (edge if self.at_boundary else "")
+        )
+
+    def summary(self) -> str:
+        """Model, likelihood and variance components."""
+        shown = self.varcomp.to_string(index=False, float_format=lambda v: f"{v:.5g}")
+        return "\n".join(["REML", str(self.record.spec), self.state, "", shown])
+
+    def _repr_html_(self) -> str:
+        head = "<br>".join(html.escape(line) for line in ("REML", str(self.record.spec), self.state))
+        return f"<p>{head}</p>{self.varcomp.to_html(index=False, float_format=lambda v: f'{v:.5g}')}"
 
     @property
     def design(self) -> Design:

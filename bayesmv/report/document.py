@@ -1,7 +1,8 @@
 """Document: what a command has to say, as tables, lines and figures, before it takes any form.
 
-Documents are built once (:mod:`bayesmv.report.documents`) and rendered to a terminal
-(:mod:`bayesmv.report.terminal`), or to JSON and CSV (:mod:`bayesmv.report.export`).
+Documents are built once (:mod:`bayesmv.report.documents`, :mod:`bayesmv.report.study`) and rendered to a terminal
+(:mod:`bayesmv.report.terminal`), to HTML (:mod:`bayesmv.report.html`), or to JSON and CSV
+(:mod:`bayesmv.report.export`).
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Picture:
     Parameters
     ----------
     name
-        What it shows.
+        What it shows; in a report its caption, and what is read to those who cannot see it.
     draw
         Draws it to a file.
     """
@@ -84,8 +85,25 @@ class Picture:
     draw: Callable[[Path], object]
 
 
+@dataclass(frozen=True)
+class Heading:
+    """Heading of a part of a report; 1 is the title."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text that is to be shown as it stands: a model file, commands."""
+
+    text: str
+
+
+#: A part of a document.
+type Part = Table | Line | Heading | Code | Picture
 #: What stands together, without an empty line between its parts.
-type Section = tuple[Table | Line, ...]
+type Section = tuple[Part, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

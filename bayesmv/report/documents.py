@@ -83,7 +83,7 @@ def check_document(design: Design, information: Sequence[TermInformation], cost:
 
 def reml_document(fit: RemlFit) -> Document:
     """Variance components, fixed effects, likelihood and genetic parameters of a REML fit."""
-    said = Line(_reml_state(fit)), *note_lines(fit.record.notes)
+    said = Line(fit.state), *note_lines(fit.record.notes)
     sections: list[Section] = [(varcomp_table(fit), fixed_table(fit), *said)]
     if fit.record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters, REML", genetic_parameters(fit)),))
@@ -93,15 +93,6 @@ def reml_document(fit: RemlFit) -> Document:
         main="varcomp",
         notes=fit.record.notes,
         converged=fit.converged,
-    )
-
-
-def _reml_state(fit: RemlFit) -> str:
-    state = "converged" if fit.converged else "NOT converged"
-    edge = f"; on the boundary: {', '.join(f'{n} (rank {fit.ranks[n]})' for n in fit.at_boundary)}"
-    return (
-        f"logLik {fit.loglik:.3f}, {fit.n_parameters} covariance parameters, AIC {fit.aic:.1f}, BIC {fit.bic:.1f}; "
-        f"{state} in {fit.iterations} iterations, {fit.engine_name} engine" + (edge if fit.at_boundary else "")
     )
 
 

@@ -240,6 +240,41 @@ def trial_table(frame: pd.DataFrame) -> Table:
     return Table(name="trial", title="Heritability of the trial", frame=frame, columns=columns)
 
 
+def selection_table(frame: pd.DataFrame) -> Table:
+    """Responses to selection."""
+    numbers = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")
+    headers = {"std_error": "s.e.", "hdi_low": "95 % HDI from", "hdi_high": "to"}
+    columns = (word_column("quantity"), word_column("trait"), *(_number(headers.get(n, n), n) for n in numbers))
+    return Table(name="selection", title="Selection", frame=frame, columns=columns)
+
+
+def sensitivity_table(frame: pd.DataFrame) -> Table:
+    """Sensitivity to prior and likelihood."""
+    columns = (
+        word_column("term"),
+        word_column("parameter"),
+        word_column("effect"),
+        _number("prior", digits=2),
+        _number("likelihood", digits=2),
+        word_column("verdict"),
+    )
+    return Table(name="sensitivity", title="Sensitivity to prior and likelihood", frame=frame, columns=columns)
+
+
+def checks_table(frame: pd.DataFrame) -> Table:
+    """Posterior predictive checks."""
+    columns = (
+        word_column("check"),
+        word_column("trait"),
+        _number("observed", digits=3),
+        _number("predicted", digits=3),
+        _number("95 % from", "low", 3),
+        _number("to", "high", 3),
+        _number("p", digits=2),
+    )
+    return Table(name="checks", title="Posterior predictive checks", frame=frame, columns=columns)
+
+
 def trajectory_table(frame: pd.DataFrame) -> Table:
     """Genetic parameters at the points of a covariate, or of environments."""
     numbers = ("estimate", "std_error") if "estimate" in frame else ("median", "sd", "hdi_low", "hdi_high")

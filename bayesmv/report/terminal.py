@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bayesmv.report.document import Document, Line, Table
+from bayesmv.report.document import Code, Document, Heading, Line, Part, Picture, Table
 from bayesmv.report.plain import plain
 
 WIDTH = 100
@@ -30,9 +32,30 @@ def show(document: Document) -> None:
         out.print(Group(*(rendered(part, out.encoding) for part in section)), highlight=False)
 
 
-def rendered(part: Table | Line, encoding: str = "utf-8") -> RenderableType:
-    """Rich rendering of a table or line; names and labels are text, never markup."""
-    return _table(part, encoding) if isinstance(part, Table) else _text(part.text, encoding, _STYLES[part.kind])
+@singledispatch
+def rendered(part: Part, encoding: str = "utf-8") -> RenderableType:
+    """Rich rendering of a part; names and labels are text, never markup."""
+    raise NotImplementedError(type(part).__name__)
+
+
+@rendered.register
+def _(part: Line, encoding: str = "utf-8") -> RenderableType:
+    return _text(part.text, encoding, _STYLES[part.kind])
+
+
+@rendered.register
+def _(part: Heading, encoding: str = "utf-8") -> RenderableType:
+    return _text(part.text, encoding, "bold underline" if part.level < 3 else "bold")
+
+
+@rendered.register
+def _(part: Code, encoding: str = "utf-8") -> RenderableType:
+    return _text(part.text, encoding, "dim")
+
+
+@rendered.register
+def _(part: Picture, encoding: str = "utf-8") -> RenderableType:
+    return _text(f"[picture: {part.name}]", encoding, "dim")
 
 
 def _text(text: str, encoding: str, style: str = "") -> Text:
@@ -41,7 +64,8 @@ def _text(text: str, encoding: str, style: str = "") -> Text:
     return Text(plain(shown, encoding), style=style)
 
 
-def _table(table: Table, encoding: str) -> RichTable:
+@rendered.register
+def _(table: Table, encoding: str = "utf-8") -> RenderableType:
     out = RichTable(
         title=_text(table.title, encoding, "bold"),
         title_justify="left",

@@ -160,10 +160,11 @@ def test_covariance_function__raises_without_covariates_or_points():
 
 
 def test_plot_trajectory__draws_the_table(given, tmp_path):
-    figure = bmv.plot_trajectory(given, "animal", at=[30.0, 50.0], path=tmp_path / "curve.png")
+    axes = bmv.plot_trajectory(given, "animal", at=[30.0, 50.0], path=tmp_path / "curve.png")
     table = bmv.trajectory(given, "animal", at=[30.0, 50.0])
-    assert [ax.get_title() for ax in figure.axes] == list(dict.fromkeys(table["parameter"]))
-    line = next(ax for ax in figure.axes if ax.get_title() == "heritability").lines[0]
+    assert [ax.get_ylabel() for ax in axes] == list(dict.fromkeys(table["parameter"]))
+    assert {ax.get_xlabel() for ax in axes} == {"age"}
+    line = next(ax for ax in axes if ax.get_ylabel() == "heritability").lines[0]
     np.testing.assert_allclose(line.get_ydata(), table[table["parameter"] == "heritability"]["estimate"])
     assert (tmp_path / "curve.png").stat().st_size > 0
 
@@ -171,12 +172,12 @@ def test_plot_trajectory__draws_the_table(given, tmp_path):
 def test_plot_trajectory__of_environments_and_draws():
     fit = environments()
     for source in (fit, trace_of(fit.design, reml=fit)):
-        figure = bmv.plot_trajectory(source, "animal")
-        figure.canvas.draw()
-        assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["north", "south"]
+        axes = bmv.plot_trajectory(source, "animal")
+        axes[0].figure.canvas.draw()
+        assert [t.get_text() for t in axes[0].get_xticklabels()] == ["north", "south"]
 
 
 def test_plot_correlations__writes_every_number(tmp_path):
-    figure = bmv.plot_correlations(environments(), "animal", tmp_path / "map.png")
-    assert [t.get_text() for t in figure.axes[0].texts] == ["1.00", "0.50", "0.50", "1.00"]
+    ax = bmv.plot_correlations(environments(), "animal", tmp_path / "map.png")
+    assert [t.get_text() for t in ax.texts] == ["1.00", "0.50", "0.50", "1.00"]
     assert (tmp_path / "map.png").stat().st_size > 0
