@@ -274,7 +274,7 @@ def describe(draws: Array) -> dict[str, float]:
     return {
         "mean": float(flat.mean()),
         "median": float(np.median(flat)),
-        "sd": float(flat.std(ddof=1)) if flat.size > 1 else np.nan,
+        "sd": np.nan if flat.size < 2 else float(flat.std(ddof=1)) if np.ptp(flat) else 0.0,
         "hdi_low": float(low),
         "hdi_high": float(high),
     } | draw_statistics(draws)

@@ -103,7 +103,8 @@ def rendered(part: Part) -> str:
 
 @rendered.register
 def _(part: Heading) -> str:
-    return f'<h{part.level} id="{_anchor(part.text)}">{escape(part.text)}</h{part.level}>'
+    anchor = f' id="{_anchor(part.text)}"' if part.level > 1 else ""
+    return f"<h{part.level}{anchor}>{escape(part.text)}</h{part.level}>"
 
 
 @rendered.register

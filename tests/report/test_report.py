@@ -1,0 +1,171 @@
+"""The report: what it holds, that it stands alone, and that it can be read by everybody."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from traces import draws_around, make_design, records, trace_of
+
+import bayesmv as bmv
+from bayesmv.errors import SpecError
+from bayesmv.posterior.log_posterior import log_posterior
+from bayesmv.report.document import Code, Document, Heading, Line, Picture
+from bayesmv.report.html import to_html
+from bayesmv.report.terminal import rendered
+
+GENETIC = bmv.Genetic(term="family", relationship="half-sib")
+
+
+def made(genetic=GENETIC, **words):
+    data = records(t=2)
+    data["site"] = ["<b>A</b>" if x > 0 else "B & C" for x in data["x"]]
+    design = make_design(data=data, genetic=genetic, fixed="site + x", **words)
+    fit = bmv.fit_reml(design)
+    return design, fit, trace_of(design, draws_around(log_posterior(design), fit.theta, 2, 60), reml=fit)
+
+
+@pytest.fixture(scope="module")
+def page():
+    design, fit, trace = made()
+    return bmv.report(design, reml=fit, trace=trace, weights={"y1": 2.0})
+
+
+class Outline(HTMLParser):
+    """Headings, tables, pictures and links of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.headings, self.tags, self.attributes = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+
+def test_report__has_every_part(page):
+    for part in (
+        "Data",
+        "Model",
+        "REML beside the posterior",
+        "Genetic parameters",
+        "Fixed effects and adjusted means",
+        "Predicted effects",
+        "Selection",
+        "Priors and sensitivity",
+        "Checks of the model",
+        "Diagnostics of the sampler",
+        "Methods, for a paper",
+        "How to reproduce it",
+    ):
+        assert f">{part}</h2>" in page
+    assert "y1 2, (as given)" in page.replace("y1 2 (as given)", "y1 2, (as given)")
+    assert "Adjusted means of site" in page
+
+
+def test_report__stands_alone(page):
+    assert not re.search(r'(src|href)="(?!#)', page)
+    assert "@import" not in page
+    names = r'xmlns(:\w+)?="[^"]*"|<metadata>.*?</metadata>|<!DOCTYPE[^>]*>'
+    assert "http" not in re.sub(names, "", page, flags=re.DOTALL)
+
+
+def test_report__names_of_users_are_text(page):
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "B &amp; C" in page
+    assert "<b>A</b>" not in page
+
+
+def test_report__can_be_read_by_everybody(page):
+    """One title, no level left out, a name for every picture and table, header cells with a scope, a language."""
+    outline = Outline(page)
+    assert outline.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
+    assert ("html", "lang", "en") in outline.attributes
+    named = [value for tag, name, value in outline.attributes if (tag, name) == ("svg", "aria-label")]
+    assert len(named) == outline.tags.count("svg") == outline.tags.count("figcaption") > 3
+    assert all(named)
+    assert outline.tags.count("caption") == outline.tags.count("table")
+    scopes = [value for tag, name, value in outline.attributes if (tag, name) == ("th", "scope")]
+    assert len(scopes) == outline.tags.count("th")
+    ids = [value for _, name, value in outline.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+
+
+def test_report__colours_have_contrast(page):
+    """WCAG AA: 4.5 to 1 against white, of every colour of text in the style."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    style = page[page.index("<style>") : page.index("</style>")]
+    found = set(re.findall(r"(?:[^-]color|--ink|--mark): (#[0-9a-f]{6})", style))
+    assert len(found) >= 5
+    assert all(1.05 / (luminance(colour) + 0.05) >= 4.5 for colour in found)
+
+
+def test_report__of_a_model_without_genetic_term_or_random_terms(tmp_path):
+    design, fit, trace = made(genetic=None)
+    text = bmv.report(design, tmp_path / "r.html", reml=fit, trace=trace)
+    assert "Selection</h2>" not in text
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == text
+    alone = make_design("", records(t=1))
+    fit = bmv.fit_reml(alone)
+    text = bmv.report(alone, reml=fit, trace=trace_of(alone, draws_around(log_posterior(alone), fit.theta, 2, 60)))
+    assert "The model has no random term." in text
+
+
+def test_report__weights_of_no_trait_are_refused():
+    design, fit, trace = made()
+    with pytest.raises(SpecError, match="weights name 'y9', which is not a trait"):
+        bmv.report(design, reml=fit, trace=trace, weights={"y9": 1.0})
+
+
+def test_parts__in_every_form():
+    parts = (Heading("Title", 1), Heading("Part"), Code("a = 1 < 2"), Line("so it is", "good"))
+    page = to_html(Document(sections=(parts,)), "A <title>")
+    assert '<pre tabindex="0">a = 1 &lt; 2</pre>' in page
+    assert "<title>A &lt;title&gt;</title>" in page
+    assert '<a href="#part">Part</a>' in page
+    picture = Picture(name="a picture", draw=lambda path: None)
+    assert [str(rendered(part)) for part in (*parts, picture)] == [
+        "Title",
+        "Part",
+        "a = 1 < 2",
+        "so it is",
+        "[picture: a picture]",
+    ]
+
+
+SUMMARIES = {
+    "spec": (lambda design, fit: design.spec, "y1 + y2 ~ site + x, random"),
+    "design": (lambda design, fit: design, "family: 8 levels, us of y1, y2"),
+    "fit": (lambda design, fit: fit, "converged in"),
+    "relationship": (lambda design, fit: bmv.Relationship.independent(["a", "b"]), "Relationship of 2 levels"),
+    "prediction": (lambda design, fit: bmv.predict(fit, "site"), "x at its mean"),
+}
+
+
+@pytest.mark.parametrize("what", SUMMARIES)
+def test_summary__is_short_and_has_a_form_for_notebooks(what):
+    make, words = SUMMARIES[what]
+    design, fit, _ = made()
+    found = make(design, fit)
+    assert words in repr(found)
+    assert len(repr(found).splitlines()) < 20
+    assert found._repr_html_().startswith("<p")
+    assert words in str(found)
+    assert "<b>A</b>" not in found._repr_html_()
+
+
+def test_graph__of_terms():
+    design, _, _ = made()
+    dot = design.spec.graph()
+    assert dot.startswith("digraph model {")
+    assert '"us(trait):family" -> "y2";' in dot
+    part = bmv.ModelSpec.from_formula("a + b ~ 1", random="at(trait, b):block")
+    assert '"at(trait, b):block" -> "a";' not in part.graph()
