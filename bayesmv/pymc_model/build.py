@@ -22,6 +22,7 @@ def build_model(
     priors: Mapping[str, CovariancePrior] | None = None,
     effects: Effects = "marginal",
     engine: Engine | RestrictedLikelihood = "auto",
+    fixed_prior: float | None = None,
 ) -> pm.Model:
     r"""Build the PyMC model of a design, to extend it or to sample it with PyMC's own tools.
 
@@ -42,6 +43,10 @@ def build_model(
         observed; for models that need the effects in the graph.
     engine
         Likelihood engine of the marginal model, or the word of one. The sampled model has none.
+    fixed_prior
+        Scale of a proper normal prior of the fixed effects of the sampled model, so that PyMC can draw from its prior:
+        each mean about that of its trait, with this many phenotypic standard deviations; other coefficients about 0,
+        with this many for one standard deviation of their column. None for the flat prior.
 
     Returns
     -------
@@ -70,7 +75,8 @@ def build_model(
     Raises
     ------
     SpecError
-        If the form or the engine is unknown, or a prior is given for a term that does not exist.
+        If the form or the engine is unknown, a prior is given for a term that does not exist, or a prior of fixed
+        effects for the marginal model, which has none.
     """
     if effects not in get_args(Effects):
         raise SpecError(f"effects must be 'marginal' or 'sampled', not {effects!r}")
@@ -78,7 +84,9 @@ def build_model(
     if effects == "sampled":
         from bayesmv.pymc_model.hierarchical import sampled_model
 
-        return sampled_model(design, resolved)
+        return sampled_model(design, resolved, fixed_prior)
+    if fixed_prior is not None:
+        raise SpecError("fixed_prior is for effects='sampled'; the marginal model has integrated fixed effects out")
     from bayesmv.pymc_model.marginal import marginal_model
 
     return marginal_model(design, resolved, likelihood(design, engine) if isinstance(engine, str) else engine)

@@ -21,12 +21,13 @@ from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
+from bayesmv.errors import SpecError
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.pymc_model.covariances import add_covariances, covariance_coords
 from bayesmv.pymc_model.root import RelationshipRoot
 
 
-def sampled_model(design: Design, priors: Mapping[str, CovariancePrior]) -> pm.Model:
+def sampled_model(design: Design, priors: Mapping[str, CovariancePrior], fixed_prior: float | None = None) -> pm.Model:
     """Model with all effects as variables.
 
     Parameters
@@ -35,10 +36,17 @@ def sampled_model(design: Design, priors: Mapping[str, CovariancePrior]) -> pm.M
         The design.
     priors
         Prior of every covariance matrix, by name of the term.
+    fixed_prior
+        Scale of a normal prior of the fixed effects; None for a flat one.
+
+    Raises
+    ------
+    SpecError
+        If the scale is not positive.
     """
     with pm.Model(coords=_coords(design)) as model:
         factors = {name: c.factor for name, c in add_covariances(design, priors).items()}
-        mean = _fixed_part(design)
+        mean = _fixed_part(design, fixed_prior)
         for term in design.terms:
             mean = mean + term.spread(_effects(design, term, factors[term.name]), _product)
         for traits, group, units in record_classes(design):
@@ -53,18 +61,40 @@ def _coords(design: Design) -> dict[str, list[str]]:
     return covariance_coords(design) | {dims.COEFFICIENT: labels} | levels | units
 
 
-def _fixed_part(design: Design) -> Any:
+def _fixed_part(design: Design, scale: float | None) -> Any:
     """Xb as deviation from the ordinary-least-squares fit, (n, t), phenotypic sd.
 
     The free variable ``fixed_raw`` is b in coordinates that are uncorrelated under least squares.
     """
     present = design.fixed.present
     variables, traits = np.nonzero(present)
-    raw = pm.Flat(f"{dims.FIXED}_raw", dims=dims.COEFFICIENT)
-    deviation = pt.as_tensor(_least_squares_root(design)) @ raw
+    root = _least_squares_root(design)
+    raw = _free_coefficients(design, root, scale)
+    deviation = pt.as_tensor(root) @ raw
     in_units = design.fixed.ols[present] + deviation * design.scale[traits]
     pm.Deterministic(dims.FIXED, in_units, dims=dims.COEFFICIENT)
     return _product(design.fixed.X, pt.zeros(present.shape)[variables, traits].set(deviation))
+
+
+def _free_coefficients(design: Design, root: Array, scale: float | None) -> Any:
+    """Coordinates r of the coefficients, ``b = b_ols + D G r``: flat, or normal such that ``b ~ N(m, S²)``."""
+    name = f"{dims.FIXED}_raw"
+    if scale is None:
+        return pm.Flat(name, dims=dims.COEFFICIENT)
+    if not 0 < scale < np.inf:
+        raise SpecError(f"a prior of fixed effects needs a finite scale > 0, not {scale}")
+    present = design.fixed.present
+    variables, traits = np.nonzero(present)
+    unit = design.scale[traits]
+    X = design.fixed.X
+    size = np.sqrt(np.asarray(X.power(2).mean(axis=0)).reshape(-1) - np.asarray(X.mean(axis=0)).reshape(-1) ** 2)
+    constant = size[variables] <= 1e-12
+    means = np.nanmean(design.response, axis=0)[traits]
+    centre = np.where(constant, means, 0.0)
+    spread = scale * unit / np.where(constant, 1.0, size[variables])
+    back = np.linalg.inv(unit[:, None] * root)
+    mu = back @ (centre - design.fixed.ols[present])
+    return pm.MvNormal(name, mu=mu, chol=np.linalg.cholesky((back * spread**2) @ back.T), dims=dims.COEFFICIENT)
 
 
 def _least_squares_root(design: Design) -> Array:

@@ -8,8 +8,10 @@ import pytest
 from cases import StructuredDense, structured_case
 from oracles import Dense, all_patterns, dense_relationship, finite_difference, random_case, random_kin
 from pytensor.compile.mode import Mode
+from traces import make_design
 
 from bayesmv import dims
+from bayesmv.errors import SpecError
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.priors.declarations import CovariancePrior, HalfStudentT
 from bayesmv.pymc_model import build_model
@@ -243,3 +245,11 @@ def test_root__second_derivative(kin):
     second = pt.grad(first.sum(), z).eval({z: np.ones((12, 1))}, mode=MODE)
     B = multiply(root, np.eye(12))
     np.testing.assert_allclose(second[:, 0], 2.0 * B.T @ B @ np.ones(12), atol=1e-10)
+
+
+def test_fixed_prior__mistakes():
+    design = make_design()
+    with pytest.raises(SpecError, match="needs a finite scale > 0, not -1"):
+        build_model(design, effects="sampled", fixed_prior=-1.0)
+    with pytest.raises(SpecError, match="fixed_prior is for effects='sampled'"):
+        build_model(design, fixed_prior=1.0)
