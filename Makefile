@@ -37,6 +37,10 @@ bench: install  ## time to the answer, in CPU seconds, beside R programs where i
 bench-parts: install  ## the parts: likelihoods, tables, pedigrees, in CPU time
 	$(PY) -m pytest tests/benchmarks --ignore tests/benchmarks/test_bench_answer.py --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
+docs: install  ## the manual with its tutorials executed, in docs/_build/html; some ten minutes, then a minute
+	$(PY) -m pip install --quiet --editable '.[docs]'
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
 lint: install  ## ruff, lint and format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -49,4 +53,4 @@ format: install  ## let ruff mend what it can
 	$(VENV)/bin/ruff format .
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist docs/_build

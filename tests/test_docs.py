@@ -9,7 +9,7 @@ from bayesmv.model.formula import parse_random, parse_residual
 from bayesmv.model.spec import ModelSpec
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)
 
 
 def blocks(page, kind):
@@ -19,6 +19,8 @@ def blocks(page, kind):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_model_files__are_read(page):
     for text in blocks(page, "toml"):
+        if "traits" not in text:
+            continue  # a part of one
         spec = ModelSpec.from_toml(text)
         assert ModelSpec.from_toml(spec.to_toml()) == spec
 
@@ -26,7 +28,7 @@ def test_model_files__are_read(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links__lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), target
+        assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_language__terms_of_its_tables_are_parsed():

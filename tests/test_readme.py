@@ -1,4 +1,4 @@
-"""What README.md shows is what the program does: its Python runs, its model files and commands give what is printed.
+"""What README.md and docs/guide.md show is what the program does: Python runs, files and commands give what is printed.
 
 ``toml`` blocks whose first line is ``data = "x.csv"`` become ``x.toml``, ``console`` blocks are run, ``text``
 blocks are what the Python block before them printed. ``[…]`` stands for lines cut. Draws are few, and so posterior
@@ -19,7 +19,9 @@ import bayesmv as bmv
 from bayesmv.cli import commands as cli
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "docs" / "guide.md"]
+#: The guide goes on where the first page ends.
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 CUT = "[…]"
 #: Figures are printed with at least three digits; the last may differ between machines.
 TOLERANCE = 0.006
@@ -181,10 +183,20 @@ def test_readme__published_table():
     np.testing.assert_allclose(columns[3], fit.varcomp["std_error"], rtol=1e-3)
 
 
-def test_readme__links_and_files_exist():
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
-    headings = {
-        re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= headings
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_readme__links_and_files_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors(text)
+    for target, anchor in re.findall(r"\]\(([^)#]+\.md)#([^)]+)\)", text):
+        assert anchor in anchors((page.parent / target).read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def anchors(text):
+    """Anchors of the headings of a page."""
+    return {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+def test_readme__is_read_in_five_minutes():
+    assert len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 150

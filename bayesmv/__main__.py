@@ -1,0 +1,5 @@
+"""``python -m bayesmv``: the command line."""
+
+from bayesmv.cli import main
+
+main()
