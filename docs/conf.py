@@ -33,10 +33,10 @@ numpydoc_show_class_members = False
 html_theme = "pydata_sphinx_theme"
 html_title = f"bayesmv {__version__}"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "use_edit_page_button": False}
-html_sidebars = {"index": []}
+html_sidebars = {"**": []}
 
 
-# Links that lead out of the manual -------------------------------------------------------------------------------------
+# Links that lead out of the manual
 
 #: Pages of the manual that files beside it are.
 _PAGES = {"README.md": "first_page.md", "models/README.md": "shipped_models.md"}

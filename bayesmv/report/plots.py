@@ -37,6 +37,7 @@ from bayesmv.report.style import (
     SERIES,
     density,
     given,
+    new_figure,
     panels,
     product,
     save,
@@ -162,14 +163,12 @@ def _name_colours(ax: Axes) -> None:
 
 def _forest(frame: pd.DataFrame, reml: RemlFit, path: str | Path | None, axes: Sequence[Axes] | None) -> list[Axes]:
     """A panel for each term: intervals of standard deviations and correlations, a line each."""
-    from matplotlib.figure import Figure
-
     terms = list(dict.fromkeys(frame["term"]))
     kinds = [("variance", "sd / phenotypic sd"), ("correlation", "correlation")]
     lines = {kind: max(1, int((frame["parameter"] == kind).groupby(frame["term"]).sum().max())) for kind, _ in kinds}
     if axes is None:
         height = min(PAGE[1], 1.2 + 0.16 * sum(lines.values()))
-        figure = Figure(figsize=(PAGE[0], height), layout="constrained")
+        figure = new_figure(PAGE[0], height)
         ratios = [lines[kind] + 2 for kind, _ in kinds]
         drawn = list(figure.subplots(2, len(terms), squeeze=False, height_ratios=ratios).reshape(-1))
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from bayesmv.design.saved import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Colours of posterior and REML, of the prior, and of further series (Okabe & Ito 2008).
 POSTERIOR, REML, PRIOR = "#0072B2", "#D55E00", "#7A7A7A"
@@ -24,6 +27,30 @@ AS_IT_IS: dict[str, Any] = {"parse_math": False}
 PAGE = (7.5, 10.0)
 #: Points of a density.
 _GRID = 256
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Figure of its own, without pyplot, that notebooks show."""
+    from matplotlib.figure import Figure as Plain
+
+    class Figure(Plain):
+        """Figure that shows itself in a notebook, whether or not pyplot was imported there."""
+
+        def _repr_png_(self) -> bytes:
+            out = io.BytesIO()
+            with _silent_glyphs():
+                self.savefig(out, format="png", dpi=110)
+            return out.getvalue()
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+@contextmanager
+def _silent_glyphs() -> Iterator[None]:
+    """A script that the font lacks is drawn as boxes, without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        yield
 
 
 def panels(n: int, *, width: float = 2.5, height: float = 2.0, across: int | None = None) -> tuple[Any, list[Axes]]:
@@ -38,13 +65,11 @@ def panels(n: int, *, width: float = 2.5, height: float = 2.0, across: int | Non
     across
         Panels side by side; by default as many as fit the page.
     """
-    from matplotlib.figure import Figure
-
     beside = across or max(1, min(n, int(PAGE[0] // width), int(np.ceil(np.sqrt(1.5 * n)))))
     rows = int(np.ceil(n / beside))
     tall = min(height, (PAGE[1] - 0.4) / rows)
     wide = min(width, PAGE[0] / beside)
-    figure = Figure(figsize=(max(wide * beside, 2.8), max(tall * rows + 0.4, 2.0)), layout="constrained")
+    figure = new_figure(max(wide * beside, 2.8), max(tall * rows + 0.4, 2.0))
     drawn = list(figure.subplots(rows, beside, squeeze=False).reshape(-1))
     for ax in drawn[n:]:
         ax.set_axis_off()
@@ -55,9 +80,7 @@ def given(ax: Axes | None, width: float = 4.0, height: float = 3.2) -> Axes:
     """Axes that were given, or those of a new figure."""
     if ax is not None:
         return ax
-    from matplotlib.figure import Figure
-
-    made: Axes = Figure(figsize=(width, height), layout="constrained").subplots()
+    made: Axes = new_figure(width, height).subplots()
     return made
 
 
@@ -75,12 +98,11 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "") -> Axes:
 
 
 def save(ax: Axes | Sequence[Axes], path: str | Path | None) -> None:
-    """Write the figure of axes whole or not at all; a script that the font lacks is drawn as boxes, without a word."""
+    """Write the figure of axes whole or not at all."""
     if path is None:
         return
     first: Any = ax[0] if isinstance(ax, Sequence) else ax
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+    with _silent_glyphs():
         write_whole(path, lambda part: first.figure.savefig(part, dpi=150))
 
 

@@ -101,6 +101,11 @@ def test_density__ends_where_the_parameter_ends():
     assert np.trapezoid(height, grid) == pytest.approx(1.0, abs=0.01)
 
 
+def test_figures__show_themselves_in_notebooks():
+    trace, fit, _ = results("one trait")
+    assert plot_comparison(trace, fit)[0].figure._repr_png_().startswith(b"\x89PNG")
+
+
 def test_units__stand_on_the_axes():
     data = records()
     spec = bmv.ModelSpec.from_toml(
