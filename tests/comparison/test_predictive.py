@@ -32,6 +32,7 @@ def integral(log_values):
     return logsumexp(log_values, b=np.outer(ends, ends).reshape(-1))
 
 
+@pytest.mark.slow
 def test_predictive_density__equals_the_posterior_without_the_block():
     """One trait in two variances, in a box: draws by rejection, posteriors by quadrature, likelihoods by dense V."""
     rng = np.random.default_rng(3)

@@ -52,9 +52,21 @@ def compiled():
 
 @pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("kind", KINDS)
+def test_every_second_one_is_clean(kind, tmp_path, monkeypatch, capsys):
+    check(kind, KINDS[kind][::2], tmp_path, monkeypatch, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("kind", KINDS)
 def test_all_are_clean(kind, tmp_path, monkeypatch, capsys):
+    check(kind, KINDS[kind], tmp_path, monkeypatch, capsys)
+
+
+def check(kind, cases, tmp_path, monkeypatch, capsys):
+    """Run the inputs of a kind, and say of each that is not clean why."""
     counts, problems = Counter(clean=0, traceback=0, hang=0, wrong=0), []
-    for number, case in enumerate(KINDS[kind]):
+    for number, case in enumerate(cases):
         outcome, why = run_case(case, tmp_path / str(number), monkeypatch, capsys)
         counts[outcome] += 1
         if outcome != "clean":

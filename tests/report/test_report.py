@@ -108,15 +108,14 @@ def test_report__colours_have_contrast(page):
     assert all(1.05 / (luminance(colour) + 0.05) >= 4.5 for colour in found)
 
 
-def test_report__of_a_model_without_genetic_term_or_random_terms(tmp_path):
-    design, fit, trace = made(genetic=None)
-    text = bmv.report(design, tmp_path / "r.html", reml=fit, trace=trace)
-    assert "Selection</h2>" not in text
-    assert (tmp_path / "r.html").read_text(encoding="utf-8") == text
+def test_report__of_a_model_without_genetic_term_and_random_terms(tmp_path):
     alone = make_design("", records(t=1))
     fit = bmv.fit_reml(alone)
-    text = bmv.report(alone, reml=fit, trace=trace_of(alone, draws_around(log_posterior(alone), fit.theta, 2, 60)))
+    trace = trace_of(alone, draws_around(log_posterior(alone), fit.theta, 2, 60))
+    text = bmv.report(alone, tmp_path / "r.html", reml=fit, trace=trace)
     assert "The model has no random term." in text
+    assert "Selection</h2>" not in text
+    assert (tmp_path / "r.html").read_text(encoding="utf-8") == text
 
 
 def test_report__weights_of_no_trait_are_refused():
