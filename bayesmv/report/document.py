@@ -32,11 +32,14 @@ class Column:
         Text of a row of the frame.
     words
         Whether it holds words, and stands left; numbers stand right.
+    optional
+        Whether it is left out where the others fill the width.
     """
 
     header: str
     show: Callable[[pd.Series[Any]], str]
     words: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -360,10 +360,11 @@ def comparison_table(frame: pd.DataFrame) -> Table:
         _number("REML", "reml"),
         _number("s.e.", "std_error", 3),
         _number("median"),
-        Column(header="95 % HDI", show=lambda row: f"{number(row['hdi_low'], 3)} … {number(row['hdi_high'], 3)}"),
+        Column(header="95 % HDI", show=lambda row: f"{compact(row['hdi_low'])}…{compact(row['hdi_high'])}"),
         Column(
             header="ESS",
             show=lambda row: number(round(row["ess_bulk"]) if np.isfinite(row["ess_bulk"]) else np.nan, 6),
+            optional=True,
         ),
         Column(header="verdict", show=lambda row: short_verdict(row["verdict"]), words=True),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 
 from rich.console import Console, Group, RenderableType
@@ -29,7 +30,20 @@ def show(document: Document) -> None:
     for i, section in enumerate(filter(None, document.sections)):
         if i:
             out.print()
-        out.print(Group(*(rendered(part, out.encoding) for part in section)), highlight=False)
+        fitting = (fitted(part, out.width) if isinstance(part, Table) else part for part in section)
+        out.print(Group(*(rendered(part, out.encoding) for part in fitting)), highlight=False)
+
+
+def fitted(table: Table, width: int) -> Table:
+    """Table without its optional columns, where it is wider than a terminal with them."""
+    if not any(column.optional for column in table.columns):
+        return table
+    rows = [[column.show(row) for column in table.columns] for _, row in table.frame.iterrows()]
+    cells = [[column.header for column in table.columns], *rows]
+    needed = sum(max(len(line) for row in cells for line in row[i].split("\n")) for i in range(len(table.columns)))
+    if needed + 2 * (len(table.columns) - 1) <= width:
+        return table
+    return replace(table, columns=tuple(column for column in table.columns if not column.optional))
 
 
 @singledispatch

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from oracles import Dense, all_patterns, random_case
 from scipy import stats
+from textbooks import pedigree
+from textbooks import records as records_of_book
 from traces import make_design, records, trace_of
 from wordings import oats
 
@@ -134,6 +136,22 @@ def test_predict__oats_published(trial):
     assert nitrogen.lsd()["sed_mean"][0] == pytest.approx(4.4358, abs=1e-4)
     both = bmv.predict(trial, ["variety", "nitrogen"]).frame
     assert both["std_error"].to_numpy() == pytest.approx([9.1070] * 12, abs=5e-5)
+
+
+@pytest.mark.published("mrode")
+def test_predict__mrode_published():
+    """Example 4.1: means of the sexes 4.358 ± 4.881 and 3.404 ± 5.666; animal 4 is a male, its own effect -0.009."""
+    data = records_of_book("4.1")
+    kin = bmv.Relationship.from_pedigree(pedigree("4.1"))
+    spec = bmv.ModelSpec.from_formula("wwg ~ sex", random="vm(animal, A)")
+    fit = bmv.blup(bmv.build_design(spec, data, {"A": kin}), {"animal": [[20.0]], "Residual": [[40.0]]})
+    found = bmv.predict(fit, "sex", small_sample=False).frame.set_index("sex")
+    # The book's 4.358 is 4.3585023 cut.
+    assert found.loc["M", "predicted"] == pytest.approx(4.358, abs=0.503e-3)
+    assert found.loc["F", "predicted"] == pytest.approx(3.404, abs=0.5e-3)
+    assert found["std_error"].to_dict() == pytest.approx({"M": 4.88082357, "F": 5.66554023}, rel=1e-6)
+    animal = bmv.predict(fit, {"animal": ["4"], "sex": ["M"]}).frame.iloc[0]
+    assert animal["predicted"] == pytest.approx(4.358 - 0.009, abs=1.1e-3)
 
 
 def test_predict__averages():
