@@ -497,7 +497,8 @@ def simulate(
     assert target is not None
     design = load_design(model, data)
     keep_inputs([target], files_of(design.spec, model, data))
-    simulated = simulate_records(_fit(design), np.random.default_rng(seed))
+    fit = _fit(design)
+    simulated = simulate_records(fit, np.random.default_rng(seed))
     table = read_data(design.spec, data)
     kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
     tell_notes(design.notes)
@@ -506,6 +507,8 @@ def simulate(
     except OSError as error:
         raise OSError(f"cannot write the data to '{target.path}': {reason(error)}") from None
     say_written(f"{len(kept)} rows", target)
+    if not fit.converged:
+        raise typer.Exit(NOT_CONVERGED)
 
 
 def _fit(design: Design) -> RemlFit:

@@ -224,8 +224,20 @@ def curves_document(source: Any, at: Points) -> Document:
         main="curves",
         notes=estimates.record.notes,
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
-        converged=fit is None or fit.converged,
+        converged=_converged(source),
+        interrupted=_interrupted(source),
     )
+
+
+def _converged(source: Any) -> bool:
+    """Whether a fit or a posterior converged."""
+    fit = estimates_of(source).fit
+    return convergence(source).converged if fit is None else fit.converged
+
+
+def _interrupted(source: Any) -> bool:
+    """Whether the run of a posterior was ended before its time."""
+    return estimates_of(source).fit is None and was_interrupted(source)
 
 
 #: Cells up to which the differences of all pairs are printed.
@@ -252,7 +264,8 @@ def predict_document(prediction: Prediction, source: Any) -> Document:
         main="predictions",
         notes=estimates.record.notes,
         more=more,
-        converged=estimates.fit is None or estimates.fit.converged,
+        converged=_converged(source),
+        interrupted=_interrupted(source),
     )
 
 
@@ -264,7 +277,8 @@ def wald_document(frame: pd.DataFrame, source: Any) -> Document:
         facts={"model": str(estimates.record.spec)},
         main="wald",
         notes=estimates.record.notes,
-        converged=estimates.fit is None or estimates.fit.converged,
+        converged=_converged(source),
+        interrupted=_interrupted(source),
     )
 
 
@@ -285,7 +299,8 @@ def effects_document(frame: pd.DataFrame, trial: pd.DataFrame | None, source: An
         main="effects",
         notes=estimates.record.notes,
         more=() if few else (whole,),
-        converged=estimates.fit is None or estimates.fit.converged,
+        converged=_converged(source),
+        interrupted=_interrupted(source),
     )
 
 

@@ -287,7 +287,8 @@ def test_curves__of_a_posterior(folder):
     trace = trace_of(design, reml=bayesmv.fit_reml(design))
     trace.to_netcdf(folder.path / "draws.nc")
     draws = folder.path / "draws.nc"
-    assert folder.run("curves", SHIPPED / "growth_regression.toml", "--at", "80", "--posterior", draws, "--csv") == 0
+    code = folder.run("curves", SHIPPED / "growth_regression.toml", "--at", "80", "--posterior", draws, "--csv")
+    assert code == cli.NOT_CONVERGED  # a hundred draws, and the exit code says so
     table = pd.read_csv(io.StringIO(folder.out))
     np.testing.assert_allclose(table["median"], bayesmv.trajectory(trace, at=[80.0])["median"])
 
