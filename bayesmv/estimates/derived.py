@@ -15,7 +15,8 @@ from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import genetic_matrices
-from bayesmv.estimates.source import WHICH_GENETIC, Point, estimates_of
+from bayesmv.estimates.points import Point
+from bayesmv.estimates.source import WHICH_GENETIC, estimates_of
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import correlation
 

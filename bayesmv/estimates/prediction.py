@@ -22,8 +22,9 @@ from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.design.design import Design
 from bayesmv.design.elsewhere import Combinations, combinations_at
 from bayesmv.errors import SpecError, listing, require_known
+from bayesmv.estimates.points import Combined
 from bayesmv.estimates.reference_grid import At, Average, reference_grid
-from bayesmv.estimates.source import HDI, Combined, estimates_of
+from bayesmv.estimates.source import HDI, estimates_of
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml.small_sample import LARGEST, KenwardRoger
 from bayesmv.sampling.ess import shortest_interval

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property, partial, singledispatch
+from functools import cached_property, partial, singledispatch
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,20 @@ from bayesmv.design.elsewhere import Combinations
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood, Solution
+from bayesmv.estimates.points import (
+    Combined,
+    Compute,
+    Point,
+    combined_at,
+    drawn_point,
+    pointwise,
+    root_of,
+    slopes,
+    trait_means,
+)
+from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.model.genetic import Genetic
-from bayesmv.numerics.symmetric import packed_rows, vech
+from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.reml.blup import blup
 from bayesmv.reml.delta import LOST
 from bayesmv.reml.result import RemlFit
@@ -42,9 +53,6 @@ WHICH_GENETIC = "which term is genetic? give genetic='Family', relationship='hal
 _DEAR = 400
 #: Draws of linear combinations from their exact distribution given each draw of the covariances.
 PER_DRAW = 5
-
-#: Functions of the covariance matrices, (…, m, m) by name of the term.
-type Compute = Callable[[Mapping[str, Array]], list[GeneticParameter]]
 
 
 class Estimates(ABC):
@@ -182,60 +190,6 @@ class Estimates(ABC):
         """Predicted effects of the levels of a term; `design` and `max_draws` are for sources that hold none."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Point:
-    """Estimates, or one draw of a posterior.
-
-    Parameters
-    ----------
-    covariances
-        Covariance matrices by name of the term, (m, m), in the units of the data.
-    means
-        Source of the means of the traits over the units, (t,).
-    effects
-        Source of the effects of a term, (levels, m).
-    """
-
-    covariances: Mapping[str, Array]
-    means: Callable[[], Array]
-    effects: Callable[[str], Array]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Combined:
-    """Estimates of linear combinations, in the units of the data.
-
-    Parameters
-    ----------
-    value
-        Estimate, prediction or posterior mean, (k,).
-    covariance
-        Covariance of the errors, or of the posterior, (k, k).
-    draws
-        Draws of the posterior, (draws, k); None for a point estimate.
-    """
-
-    value: Array
-    covariance: Array
-    draws: Array | None = None
-
-
-def root_of(V: Array) -> Array:
-    """F with FF' = V, of a covariance matrix that may be singular."""
-    values, vectors = np.linalg.eigh(V)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
-
-
-def _combined(
-    equations: MixedModelLikelihood, sigmas: Sequence[Array], combinations: Combinations
-) -> tuple[Array, Array]:
-    """Values (k,) and covariance of the errors (k, k) of combinations at given covariances, units of the data."""
-    value, covariance = equations.combine(sigmas, combinations.fixed, combinations.random)
-    unit = combinations.unit
-    covariance = covariance + combinations.added_variance(sigmas)
-    return combinations.known + unit * value, covariance * np.outer(unit, unit)
-
-
 @singledispatch
 def estimates_of(source: Any) -> Estimates:
     """Estimates that a REML fit or a posterior holds.
@@ -330,13 +284,13 @@ class RemlEstimates(Estimates):
 
             return moved
 
-        found = slopes(self.fit.covariances, self.record.component_unit, _pointwise(compute, given()))
+        found = slopes(self.fit.covariances, self.record.component_unit, pointwise(compute, given()))
         added = np.zeros(len(found))
         if used:
             step = 1e-6 * np.sqrt(np.diag(means_covariance))
             here = {name: S[None] for name, S in self.fit.covariances.items()}
             ends = [
-                [np.array([p.draws[0] for p in _pointwise(compute, given(e))(here)]) for e in (shift, -shift)]
+                [np.array([p.draws[0] for p in pointwise(compute, given(e))(here)]) for e in (shift, -shift)]
                 for shift in np.diag(step)
             ]
             by_mean = np.array([(up - down) / 2.0 for up, down in ends]) / step[:, None]
@@ -389,7 +343,7 @@ class RemlEstimates(Estimates):
     def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
         """Best linear unbiased predictions, with the covariance of their errors."""
         equations = MixedModelLikelihood(design)
-        value, covariance = _combined(equations, self.fit.sigmas, combinations)
+        value, covariance = combined_at(equations, self.fit.sigmas, combinations)
         return Combined(value=value, covariance=covariance)
 
     def among_best(
@@ -474,7 +428,7 @@ class PosteriorEstimates(Estimates):
         silent = [False] * stacked.shape[-1]
         if unidentified.size:
             means = np.ones(len(self.traits))
-            silent = self._prior_only(draws, _pointwise(compute, lambda: means), unidentified)
+            silent = self._prior_only(draws, pointwise(compute, lambda: means), unidentified)
         return pd.DataFrame(
             [
                 {**describe(stacked[..., k]), "constraint": "prior only" if no_data else ""}
@@ -492,7 +446,7 @@ class PosteriorEstimates(Estimates):
                 yield Point(covariances=at, means=self._no_means, effects=partial(self._held, chain, int(draw)))
                 continue
             sigmas = [design.to_working_units(name, at[name]) for name in design.names]
-            yield _drawn(equations, design, at, sigmas, rng)
+            yield drawn_point(equations, design, at, sigmas, rng)
 
     def _no_means(self) -> Array:
         raise SpecError("means of a posterior are drawn from its design; give design=")
@@ -532,7 +486,7 @@ class PosteriorEstimates(Estimates):
     def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
         """Posterior mean and covariance, accumulated over draws of Σ, and draws: some of each N(E, var | Σ)."""
         equations, rng = MixedModelLikelihood(design), np.random.default_rng(seed)
-        given = [_combined(equations, S, combinations) for S in scaled_draws(self.trace, design, max_draws)]
+        given = [combined_at(equations, S, combinations) for S in scaled_draws(self.trace, design, max_draws)]
         values, within = np.array([v for v, _ in given]), np.mean([V for _, V in given], axis=0)
         draws = [v[:, None] + root_of(V) @ rng.standard_normal((len(v), PER_DRAW)) for v, V in given]
         centred = values - values.mean(axis=0)
@@ -590,92 +544,3 @@ def _by_level(levels: Any, effects: Any, columns: Mapping[str, Array]) -> pd.Dat
     """Long table of (levels, effects) arrays."""
     labels = {"level": np.repeat(np.asarray(levels), len(effects)), "trait": np.tile(np.asarray(effects), len(levels))}
     return pd.DataFrame(labels | {name: values.reshape(-1) for name, values in columns.items()})
-
-
-def _no_effects(term: str) -> Array:
-    raise SpecError("effects of a REML fit are predictions without a distribution; derive functions of a posterior")
-
-
-def _drawn(
-    equations: MixedModelLikelihood,
-    design: Design,
-    covariances: Mapping[str, Array],
-    sigmas: Sequence[Array],
-    rng: np.random.Generator,
-) -> Point:
-    """Draw of a posterior, whose means and effects are drawn together when one of them is asked for."""
-
-    @cache
-    def solution() -> Solution:
-        return equations.draw(sigmas, rng)
-
-    def means() -> Array:
-        fitted = design.fixed.ols + solution().fixed * design.scale
-        return np.asarray(design.fixed.X.mean(axis=0) @ fitted)
-
-    def effects(term: str) -> Array:
-        return solution().random[design.position(term)] * design.effect_scale(term)
-
-    return Point(covariances=covariances, means=means, effects=effects)
-
-
-def trait_means(design: Design) -> Combinations:
-    """Means of the fixed part of every trait over the units."""
-    t = len(design.traits)
-    variables, traits = np.nonzero(design.fixed.present)
-    mean = np.asarray(design.fixed.X.mean(axis=0)).reshape(-1)
-    fixed = sparse.csr_array((mean[variables], (traits, np.arange(len(variables)))), shape=(t, len(variables)))
-    return Combinations(
-        unit=design.scale,
-        known=np.asarray(mean @ design.fixed.ols),
-        fixed=fixed,
-        random=(None,) * len(design.terms),
-        estimable=np.ones(t, dtype=np.bool_),
-    )
-
-
-def _pointwise(compute: Callable[[Point], Array], means: Callable[[], Array]) -> Compute:
-    """Functions (k,) of one point as functions of covariance matrices (shifts, m, m)."""
-
-    def over(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
-        shifts = range(len(next(iter(covariances.values()))))
-        points = (
-            Point(covariances={n: S[i] for n, S in covariances.items()}, means=means, effects=_no_effects)
-            for i in shifts
-        )
-        values = np.array([compute(point) for point in points])
-        return [GeneticParameter(str(k), "", "", values[:, k]) for k in range(values.shape[1])]
-
-    return over
-
-
-def slopes(
-    covariances: Mapping[str, Array], unit: Array, compute: Compute
-) -> list[tuple[GeneticParameter, float, Array]]:
-    """Functions of covariance matrices (m, m), each with its value and its gradient by the stacked components, (c,).
-
-    Central differences, with steps relative to the unit of a component.
-    """
-    steps = 1e-6 * np.maximum(np.abs(vech(list(covariances.values()))), unit)
-    shifts = np.concatenate([np.zeros((1, len(steps))), np.diag(steps), -np.diag(steps)])
-    out = []
-    for p in compute(_shifted(covariances, shifts)):
-        up, down = p.draws[1 : 1 + len(steps)], p.draws[1 + len(steps) :]
-        out.append((p, float(p.draws[0]), np.asarray((up - down) / (2 * steps))))
-    return out
-
-
-def _shifted(covariances: Mapping[str, Array], shifts: Array) -> dict[str, Array]:
-    """Covariance matrices (shifts, m, m) with the stacked components moved by each row of `shifts`."""
-    out = {}
-    start = 0
-    for name, sigma in covariances.items():
-        rows, cols = packed_rows(len(sigma))
-        moved = np.repeat(sigma[None], len(shifts), axis=0)
-        delta = shifts[:, start : start + len(rows)]
-        moved[:, rows, cols] += delta
-        off = rows != cols
-        moved[:, cols[off], rows[off]] += delta[:, off]
-        start += len(rows)
-        out[name] = moved
-    return out
