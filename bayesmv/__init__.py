@@ -22,6 +22,7 @@ from bayesmv.design.widen import widen
 from bayesmv.errors import ConvergenceWarning, DataError, PedigreeError, SpecError
 from bayesmv.estimates.breeding_values import breeding_values, prediction_errors, trial_heritability
 from bayesmv.estimates.components import correlation_matrix, variance_components
+from bayesmv.estimates.data_scale import data_scale
 from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.enriched import enrich, prior_predictive, records_of
 from bayesmv.estimates.evolution import evolvability, price, principal_components
@@ -32,6 +33,7 @@ from bayesmv.estimates.residuals import residuals
 from bayesmv.estimates.selection import independent_culling, selection, selection_intensity
 from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.estimates.wald import wald
+from bayesmv.families import Family, family
 from bayesmv.io.files import load_design
 from bayesmv.io.propose import Proposal, propose
 from bayesmv.io.relationships import read_relationship
@@ -71,6 +73,7 @@ __all__ = [
     "DataError",
     "Design",
     "Exponential",
+    "Family",
     "Genetic",
     "HalfNormal",
     "HalfStudentT",
@@ -103,10 +106,12 @@ __all__ = [
     "convergence",
     "correlation_matrix",
     "covariance_function",
+    "data_scale",
     "derive",
     "enrich",
     "evolvability",
     "factor_loadings",
+    "family",
     "fit_reml",
     "genetic_parameters",
     "group_shares",

@@ -1,0 +1,280 @@
+"""Families of traits, declared as data: the mean and the variance of a record given its latent value, and their words.
+
+What a family must define
+-------------------------
+A frozen dataclass that subclasses :class:`Family` and is registered in :data:`FAMILIES` under its word. All works
+elementwise on arrays of latent values η of any shape.
+
+``mean(eta)``
+    E(y | η), the inverse of the link.
+``slope(eta)``
+    Its derivative.
+``variance(eta)``
+    var(y | η), of the distribution alone.
+``link_variance``
+    Variance that the link adds to the latent scale, for repeatabilities there: 1 of the probit, π²/3 of the logit, else
+    0. It is part of the distribution, and not of the latent phenotypic variance that integrals are taken over.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, override
+
+import numpy as np
+from scipy.special import expit, ndtr
+
+from bayesmv.arrays import Array
+from bayesmv.errors import SpecError, require_known
+
+
+def _density(x: Array) -> Array:
+    """Density of the standard normal distribution."""
+    return np.asarray(np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi))
+
+
+class Family(ABC):
+    """Distribution of a record given its latent value; see the head of this file."""
+
+    word: ClassVar[str]
+
+    @property
+    def link_variance(self) -> float:
+        """Variance that the link adds to the latent scale."""
+        return 0.0
+
+    @abstractmethod
+    def mean(self, eta: Array) -> Array:
+        """E(y | η)."""
+
+    @abstractmethod
+    def slope(self, eta: Array) -> Array:
+        """dE(y | η) / dη."""
+
+    @abstractmethod
+    def variance(self, eta: Array) -> Array:
+        """var(y | η)."""
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """Normal trait: recorded as it is."""
+
+    word: ClassVar[str] = "gaussian"
+
+    @override
+    def mean(self, eta: Array) -> Array:
+        return np.asarray(eta, dtype=float)
+
+    @override
+    def slope(self, eta: Array) -> Array:
+        return np.ones_like(eta)
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        return np.zeros_like(eta)
+
+
+@dataclass(frozen=True)
+class Binomial(Family):
+    """Number of successes of `size` trials; of one trial a binary trait.
+
+    Parameters
+    ----------
+    link
+        ``probit``, as of a threshold on a liability with residual variance 1, or ``logit``.
+    size
+        Number of trials.
+    """
+
+    link: str = "probit"
+    size: float = 1.0
+    word: ClassVar[str] = "binomial"
+
+    def __post_init__(self) -> None:
+        require_known([self.link], ("probit", "logit"), "no link {} of a binary trait; links")
+        if not self.size >= 1:
+            raise SpecError(f"a binomial trait has 1 trial or more, not {self.size}")
+
+    @property
+    @override
+    def link_variance(self) -> float:
+        return 1.0 if self.link == "probit" else float(np.pi**2 / 3.0)
+
+    @override
+    def mean(self, eta: Array) -> Array:
+        return np.asarray(self.size * (ndtr(eta) if self.link == "probit" else expit(eta)))
+
+    @override
+    def slope(self, eta: Array) -> Array:
+        if self.link == "probit":
+            return self.size * _density(eta)
+        p = expit(eta)
+        return np.asarray(self.size * p * (1.0 - p))
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        p = self.mean(eta) / self.size
+        return np.asarray(self.size * p * (1.0 - p))
+
+
+@dataclass(frozen=True)
+class Ordered(Family):
+    """Score 1, 2, …, K of a liability with residual variance 1 that passes K - 1 thresholds.
+
+    Parameters
+    ----------
+    thresholds
+        Thresholds, increasing.
+    """
+
+    thresholds: tuple[float, ...] = (0.0,)
+    word: ClassVar[str] = "ordered"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", tuple(map(float, self.thresholds)))
+        if not self.thresholds or any(b <= a for a, b in zip(self.thresholds, self.thresholds[1:], strict=False)):
+            raise SpecError(f"thresholds of an ordered trait increase, one or more of them; not {self.thresholds}")
+
+    @property
+    @override
+    def link_variance(self) -> float:
+        return 1.0
+
+    def _passed(self, eta: Array) -> Array:
+        """P(y > k) of every threshold, on a last axis."""
+        return np.asarray(ndtr(np.asarray(eta)[..., None] - np.array(self.thresholds)))
+
+    @override
+    def mean(self, eta: Array) -> Array:
+        return np.asarray(1.0 + self._passed(eta).sum(axis=-1))
+
+    @override
+    def slope(self, eta: Array) -> Array:
+        return np.asarray(_density(np.asarray(eta)[..., None] - np.array(self.thresholds)).sum(axis=-1))
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        # y = 1 + Σ_k 1(y > k): E (y - 1)² = Σ_k (2k - 1) P(y > k).
+        passed = self._passed(eta)
+        square = passed @ (2.0 * np.arange(1, len(self.thresholds) + 1) - 1.0)
+        return np.asarray(square - passed.sum(axis=-1) ** 2)
+
+    def probabilities(self, eta: Array) -> Array:
+        """P(y = 1), …, P(y = K), (…, K)."""
+        passed = self._passed(eta)
+        ends = np.concatenate([np.ones((*passed.shape[:-1], 1)), passed, np.zeros((*passed.shape[:-1], 1))], axis=-1)
+        return np.asarray(-np.diff(ends, axis=-1))
+
+
+@dataclass(frozen=True)
+class Poisson(Family):
+    """Count with a logarithmic link; overdispersion is a residual on the latent scale."""
+
+    word: ClassVar[str] = "poisson"
+
+    @override
+    def mean(self, eta: Array) -> Array:
+        return np.exp(eta)
+
+    @override
+    def slope(self, eta: Array) -> Array:
+        return np.exp(eta)
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        return np.exp(eta)
+
+
+@dataclass(frozen=True)
+class NegativeBinomial(Poisson):
+    """Count with a logarithmic link and the variance ``μ + μ² / shape``.
+
+    Parameters
+    ----------
+    shape
+        Shape; large values approach the Poisson distribution.
+    """
+
+    shape: float = 1.0
+    word: ClassVar[str] = "negative_binomial"
+
+    def __post_init__(self) -> None:
+        if not self.shape > 0:
+            raise SpecError(f"the shape of a negative binomial trait is positive, not {self.shape}")
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        mu = np.exp(eta)
+        return np.asarray(mu + mu**2 / self.shape)
+
+
+@dataclass(frozen=True)
+class ZeroInflatedPoisson(Family):
+    """Count that is 0 with a probability of its own, else Poisson with a logarithmic link.
+
+    Parameters
+    ----------
+    zeros
+        Probability of the zeros beyond those of the Poisson distribution.
+    """
+
+    zeros: float = 0.0
+    word: ClassVar[str] = "zero_inflated_poisson"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.zeros < 1:
+            raise SpecError(f"the share of extra zeros lies between 0 and 1, not {self.zeros}")
+
+    @override
+    def mean(self, eta: Array) -> Array:
+        return np.asarray((1.0 - self.zeros) * np.exp(eta))
+
+    @override
+    def slope(self, eta: Array) -> Array:
+        return self.mean(eta)
+
+    @override
+    def variance(self, eta: Array) -> Array:
+        mu = np.exp(eta)
+        return np.asarray((1.0 - self.zeros) * (mu + self.zeros * mu**2))
+
+
+#: Families by their words.
+FAMILIES: dict[str, type[Any]] = {
+    each.word: each for each in (Gaussian, Binomial, Ordered, Poisson, NegativeBinomial, ZeroInflatedPoisson)
+} | {"binary": Binomial}
+
+
+def family(given: str | Family, **numbers: Any) -> Family:
+    """Family by its word, ``family("ordered", thresholds=(0, 1.1))``.
+
+    Raises
+    ------
+    SpecError
+        If there is none of that word, or it takes other numbers.
+    """
+    if isinstance(given, Family):
+        return given
+    require_known([given], FAMILIES, "no family {}; families")
+    try:
+        made: Family = FAMILIES[given](**numbers)
+    except TypeError:
+        raise SpecError(f"the family '{given}' takes no {', '.join(numbers)}") from None
+    return made
+
+
+def families_of(given: Sequence[str | Family] | str | Family, n: int) -> tuple[Family, ...]:
+    """Family of each of n traits; one stands for all.
+
+    Raises
+    ------
+    SpecError
+        If there are not as many.
+    """
+    named = [given] * n if isinstance(given, str | Family) else list(given)
+    if len(named) != n:
+        raise SpecError(f"{len(named)} families for {n} traits; give one for each")
+    return tuple(map(family, named))
