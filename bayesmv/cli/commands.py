@@ -188,7 +188,8 @@ def compare(
     from bayesmv.report.documents import comparison_document, prior_sets_document
 
     began = time.perf_counter()
-    form = Form(command="compare", as_json=as_json, as_csv=as_csv, table=table)
+    several = prior_set is not None
+    form = Form(command="compare --prior-set" if several else "compare", as_json=as_json, as_csv=as_csv, table=table)
     target, picture = check_output(output or resume), check_picture(plot)
     words = settings_of(context, resume)
     design = load_design(model, data)

@@ -144,9 +144,21 @@ def check_comparable(a: RemlFit, b: RemlFit) -> None:
         raise SpecError("the covariances of a fit were given, not estimated; compare fits from fit_reml")
 
 
+def _differ(a: ModelRecord, b: ModelRecord, name: str) -> bool:
+    """Whether a term has other relationships in two fits, or with the same effects other levels."""
+    parts = [f"relationship of {name}", *([f"levels of {name}"] if a.effects_of(name) == b.effects_of(name) else [])]
+    return any(a.fingerprint.get(part) != b.fingerprint.get(part) for part in parts)
+
+
 def why_not_nested(null: RemlFit, full: RemlFit) -> str | None:
     """Why a fit is not a special case of another with the same records and fixed effects; None if it is."""
     a, b = null.record, full.record
+    if a.spec.weights != b.spec.weights:
+        words = [f"weights = {r.spec.weights}" if r.spec.weights else "no weights" for r in (a, b)]
+        return f"the models are not nested: {words[0]} in the first, {words[1]} in the second"
+    others = [name for name in a.names if name in b.names and _differ(a, b, name)]
+    if others:
+        return f"the models are not nested: {listing(others)} has other levels or relationships in the second"
     strangers = [name for name in a.names if name not in b.names or not _contains(b, a, name)]
     if strangers:
         return f"the models are not nested: the second cannot take every value of {listing(strangers)} in the first"

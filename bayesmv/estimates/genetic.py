@@ -138,6 +138,9 @@ def genetic_matrices(
 
 
 def _require_terms(genetic: Genetic, covariances: Mapping[str, Array]) -> None:
+    if genetic.term == RESIDUAL:
+        others = listing(name for name in covariances if name != RESIDUAL)
+        raise SpecError(f"'{RESIDUAL}' is not a genetic term; random terms: {others}")
     if genetic.term not in covariances:
         raise SpecError(f"the genetic term '{genetic.term}' is not in the model; terms: {listing(covariances)}")
     for role, names in genetic.roles.items():

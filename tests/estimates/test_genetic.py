@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from oracles import random_psd
+from traces import make_design
 
+import bayesmv as bmv
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import evolvability, family_mean_heritability, heritability, parameters, phenotypic
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
@@ -196,3 +198,9 @@ def test_parameters__trait_without_genetic_variance_has_no_correlation():
     assert found["heritability"]["b", "b"] == 0.0
     assert np.isnan(found["genetic correlation"]["a", "b"])
     assert np.isfinite(found["genetic correlation"]["a", "c"])
+
+
+def test_genetic_parameters__the_residual_is_no_genetic_term():
+    fit = bmv.fit_reml(make_design())
+    with pytest.raises(SpecError, match="'Residual' is not a genetic term; random terms: 'block', 'family'"):
+        bmv.genetic_parameters(fit, "Residual")
