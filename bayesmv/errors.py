@@ -131,7 +131,7 @@ class Needed:
 
     @property
     def complaint(self) -> str:
-        """What is missing where; empty if nothing is."""
+        """Words for what is missing where; empty if nothing is."""
         wrong = self.column.isna().to_numpy() if self.bad is None else self.bad
         if not wrong.any():
             return ""

@@ -31,7 +31,7 @@ _TRIED = 400
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """What a posterior of a design will cost, in CPU seconds.
+    """Cost of a posterior of a design, in CPU seconds.
 
     Parameters
     ----------

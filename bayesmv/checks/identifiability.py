@@ -1,4 +1,4 @@
-"""What a design can say about each covariance matrix, before anything is fitted."""
+"""Information of a design on each covariance matrix, before anything is fitted."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TermInformation:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the data cannot say, in words; empty if nothing stands out."""
+        """Warnings of what the data cannot say, in words; empty if nothing stands out."""
         if not self.estimated:
             return ()
         out = []

@@ -213,7 +213,7 @@ def say_written(what: str, target: Target) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Why a file could not be read or written, in words."""
+    """Reason why a file could not be read or written, in words."""
     return error.strerror or str(error)
 
 

@@ -32,7 +32,7 @@ _FLAT = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Cone:
-    """What the larger model adds to the null near it.
+    """Cone that the larger model adds to the null near it.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def likelihood_ratio(null: RemlFit, full: RemlFit) -> LikelihoodRatio:
 
 
 def _cones(null: RemlFit, full: RemlFit) -> Iterator[Cone]:
-    """What every term of the larger model adds to the null."""
+    """Cones that the terms of the larger model add to the null."""
     a, b = null.record, full.record
     for name, large in zip(b.names, b.blocks.structures, strict=True):
         if name not in a.names:
@@ -151,7 +151,7 @@ def _differ(a: ModelRecord, b: ModelRecord, name: str) -> bool:
 
 
 def why_not_nested(null: RemlFit, full: RemlFit) -> str | None:
-    """Why a fit is not a special case of another with the same records and fixed effects; None if it is."""
+    """Reason why a fit is not a special case of another with the same records and fixed effects; None if it is."""
     a, b = null.record, full.record
     if a.spec.weights != b.spec.weights:
         words = [f"weights = {r.spec.weights}" if r.spec.weights else "no weights" for r in (a, b)]

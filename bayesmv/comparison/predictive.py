@@ -81,7 +81,7 @@ class PredictiveDensity:
 
     @property
     def warning(self) -> str:
-        """What is wrong with the importance weights; empty if nothing."""
+        """Complaint about the importance weights; empty if nothing."""
         if not self.high_k:
             return ""
         worst = self.labels[int(np.argmax(self.pareto_k))]

@@ -118,7 +118,7 @@ def _moves(draws: xr.DataArray) -> bool:
 
 
 def _verdict(prior: float, likelihood_: float) -> str:
-    """What the two sensitivities together say."""
+    """Verdict of the two sensitivities together."""
     if not prior >= _MOVES:
         return "ok"
     return "prior and data disagree" if likelihood_ >= _MOVES else "the prior decides"

@@ -46,7 +46,7 @@ class NamedCovariances(ABC):
         return self.blocks.structures[self.position(name)]
 
     def parameters_of(self, name: str) -> slice:
-        """Where the parameters of a term's structure stand in θ."""
+        """Place of the parameters of a term's structure in θ."""
         return self.blocks.slices[self.position(name)]
 
     def to_data_units(self, name: str, sigma: Array) -> Array:

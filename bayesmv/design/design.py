@@ -169,7 +169,7 @@ class Design(Shown, ByContent, NamedCovariances):
 
     @property
     def layouts(self) -> dict[str, EffectLayout]:
-        """How the effects of each random term, and of grouped residuals, make up a record, by name."""
+        """Layouts of the effects of each random term, and of grouped residuals, in a record, by name."""
         residual = self.residual.layout
         out = {term.name: term.layout for term in self.terms}
         return out if residual is None else out | {RESIDUAL: residual}
@@ -181,7 +181,7 @@ class Design(Shown, ByContent, NamedCovariances):
 
     @property
     def log_jacobian(self) -> float:
-        """What to add to a restricted log-likelihood of scaled records to get that of the data."""
+        """Term to add to a restricted log-likelihood of scaled records to get that of the data."""
         per_trait = self.observed.sum(axis=0) - self.fixed.present.sum(axis=0)
         return float(-(per_trait @ np.log(self.scale)))
 

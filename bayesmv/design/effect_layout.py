@@ -1,4 +1,4 @@
-"""How the effects of a term make up a record: which trait, whose effect, with which weight on average."""
+"""Layout of the effects of a term in a record: which trait, whose effect, with which weight on average."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class EffectLayout:
         return embed(self.average(sigma, functions), at, len(self.members) * n_traits)
 
     def contribution(self, sigma: Array, n_traits: int, functions: Array | None = None) -> Array:
-        """What the term adds to the phenotypic covariance of the traits, (…, m, m) → (…, t, t)."""
+        """Contribution of the term to the phenotypic covariance of the traits, (…, m, m) → (…, t, t)."""
         g, t = len(self.members), n_traits
         S = self.individuals(sigma, n_traits, functions).reshape(*sigma.shape[:-2], g, t, g, t)
         return np.asarray(np.einsum("...abde,ad->...be", S, np.asarray(self.products)))

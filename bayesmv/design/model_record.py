@@ -1,4 +1,4 @@
-"""What a saved fit says about itself: the model, the names and units of its numbers, and of which data it is.
+"""Record of a saved fit: the model, the names and units of its numbers, and of which data it is.
 
 A `ModelRecord` is made of a design, written with every posterior and REML fit, and read back once; tables and
 comparisons ask it, so that they need neither the data nor an engine.
@@ -157,7 +157,7 @@ class ModelRecord(NamedCovariances):
         return tuple(other for other, term in own.items() if other != name and term.subject == own[name].subject)
 
     def differences(self, other: ModelRecord, *, model: bool = True) -> tuple[str, ...]:
-        """What two fits differ in, in words: parts of the model (if asked for), parts of the data.
+        """Differences of two fits, in words: parts of the model (if asked for), parts of the data.
 
         Priors, titles and file names do not count.
         """

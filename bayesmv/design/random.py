@@ -130,7 +130,7 @@ class TermDesign(ByContent):
 
     @cached_property
     def layout(self) -> EffectLayout:
-        """How the effects make up a record."""
+        """Layout of the effects in a record."""
         products, totals = _products(self.bearers, self.relationship)
         return EffectLayout(
             effects=self.effects,

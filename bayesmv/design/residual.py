@@ -89,7 +89,7 @@ class ResidualDesign(ByContent):
 
     @property
     def layout(self) -> EffectLayout | None:
-        """How the effects make up a record, with variance Σ / w on average; None where all residuals are alike."""
+        """Layout of the effects in a record, with variance Σ / w on average; None where all residuals are alike."""
         if self.plain:
             return None
         share = np.bincount(self.group, weights=1.0 / self.weights) / (len(self.group) * self.unit**2)

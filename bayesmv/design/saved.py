@@ -129,7 +129,7 @@ class Target:
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from another that is written in its place; None for none, or for a device."""
+    """Identity of a file, which tells it from another that is written in its place; None for none, or for a device."""
     try:
         found = path.stat()
     except OSError:

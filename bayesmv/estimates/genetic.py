@@ -148,7 +148,7 @@ def _require_terms(genetic: Genetic, covariances: Mapping[str, Array]) -> None:
 
 
 def _shares(covariances: Mapping[str, Array], t: int, layouts: Mapping[str, EffectLayout]) -> dict[str, Array]:
-    """What every term adds to the phenotypic covariance of the traits, (…, t, t)."""
+    """Contribution of every term to the phenotypic covariance of the traits, (…, t, t)."""
     return {
         name: layouts[name].contribution(sigma, t) if name in layouts else sigma for name, sigma in covariances.items()
     }

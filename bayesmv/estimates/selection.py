@@ -101,7 +101,7 @@ def response(G: Array, P: Array, index: Array, intensity: float) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is asked of :func:`selection`, checked."""
+    """Request to :func:`selection`, checked."""
 
     weights: Array
     build: Callable[[Array, Array], Array]

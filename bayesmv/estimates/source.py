@@ -91,7 +91,7 @@ class Estimates(ABC):
 
     @property
     def layouts(self) -> Mapping[str, EffectLayout]:
-        """How the effects of each random term, and of grouped residuals, make up a record."""
+        """Layouts of the effects of each random term, and of grouped residuals, in a record."""
         return self.record.layouts
 
     def records_per_level(self, term: str) -> Array | None:
@@ -246,7 +246,7 @@ class RemlEstimates(Estimates):
 
     @property
     def record(self) -> ModelRecord:  # type: ignore[override]
-        """What was fitted."""
+        """Record of what was fitted."""
         return self.fit.record
 
     def components(self) -> pd.DataFrame:
@@ -365,7 +365,7 @@ class PosteriorEstimates(Estimates):
 
     @cached_property
     def record(self) -> ModelRecord:  # type: ignore[override]
-        """What was sampled."""
+        """Record of what was sampled."""
         return ModelRecord.read(self.trace)
 
     def components(self) -> pd.DataFrame:

@@ -197,7 +197,7 @@ class _Along:
         return out
 
     def _shares(self, covariances: Mapping[str, Array], x: int) -> dict[str, Array]:
-        """What every term adds to the phenotypic covariance of the traits at a point."""
+        """Contribution of every term to the phenotypic covariance of the traits at a point."""
         values = {column: array[[x]] for column, array in self.grid.covariates.items()}
         out = dict(covariances)
         for name, layout in self.estimates.layouts.items():

@@ -197,7 +197,7 @@ def containment(design: Design) -> dict[frozenset[str], float]:
 
 
 def _posterior(hypotheses: _Hypotheses, mean: Array, covariance: Array, draws: Array) -> pd.DataFrame:
-    """How far out in the posterior each hypothesis lies; draws (draws, p) about mean (p,) with covariance (p, p)."""
+    """Distances of the hypotheses out in the posterior; draws (draws, p) about mean (p,) with covariance (p, p)."""
     rows = []
     for term, trait, kind in hypotheses:
         L = hypotheses.matrix(covariance, term, trait, kind)

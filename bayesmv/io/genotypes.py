@@ -241,7 +241,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _orientation(table: _Words, path: Path, known: set[str]) -> str:
-    """Where individuals are, by the name of the first column or by labels that are known."""
+    """Axis of the individuals, by the name of the first column or by labels that are known."""
     first = table.first.strip().lower()
     if (first in _INDIVIDUALS) != (first in _MARKERS):
         return "rows" if first in _INDIVIDUALS else "columns"

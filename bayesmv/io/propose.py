@@ -56,7 +56,7 @@ _SIRES = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a column is taken for, and why.
+    """Guess of what a column is, and why.
 
     Parameters
     ----------

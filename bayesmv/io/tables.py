@@ -155,7 +155,7 @@ def _opened(text: str, path: Path, options: ReadOptions) -> tuple[str, str, int,
 
 
 def separator_of(body: str, path: Path) -> str:
-    """What stands between the cells: the sign that is in the header, and as often in all lines that are looked at."""
+    """Separator of the cells: the sign that is in the header, and as often in all lines that are looked at."""
     lines = [line for line in body[:1_000_000].splitlines()[: _LOOKED_AT + 1] if line.strip()]
     if not lines:
         return ","
@@ -403,7 +403,7 @@ def _is_tabular(rows: Sequence[Sequence[Any]]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    """What a typed cell holds, as text: whole numbers without a point, dates as 2026-11-26."""
+    """Content of a typed cell, as text: whole numbers without a point, dates as 2026-11-26."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What every engine of the restricted likelihood offers, and how one is added.
+"""Protocol of the engines of the restricted likelihood, and how one is added.
 
 An engine is a class. For a design it says whether it can serve it and at what cost (``offer``); an instance is the
 restricted likelihood of one design.
@@ -74,7 +74,7 @@ class RestrictedLikelihood(Protocol):
 
     @classmethod
     def offer(cls, design: Design) -> Offer:
-        """What the engine can do for a design."""
+        """Offer of the engine for a design."""
 
     def loglik(self, sigmas: Sequence[Array]) -> float:
         """l; -inf where a matrix makes V singular."""
@@ -94,7 +94,7 @@ class RestrictedLikelihood(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What an engine can do for a design.
+    """Offer of an engine for a design.
 
     Parameters
     ----------

@@ -184,7 +184,7 @@ class StrataLikelihood:
 
     @property
     def arrays(self) -> tuple[Array, Array, Array, float]:
-        """What compiled code needs to evaluate this engine."""
+        """Arrays that compiled code needs to evaluate this engine."""
         return self._c, self.strata.freedom, self.strata.products, self._constant
 
     def fork(self) -> Self:

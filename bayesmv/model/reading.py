@@ -15,7 +15,7 @@ _SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space"
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How a table is read; None leaves it to what is recognised in the file.
+    """Options for reading a table; None leaves it to what is recognised in the file.
 
     Parameters
     ----------

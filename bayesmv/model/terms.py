@@ -107,13 +107,13 @@ class RandomTerm:
 
     @property
     def default_name(self) -> str:
-        """What the term acts on: the factors, the traits where not all, the level where not all."""
+        """Subject of the term: the factors, the traits where not all, the level where not all."""
         subject = "_".join((":".join(factor.name for factor in self.factors), *(self.traits or ())))
         return ".".join((subject, *(condition.name for condition in self.conditions)))
 
     @property
     def qualifier(self) -> str:
-        """What tells the term from others with the same default name: its relationships, or its covariates."""
+        """Mark that tells the term from others with the same default name: its relationships, or its covariates."""
         related = [f.relationship for f in self.factors if f.relationship not in (None, IDE)]
         return ":".join(map(str, related)) or ":".join(() if self.basis is None else self.basis.columns)
 
@@ -138,7 +138,7 @@ class RandomTerm:
 
     @property
     def subject(self) -> tuple[object, ...]:
-        """What terms on the same individuals and records have in common."""
+        """Key that terms on the same individuals and records share."""
         factors = tuple(factor.label for factor in self.factors)
         return factors, self.traits, self.conditions, self.basis is None
 

@@ -80,7 +80,7 @@ class KernelCache(NullCache):
 
 
 class _Locator(_CacheLocator):
-    """Where a kernel is kept, and what it was compiled from."""
+    """Place of a kernel, and what it was compiled from."""
 
     def __init__(self, kernel: FunctionType) -> None:
         self._py_file, self._line = kernel.__code__.co_filename, kernel.__code__.co_firstlineno

@@ -12,7 +12,7 @@ from bayesmv.priors.density import row_weights
 
 
 class DensityLayout(NamedTuple):
-    """How the unconstrained vector makes up the factors L_k, and the priors on them.
+    """Layout of the unconstrained vector in the factors L_k, and the priors on them.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ def _positive(what: str, **numbers: float) -> None:
 
 
 class Law:
-    """What the priors of this file share: none has a compiled form, all have one in model files."""
+    """Base of the priors of this file: none has a compiled form, all have one in model files."""
 
     word: ClassVar[str]
 

@@ -49,7 +49,7 @@ def is_from_file(table: pd.DataFrame | pd.Series[Any]) -> bool:
 
 
 def notes_of(table: pd.DataFrame, columns: Collection[object]) -> Notes:
-    """What was said of a table when it was read: of all of it, and of some of its columns."""
+    """Notes on a table when it was read: of all of it, and of some of its columns."""
     said: Mapping[str, str] = table.attrs.get("notes", {})
     return tuple(dict.fromkeys(note for name, note in said.items() if name == "" or name in columns))
 

@@ -79,7 +79,7 @@ class RemlFit(Shown):
 
     @property
     def design(self) -> Design:
-        """What was fitted; a loaded fit has none."""
+        """Design that was fitted; a loaded fit has none."""
         return self.solution.design
 
     @property
@@ -127,7 +127,7 @@ class RemlFit(Shown):
 
     @cached_property
     def uncertainty(self) -> Uncertainty:
-        """What the data say of the components and of functions of them: standard errors, and why there is none."""
+        """Uncertainty of the components and of functions of them: standard errors, and why there is none."""
         edge, held = self._on_the_boundary()
         return replace(self.solution.uncertainty(self), edge=edge, held=held)
 
@@ -152,7 +152,7 @@ class RemlFit(Shown):
         return self.uncertainty.covariance
 
     def components_of(self, name: str) -> slice:
-        """Where the packed lower triangle of a term stands among the stacked components."""
+        """Place of the packed lower triangle of a term among the stacked components."""
         sizes = [len(S) * (len(S) + 1) // 2 for S in self.sigmas]
         k = self.record.position(name)
         return slice(sum(sizes[:k]), sum(sizes[: k + 1]))

@@ -27,7 +27,7 @@ class Solution(Protocol):
 
     @property
     def design(self) -> Design:
-        """What was fitted."""
+        """Design that was fitted."""
 
     @property
     def engine(self) -> RestrictedLikelihood:
@@ -38,7 +38,7 @@ class Solution(Protocol):
         """The mixed-model equations."""
 
     def uncertainty(self, fit: RemlFit) -> Uncertainty:
-        """What the data say of the components."""
+        """Uncertainty of the components."""
 
     def fixed(self, fit: RemlFit) -> pd.DataFrame:
         """Table of fixed effects."""

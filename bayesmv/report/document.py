@@ -111,7 +111,7 @@ type Section = tuple[Part, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """What a command has to say.
+    """Content of a command's answer.
 
     Parameters
     ----------

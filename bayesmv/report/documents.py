@@ -63,7 +63,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 
 
 def check_document(design: Design, information: Sequence[TermInformation], cost: Outlook) -> Document:
-    """What the data can tell, before a fit: records, terms, engine and its cost, notes, warnings."""
+    """Information of the data, before a fit: records, terms, engine and its cost, notes, warnings."""
     said = [
         Line(f"{design.spec}"),
         Line(f"{len(design.units)} units, {design.n_records} records; likelihood engine: {cost.engine}"),
@@ -158,7 +158,7 @@ def _posterior_facts(trace: xr.DataTree, verdict: Convergence) -> dict[str, Any]
 
 
 def _ending(trace: xr.DataTree, verdict: Convergence) -> Section:
-    """How a run ended: whether it was interrupted, and whether it converged."""
+    """Ending of a run: whether it was interrupted, and whether it converged."""
     if not was_interrupted(trace):
         return (convergence_line(verdict),)
     cut = f"INTERRUPTED: {verdict.draws} draws of each of {verdict.chains} chains were complete; the run had not ended"
@@ -306,7 +306,7 @@ def effects_document(frame: pd.DataFrame, trial: pd.DataFrame | None, source: An
 
 
 def priors_document(tree: xr.DataTree, posterior: xr.DataTree | None = None) -> Document:
-    """What the priors say about variances and genetic parameters, before there are data."""
+    """Statements of the priors about variances and genetic parameters, before there are data."""
     from bayesmv.report.plots import plot_prior
 
     record = estimates_of(tree).record
@@ -353,7 +353,7 @@ def note_lines(notes: Iterable[str]) -> tuple[Line, ...]:
 
 
 def shared(words: Mapping[str, str]) -> dict[str, str]:
-    """What several names share, said once: names, separated by commas, to words."""
+    """Words that several names share, said once: names, separated by commas, to words."""
     names: dict[str, list[str]] = {}
     for name, said in words.items():
         names.setdefault(said, []).append(name)

@@ -85,7 +85,7 @@ _CITATIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a report is made of.
+    """Material of a report.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def study_document(study: Study) -> Document:
 
 
 def _headline(study: Study) -> Line:
-    """What came of it, in a sentence."""
+    """Result in a sentence."""
     if study.design.spec.genetic is None:
         return Line(study.fit.state)
     table = genetic_parameters(study.trace).query("parameter == 'heritability'")
@@ -364,7 +364,7 @@ def _priors(study: Study) -> Section:
 
 
 def _prior_picture(study: Study) -> list[Part]:
-    """What the priors say beside the posterior; nothing where a prior has no draws."""
+    """Picture of the priors beside the posterior; nothing where a prior has no draws."""
     try:
         tree = prior_predictive(study.design, estimates_of(study.trace).record.priors)
     except SpecError:

@@ -98,7 +98,7 @@ def traits_table(design: Design) -> Table:
 
 
 def information_table(information: Iterable[TermInformation]) -> Table:
-    """What the data can tell about every covariance matrix."""
+    """Information of the data on every covariance matrix."""
     frame = pd.DataFrame(
         [
             {
@@ -309,7 +309,7 @@ def short_verdict(verdict: str) -> str:
 
 
 def legend(verdicts: Iterable[str]) -> list[str]:
-    """What the short verdicts that occur stand for, a line each."""
+    """Meanings of the short verdicts that occur, a line each."""
     said = "; ".join(verdicts)
     return [f"{short} = {words}" for long, short, words in _SHORT if words and long in said]
 

@@ -50,7 +50,7 @@ class Resume(Protocol):
 
 
 class Stage(NamedTuple):
-    """Where a run stands, and so all that it takes to go on.
+    """Stage of a run: all that it takes to go on.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Stage(NamedTuple):
 
 
 class Logbook:
-    """What a run has drawn, kept for the case that it is ended, and written down as it goes.
+    """Log of what a run has drawn, kept for the case that it is ended, and written down as it goes.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Logbook:
         self._put(self.stage(self._to_x(chains)))
 
     def stage(self, new: Chains | None = None) -> Stage | None:
-        """Where the run stands, with the draws of the batch in hand; None before the first draw."""
+        """Stage of the run, with the draws of the batch in hand; None before the first draw."""
         if self._before is None and self._last is not None and _count(new) < _count(self._last.chains):
             return self._last  # The batch is to take the place of draws, of which it has fewer yet.
         both = [chains for chains in (self._before, new) if chains is not None and any(chains.lengths)]

@@ -74,7 +74,7 @@ class Convergence:
 
     @property
     def shortages(self) -> tuple[str, ...]:
-        """What more draws would mend: R-hat (of several chains) and effective sample sizes that do not pass."""
+        """Shortages that more draws would mend: R-hat of several chains and effective sizes that do not pass."""
         out = []
         if self.chains > 1 and not self.worst_rhat <= RHAT_LIMIT:
             out.append(f"R-hat {self.worst_rhat:.3f} is over {RHAT_LIMIT}")
@@ -89,7 +89,7 @@ class Convergence:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What does not pass, and what to do about it."""
+        """Problems that do not pass, and what to do about them."""
         out = [] if self.chains > 1 else ["one chain cannot show convergence: run at least 2"]
         out += [f"{shortage}: run more draws" for shortage in self.shortages]
         if self.not_finite:
@@ -105,7 +105,7 @@ class Convergence:
 
     @property
     def less_divergence(self) -> str:
-        """What may help against divergent transitions."""
+        """Remedy against divergent transitions."""
         if self.target_accept >= HIGHEST_ACCEPT:
             return "a simpler structure or a tighter prior would help"
         return f"raise target_accept, to {higher_acceptance(self.target_accept):g} for example"

@@ -226,7 +226,7 @@ class _Keeper:
 
 
 def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
-    """What a run that ended at its limit fell short of, and what would help; empty if of nothing."""
+    """Shortage of a run that ended at its limit, and what would help; empty if of nothing."""
     verdict = convergence(trace)
     if verdict.mixed:
         return ""
@@ -235,7 +235,7 @@ def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:
 
 
 def _remedy(verdict: Convergence, reml: RemlFit) -> str:
-    """What helps a run that more draws did not."""
+    """Remedy for a run that more draws did not help."""
     if verdict.divergences:
         return f"some transitions diverged: {verdict.less_divergence}"
     if reml.at_boundary:

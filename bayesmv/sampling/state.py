@@ -29,7 +29,7 @@ _STATISTIC = "stat_"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class State:
-    """Where a run stands, and how it came there.
+    """State of a run, and how it came there.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a trace says of the run that made it.
+    """Record of the run that made a trace.
 
     Parameters
     ----------

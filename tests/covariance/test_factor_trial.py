@@ -51,7 +51,7 @@ def test_fit_reml__fa_of_ten_traits():
 @pytest.mark.slow
 def test_sample__fa_of_ten_traits_has_no_divergences():
     design, family = trial()
-    trace = bmv.sample(design, draws=500, tune=500, chains=2, seed=4, reml=fitted())
+    trace = bmv.sample(design, draws=1000, tune=500, chains=2, seed=4, reml=fitted())
     verdict = bmv.convergence(trace)
     assert verdict.divergences == 0
     assert verdict.worst_rhat < 1.02

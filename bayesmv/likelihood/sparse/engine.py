@@ -142,7 +142,7 @@ class MixedModelLikelihood:
 
     @property
     def arrays(self) -> tuple[Any, ...]:
-        """What compiled code needs to evaluate this engine; scratch memory included."""
+        """Arrays that compiled code needs to evaluate this engine; scratch memory included."""
         eq = self.equations
         entries = [
             (n, trait, load.term, effect)

@@ -70,7 +70,7 @@ def structural_obstacle(design: Design) -> str | None:
 
 
 class SpectralSource(Protocol):
-    """What d and S are computed from, for one λ: equations of one trait, or eigenvalues."""
+    """Source of d and S, for one λ: equations of one trait, or eigenvalues."""
 
     @property
     def X(self) -> sparse.csr_array:
@@ -78,7 +78,7 @@ class SpectralSource(Protocol):
 
     @property
     def log_X(self) -> float:
-        """What conditioning took from log|X'V⁻¹X|."""
+        """Amount that conditioning took from log|X'V⁻¹X|."""
 
     def workspace(self) -> Any:
         """Memory to work in, for one thread."""
@@ -217,13 +217,13 @@ def _blank(equations: SpectralSource, design: Design) -> Series:
 
 
 def _sizes(Y: Array) -> Array:
-    """What errors of d and S are relative to, (1 + t(t+1)/2,)."""
+    """Sizes that errors of d and S are relative to, (1 + t(t+1)/2,)."""
     norm, (rows, cols) = np.linalg.norm(Y, axis=0), packed_rows(Y.shape[1])
     return np.append(len(Y), norm[rows] * norm[cols])
 
 
 class _Nodes:
-    """What is tabulated, at many z, several at once; `series` says how d and S are made finite at λ = ∞."""
+    """Values that are tabulated, at many z, several at once; `series` says how d and S are made finite at λ = ∞."""
 
     def __init__(self, equations: SpectralSource, series: Series, Y: Array, cores: int, bar: bool) -> None:
         self.equations, self.series, self.prepared, self.bar = equations, series, equations.prepare(Y), bar

@@ -48,7 +48,7 @@ _SHARE_WITHOUT_FAT = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What simulated data were made from.
+    """Truth that simulated data were made from.
 
     Parameters
     ----------
