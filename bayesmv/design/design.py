@@ -13,6 +13,7 @@ import pandas as pd
 from bayesmv.arrays import Array, ByContent, Shown, as_frame
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure, Unstructured
 from bayesmv.covariance.named import NamedCovariances
+from bayesmv.design.coded import coded, require_estimable, with_levels_coded
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.magnitude import check_traits
@@ -23,6 +24,8 @@ from bayesmv.design.widen import from_long
 from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
+from bayesmv.families import Family
+from bayesmv.families.declared import Gaussian
 from bayesmv.model.basis import needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
@@ -43,14 +46,17 @@ class Design(Shown, ByContent, NamedCovariances):
         The model.
     traits
         Names of the traits (t,).
+    families
+        Families of the traits (t,), with the numbers of trials of the units kept.
     units
         Labels of the units kept (n,).
     kept
         Which rows of the data they are, (rows,).
     response
-        Records less their offsets (n, t), NaN where a trait was not recorded, in the units of the data.
+        Records less their offsets (n, t), NaN where a trait was not recorded, in the units of the data; of a trait that
+        is not Gaussian its counts or scores 1 … K, 0 and 1.
     offset
-        Known parts of the records, (n, t).
+        Known parts of the records, or of the latent values of traits that are not Gaussian, (n, t).
     scale
         Phenotypic standard deviations after fixed effects (t,): covariances are estimated and sampled in these units.
     fixed
@@ -67,6 +73,7 @@ class Design(Shown, ByContent, NamedCovariances):
 
     spec: ModelSpec
     traits: tuple[str, ...]
+    families: tuple[Family, ...]
     units: pd.Index
     kept: npt.NDArray[np.bool_]
     response: Array
@@ -95,6 +102,23 @@ class Design(Shown, ByContent, NamedCovariances):
     def observed(self) -> npt.NDArray[np.bool_]:
         """Which traits of which units were recorded, (n, t)."""
         return np.asarray(~np.isnan(self.response))
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether every trait is Gaussian."""
+        return all(isinstance(family, Gaussian) for family in self.families)
+
+    def require_gaussian(self, what: str) -> None:
+        """Refusal of a design with traits that are not Gaussian, where something is of Gaussian ones.
+
+        Raises
+        ------
+        SpecError
+            Naming the traits.
+        """
+        others = [t for t, family in zip(self.traits, self.families, strict=True) if not isinstance(family, Gaussian)]
+        if others:
+            raise SpecError(f"{what} so far only where every trait is Gaussian, and {listing(others)} is not")
 
     @property
     def n_records(self) -> int:
@@ -221,6 +245,7 @@ def build_design(
     units = _unit_labels(spec, table)
     notes = [*_notes_of_file(spec, table), *told]
     rows = _with_units_named(spec, table, units)
+    rows = with_levels_coded(spec, rows)
     response = read_traits(spec.traits, rows, spec.missing, notes)
     check_traits(spec.traits, response)
     keep = _recorded(response, units, rows.index, notes)
@@ -230,16 +255,22 @@ def build_design(
     spec = _written_out(spec, kept)
     inputs = replace(inputs, spec=spec)
     offset = _offsets(spec, kept)
-    response = response - offset
+    response, families = coded(spec, kept, response, notes)
+    gaussian = np.array([isinstance(family, Gaussian) for family in families])
+    response = response - np.where(gaussian, offset, 0.0)
     fixed = build_fixed(spec.fixed, spec.traits, kept, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
     residual = build_residual(spec, kept, response, notes)
-    spread = residual_sd(spec.traits, response, fixed)
+    require_estimable(spec.traits, families, response, fixed, terms)
+    # Latent values have no least-squares fit, and their scale is fixed or logarithmic.
+    spread = np.where(gaussian, residual_sd(spec.traits, response, fixed), 1.0)
+    fixed = replace(fixed, ols=np.where(gaussian, fixed.ols, 0.0))
     scale = _scales(spread, terms, residual.structure)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
     return Design(
         spec=spec,
         traits=spec.traits,
+        families=families,
         units=units,
         kept=keep,
         response=response,
@@ -274,6 +305,7 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns))
     wanted["residual group"] = spec.residual_by
     wanted["offset"] = tuple(spec.offset.values())
+    wanted["number of trials"] = tuple(f.size for f in spec.families.values() if isinstance(f.size, str))
     wanted["weight"] = () if spec.weights is None else (spec.weights,)
     wanted["unit"] = () if spec.unit is None else (spec.unit,)
     for role, names in wanted.items():

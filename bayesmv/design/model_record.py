@@ -247,6 +247,7 @@ def _parts(spec: ModelSpec) -> dict[str, object]:
         "the residual": spec.residual_formula,
         "weights": spec.weights,
         "the offset": dict(spec.offset),
+        "families": {trait: each.to_mapping() for trait, each in spec.families.items()},
         "matrices": dict(spec.matrices),
         "constraints": {term: dict(entries) for term, entries in spec.constraints.items()},
     }

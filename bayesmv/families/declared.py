@@ -60,8 +60,16 @@ class Family(ABC):
 
 @dataclass(frozen=True)
 class Gaussian(Family):
-    """Normal trait: recorded as it is."""
+    """Normal trait: recorded as it is.
 
+    Parameters
+    ----------
+    variance_of_records
+        Residual variance of records about the latent value without it, for likelihoods; it is part of the latent
+        phenotypic variance that integrals are taken over.
+    """
+
+    variance_of_records: float = 1.0
     word: ClassVar[str] = "gaussian"
 
     @override
@@ -86,16 +94,16 @@ class Binomial(Family):
     link
         ``probit``, as of a threshold on a liability with residual variance 1, or ``logit``.
     size
-        Number of trials.
+        Number of trials, or those of every record, (n,).
     """
 
     link: str = "probit"
-    size: float = 1.0
+    size: Any = 1.0
     word: ClassVar[str] = "binomial"
 
     def __post_init__(self) -> None:
         require_known([self.link], ("probit", "logit"), "no link {} of a binary trait; links")
-        if not self.size >= 1:
+        if not np.all(np.asarray(self.size) >= 1):
             raise SpecError(f"a binomial trait has 1 trial or more, not {self.size}")
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
+from bayesmv.likelihood.latent.engine import LaplaceLikelihood, VariationalLikelihood
 from bayesmv.likelihood.protocol import Offer, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
@@ -16,7 +17,10 @@ from bayesmv.likelihood.strata import StrataLikelihood
 #: All engines, the quickest first; the last of them serves any model.
 ENGINES: tuple[type[RestrictedLikelihood], ...] = (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood)
 
-#: ``auto``, or the name of one of the :data:`ENGINES`.
+#: Engines of designs with traits that are not Gaussian: approximations, the better first.
+APPROXIMATE: tuple[type[RestrictedLikelihood], ...] = (VariationalLikelihood, LaplaceLikelihood)
+
+#: ``auto``, or the name of one of the :data:`ENGINES` or of those that are :data:`APPROXIMATE`.
 type Engine = str
 
 
@@ -60,7 +64,8 @@ def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
         Engines that are known not to serve the design, and why; they are not asked.
     """
     reasons = dict(refused or {})
-    offers = ((engine, engine.offer(design)) for engine in ENGINES if engine.name not in reasons)
+    engines = ENGINES if design.gaussian else APPROXIMATE
+    offers = ((engine, engine.offer(design)) for engine in engines if engine.name not in reasons)
     for engine, offer in offers:
         if offer.obstacle is None:
             return Choice(engine=engine, reasons=reasons, offer=offer)
@@ -77,7 +82,8 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
         The design.
     engine
         ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
-        ``auto`` for the first of them that is possible.
+        ``auto`` for the first of them that is possible. Where a trait is not Gaussian these are ``variational`` and
+        ``laplace``, both approximate.
     progress
         Show a progress bar if preparing the engine takes over two seconds; by default on a terminal only.
 
@@ -86,13 +92,18 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
     SpecError
         If the engine is unknown or cannot serve the design.
     """
-    by_name = {each.name: each for each in ENGINES}
+    engines = ENGINES if design.gaussian else APPROXIMATE
+    by_name = {each.name: each for each in engines}
     if engine != "auto" and engine not in by_name:
-        raise SpecError(f"unknown engine '{engine}'; engines: {', '.join(['auto', *by_name])}")
+        raise SpecError(f"unknown engine '{engine}'{_of(design)}; engines: {', '.join(['auto', *by_name])}")
     progress = sys.stderr.isatty() if progress is None else progress
     if engine in by_name:
         return by_name[engine].offer(design).prepare(progress)
     return _prepared(design, choose(design), progress)
+
+
+def _of(design: Design) -> str:
+    return "" if design.gaussian else " of traits that are not Gaussian"
 
 
 def _prepared(design: Design, choice: Choice, progress: bool) -> RestrictedLikelihood:

@@ -46,9 +46,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
+from scipy import sparse
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
@@ -90,6 +91,44 @@ class RestrictedLikelihood(Protocol):
 
     def fork(self) -> Self:
         """Return an engine with scratch memory of its own, to use in another thread."""
+
+
+class EffectEquations(Protocol):
+    """Equations of fixed and random effects at given covariances, in phenotypic-sd units of the traits."""
+
+    design: Design
+
+    def solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Fixed effects, less the ordinary-least-squares fit, and random effects."""
+
+    def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
+        """Prediction error covariance of the effects of every level, (q_k, m_k, m_k) for each random term."""
+
+    def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
+        """Covariance of the fixed effects, (coefficients, coefficients)."""
+
+    def fixed_variances(self, sigmas: Sequence[Array]) -> Array:
+        """Variances of the fixed effects, (coefficients,)."""
+
+    def combine(
+        self, sigmas: Sequence[Array], fixed: sparse.csr_array, random: Sequence[sparse.csr_array | None]
+    ) -> tuple[Array, Array]:
+        """Linear combinations of effects (k,), and the covariance of their errors, (k, k)."""
+
+
+class Solution(NamedTuple):
+    """Effects in phenotypic-sd units of the traits.
+
+    Parameters
+    ----------
+    fixed
+        Coefficients (v, t), to be added to the ordinary-least-squares fit.
+    random
+        Effects of every random term, (q_k, m_k).
+    """
+
+    fixed: Array
+    random: list[Array]
 
 
 @dataclass(frozen=True, kw_only=True)

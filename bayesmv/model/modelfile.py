@@ -42,6 +42,7 @@ _KEYS: Mapping[str, type | tuple[type, ...]] = {
     "residual": str,
     "weights": str,
     "offset": (str, dict),
+    "families": dict,
     "missing": list,
     "genetic": dict,
     "relationships": dict,
@@ -99,6 +100,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         "residual_by": by,
         "weights": values.get("weights"),
         "offset": _read_offset(values.get("offset"), values["traits"]),
+        "families": read_families(values.get("families")),
         "missing": codes_of(values["missing"], f"'missing' in '{path}'") if "missing" in values else None,
         "unit": values.get("unit"),
         "genetic": read_genetic(values["genetic"]) if "genetic" in values else None,
@@ -221,6 +223,8 @@ def write(spec: ModelSpec) -> str:
         tables["read"] = spec.read.to_mapping()
     if spec.long is not None:
         tables["long"] = spec.long.to_mapping()
+    if spec.families:
+        tables["families"] = {trait: each.to_mapping() for trait, each in spec.families.items()}
     if spec.units:
         tables["units"] = spec.units
     if spec.genetic is not None:

@@ -23,6 +23,7 @@ from bayesmv.covariance import (
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.model import modelfile
+from bayesmv.model.families import TraitFamily, read_families
 from bayesmv.model.formula import (
     parse_fixed,
     parse_named,
@@ -62,7 +63,10 @@ class ModelSpec(Shown):
     weights
         Column of known weights: the residual covariance of a unit is divided by its weight.
     offset
-        Columns of known parts of the records, by trait, which enter with the coefficient 1.
+        Columns of known parts of the records, by trait, which enter with the coefficient 1; of the latent value of a
+        trait that is not Gaussian, the logarithm of the exposure of a count.
+    families
+        Families of the traits that are not Gaussian, by trait.
     unit
         Column that identifies the units; None takes each row as a unit.
     missing
@@ -102,6 +106,7 @@ class ModelSpec(Shown):
     residual_by: tuple[str, ...] = ()
     weights: str | None = None
     offset: Mapping[str, str] = field(default_factory=dict)
+    families: Mapping[str, TraitFamily] = field(default_factory=dict)
     unit: str | None = None
     missing: tuple[str, ...] | None = None
     genetic: Genetic | None = None
@@ -125,6 +130,7 @@ class ModelSpec(Shown):
         object.__setattr__(self, "weights", None if self.weights is None else bare(self.weights))
         object.__setattr__(self, "unit", None if self.unit is None else bare(self.unit))
         object.__setattr__(self, "offset", {trait: bare(column) for trait, column in self.offset.items()})
+        object.__setattr__(self, "families", read_families(self.families))
         checked = {name: checked_matrix(values, name) for name, values in self.matrices.items()}
         object.__setattr__(self, "matrices", checked)
         _check_traits(self)
@@ -134,6 +140,7 @@ class ModelSpec(Shown):
         """Hash that equal models share; the mappings enter by their keys."""
         formulas = (self.traits, self.fixed, self.random, self.residual, self.residual_by, self.weights, self.unit)
         tables = (self.priors, self.matrices, self.constraints, self.relationships, self.offset, self.units)
+        tables = (*tables, self.families)
         return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables)))
 
     @classmethod
@@ -146,6 +153,7 @@ class ModelSpec(Shown):
         residual: str | None = None,
         weights: str | None = None,
         offset: str | Mapping[str, str] | None = None,
+        families: Mapping[str, Any] | None = None,
         unit: str | None = None,
         missing: Iterable[object] | None = None,
         long: LongLayout | None = None,
@@ -168,6 +176,9 @@ class ModelSpec(Shown):
             ``us(trait):units`` (the default) or another structure, ``at(site):us(trait):units`` for one at each site.
         offset
             Column of all traits, or columns by trait.
+        families
+            Families of traits that are not Gaussian, ``{"scab": "binary", "sprouted": {"family": "binomial", "size":
+            "sown"}}``; entries are those of :class:`~bayesmv.model.families.TraitFamily`.
         weights, unit, missing, long, genetic, priors, matrices, constraints
             See :class:`ModelSpec`.
 
@@ -199,6 +210,7 @@ class ModelSpec(Shown):
             residual_by=by,
             weights=weights,
             offset=read_offset(offset, traits),
+            families=read_families(families),
             unit=unit,
             missing=None if missing is None else codes_of(missing, "missing"),
             long=long,
@@ -282,9 +294,9 @@ class ModelSpec(Shown):
         """
         present = self.traits if recorded is None else tuple(recorded)
         sets = [(word, tuple(t for t in traits if t in present)) for word, traits in self.residual_sets]
+        held = {**self._identified(present), **self.constraints.get(RESIDUAL, {})}
         if len(sets) == 1:
-            return self.covariance(RESIDUAL, sets[0][0], sets[0][1])
-        held = self.constraints.get(RESIDUAL, {})
+            return self._covariance(RESIDUAL, sets[0][0], sets[0][1], held)
         parts, left = [], set(held)
         for word, traits in sets:
             mine = {name: value for name, value in held.items() if _names_only(name, traits)}
@@ -299,6 +311,11 @@ class ModelSpec(Shown):
         places = tuple(tuple(present.index(trait) for trait in traits) for _, traits in parts)
         return Separate(len(present), tuple(part for part, _ in parts), places)
 
+    def _identified(self, traits: Sequence[str]) -> dict[str, Constraint]:
+        """Residual standard deviations that a link fixes, of the traits that were recorded."""
+        laws = {trait: each.law for trait, each in self.families.items() if trait in traits}
+        return {f"sd[{trait}]": law.link_variance**0.5 for trait, law in laws.items() if law.link_variance > 0.0}
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the data that the model uses beside the traits."""
@@ -306,6 +323,7 @@ class ModelSpec(Shown):
         used += [name for term in self.random for name in term.columns]
         used += [*self.residual_by, *self.offset.values()]
         used += [name for name in (self.weights, self.unit) if name is not None]
+        used += [each.size for each in self.families.values() if isinstance(each.size, str)]
         return tuple(dict.fromkeys(used))
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
@@ -369,6 +387,7 @@ class ModelSpec(Shown):
         told += [f"prior of {term}: {prior}" for term, prior in self.priors.items()]
         for term, held in self.constraints.items():
             told.append(f"constraints on {term}: {', '.join(f'{name} = {value}' for name, value in held.items())}")
+        told += [f"{trait}: {each.family}, {each.told}" for trait, each in self.families.items()]
         return "\n".join(told)
 
     def graph(self) -> str:
@@ -438,6 +457,9 @@ def _check_terms(spec: ModelSpec) -> None:
     if RESIDUAL in names:
         raise SpecError(f"'{RESIDUAL}' is the name of the residual; give that column of the data another name")
     require_known(spec.offset, spec.traits, "an offset is given for {}, which is not a trait; traits")
+    require_known(spec.families, spec.traits, "a family is given for {}, which is not a trait; traits")
+    if spec.families:
+        _check_families(spec)
     require_known(spec.units, spec.traits, "a unit is given for {}, which is not a trait; traits")
     restricted: list[RandomTerm | FixedTerm] = [*spec.random, *spec.fixed]
     for term in restricted:
@@ -447,6 +469,24 @@ def _check_terms(spec: ModelSpec) -> None:
         _check_genetic(spec.genetic, names)
     require_known(spec.priors, terms, "a prior is given for {}; terms")
     require_known(spec.constraints, terms, "constraints are given for {}; terms")
+
+
+def _check_families(spec: ModelSpec) -> None:
+    """Refuse what models with traits that are not Gaussian do not have, and residuals held twice."""
+    lacking = {"residuals of groups": spec.residual_by, "weights": spec.weights}
+    for what, given in lacking.items():
+        if given:
+            raise SpecError(f"{what} are of models in which every trait is Gaussian; leave them out")
+    m = len(spec.traits)
+    if m > 1 and {word for word, _ in spec.residual_sets if len(_) > 1} - {"diag", "idv"}:
+        raise SpecError(
+            f"residuals of traits that are not Gaussian are independent of those of others, so far: write the residual "
+            f"diag(trait):units, not {spec.residual_formula}"
+        )
+    held = spec.constraints.get(RESIDUAL, {})
+    twice = [name for name in spec._identified(spec.traits) if name in held]
+    if twice:
+        raise SpecError(f"[constraints.{RESIDUAL}]: {listing(twice)} is fixed by the family of its trait; leave it out")
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:

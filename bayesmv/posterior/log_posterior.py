@@ -142,6 +142,7 @@ def log_posterior(
     engine
         Likelihood engine, or the word of one.
     """
+    design.require_gaussian("posteriors are sampled")
     return LogPosterior(
         design=design,
         engine=likelihood(design, engine) if isinstance(engine, str) else engine,

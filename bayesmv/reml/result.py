@@ -15,7 +15,7 @@ from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.likelihood.protocol import RestrictedLikelihood
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.protocol import EffectEquations
 from bayesmv.numerics.symmetric import correlation, packed_rows
 from bayesmv.reml.delta import Uncertainty, component_gradient, moving
 from bayesmv.reml.solution import EngineSolution, Solution
@@ -88,7 +88,7 @@ class RemlFit(Shown):
         return self.solution.engine
 
     @property
-    def equations(self) -> MixedModelLikelihood:
+    def equations(self) -> EffectEquations:
         """The mixed-model equations, for effects; a loaded fit has none."""
         return self.solution.equations
 

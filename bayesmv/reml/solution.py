@@ -12,6 +12,8 @@ import pandas as pd
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.likelihood.protocol import RestrictedLikelihood
+from bayesmv.likelihood.latent import LatentLikelihood
+from bayesmv.likelihood.protocol import EffectEquations
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.reml.delta import Uncertainty
 
@@ -34,7 +36,7 @@ class Solution(Protocol):
         """The engine of the fit."""
 
     @property
-    def equations(self) -> MixedModelLikelihood:
+    def equations(self) -> EffectEquations:
         """The mixed-model equations."""
 
     def uncertainty(self, fit: RemlFit) -> Uncertainty:
@@ -55,9 +57,11 @@ class EngineSolution:
     engine: RestrictedLikelihood
 
     @cached_property
-    def equations(self) -> MixedModelLikelihood:
+    def equations(self) -> EffectEquations:
         """The mixed-model equations, whatever engine was used."""
-        return self.engine if isinstance(self.engine, MixedModelLikelihood) else MixedModelLikelihood(self.design)
+        if isinstance(self.engine, MixedModelLikelihood | LatentLikelihood):
+            return self.engine
+        return MixedModelLikelihood(self.design)
 
     def uncertainty(self, fit: RemlFit) -> Uncertainty:
         """Average information of the free parameters, carried to the components."""

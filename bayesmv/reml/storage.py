@@ -18,7 +18,7 @@ from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.saved import read_tree, write_tree
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood.protocol import RestrictedLikelihood
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.protocol import EffectEquations
 from bayesmv.reml.delta import Uncertainty
 from bayesmv.reml.result import RemlFit
 from bayesmv.reml.solution import blup_table
@@ -156,7 +156,7 @@ class _SavedSolution:
         raise self._refusal("its engine")
 
     @property
-    def equations(self) -> MixedModelLikelihood:
+    def equations(self) -> EffectEquations:
         """Refused: records are not saved."""
         raise self._refusal("the mixed-model equations")
 

@@ -12,7 +12,7 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.likelihood.protocol import CALL, Offer, clipped_factor
+from bayesmv.likelihood.protocol import CALL, Offer, Solution, clipped_factor
 from bayesmv.likelihood.sparse.absorption import expand, passed_on
 from bayesmv.likelihood.sparse.equations import Equations, Load, build_equations, evaluation_seconds
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate, solve_augmented
@@ -24,21 +24,6 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part, unit_compone
 RESIDUAL_FLOOR = 1e-8
 #: Right-hand sides that are solved for at a time.
 _CHUNK = 64
-
-
-class Solution(NamedTuple):
-    """Effects in phenotypic-sd units of the traits.
-
-    Parameters
-    ----------
-    fixed
-        Coefficients (v, t), to be added to the ordinary-least-squares fit.
-    random
-        Effects of every random term, (q_k, m_k).
-    """
-
-    fixed: Array
-    random: list[Array]
 
 
 class Loading(NamedTuple):
@@ -105,6 +90,7 @@ class MixedModelLikelihood:
     universal: ClassVar[bool] = True
 
     def __init__(self, design: Design, equations: Equations | None = None) -> None:
+        design.require_gaussian("the mixed-model equations are")
         self.design = design
         self.equations = equations or build_equations(design)
         self._work = workspace(self.equations.symbolic)

@@ -1,0 +1,216 @@
+"""Records of traits that are not Gaussian: categories and counts as numbers, checked against their families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bayesmv.arrays import Array
+from bayesmv.design.fixed import FixedDesign
+from bayesmv.design.random import TermDesign
+from bayesmv.design.written import as_covariate
+from bayesmv.errors import DataError, listing, require_complete, rows_of
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.model.families import TraitFamily
+from bayesmv.model.spec import ModelSpec
+from bayesmv.relationship.labels import as_text
+
+#: Most categories of an ordered trait, and records of a class below which a note says that they are few.
+_MOST, _FEW = 30, 10
+
+
+def with_levels_coded(spec: ModelSpec, data: pd.DataFrame) -> pd.DataFrame:
+    """Table with the categories of traits recorded in words as numbers: 0 and 1, or 1 … K.
+
+    Raises
+    ------
+    DataError
+        If a category is not among the levels that the model names.
+    """
+    changed: dict[str, Any] = {}
+    for trait, family in spec.families.items():
+        if family.levels:
+            text = data[trait].map(lambda value: value if pd.isna(value) else as_text(value).strip())
+            blank = text.isna() | text.isin(["", *(spec.missing or ("NA",))])
+            unknown = ~blank & ~text.isin(family.levels)
+            if unknown.any():
+                raise DataError(
+                    f"the trait '{trait}' holds {listing(text[unknown].unique())} ({rows_of(data.index[unknown])}), "
+                    f"which is not among its levels {listing(family.levels)}"
+                )
+            first = 0 if family.family == "binary" else 1
+            codes = {level: float(first + i) for i, level in enumerate(family.levels)}
+            changed[trait] = text.map(codes).where(~blank, np.nan).astype(float)
+    return data.assign(**changed) if changed else data
+
+
+def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]) -> tuple[Array, tuple[Family, ...]]:
+    """Records (n, t) as their families count them, and the family of each trait.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    data
+        The table of the units kept.
+    response
+        Records as read, NaN where missing.
+    notes
+        To which it is added how scores were numbered, and which classes are rare.
+
+    Raises
+    ------
+    DataError
+        If records are not of the kind that the family has.
+    """
+    out, families = response.copy(), []
+    for t, trait in enumerate(spec.traits):
+        stated = spec.families.get(trait)
+        if stated is None:
+            families.append(Gaussian())
+            continue
+        y, seen = response[:, t], ~np.isnan(response[:, t])
+        if stated.family != "ordered":
+            _require(trait, data, seen & ((y < 0) | (y != np.round(y))), "a whole number of 0 or more", _hint(stated, y))
+        read = {"binary": _binary, "binomial": _binomial, "ordered": _ordered, "poisson": _counts}[stated.family]
+        out[:, t], family = read(trait, stated, data, y, notes)
+        families.append(family)
+    return out, tuple(families)
+
+
+def _hint(stated: TraitFamily, y: Array) -> str:
+    inside = bool(((y[~np.isnan(y)] >= 0) & (y[~np.isnan(y)] <= 1)).all())
+    if stated.family == "poisson" and inside:
+        return "; a proportion is binomial: give the number of successes, and that of trials as its size"
+    return ""
+
+
+def _require(trait: str, data: pd.DataFrame, wrong: npt.NDArray[np.bool_], what: str, hint: str = "") -> None:
+    if wrong.any():
+        values = listing(as_text(v) for v in pd.unique(data[trait][wrong]))
+        raise DataError(f"the trait '{trait}' holds {values} ({rows_of(data.index[wrong])}), not {what}{hint}")
+
+
+def _binary(
+    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
+) -> tuple[Array, Family]:
+    found = np.unique(y[~np.isnan(y)])
+    if np.array_equal(found, [1.0, 2.0]):
+        notes.append(f"{trait}: 1 and 2 were read as 0 and 1")
+        y = y - 1.0
+    else:
+        _require(trait, data, ~np.isnan(y) & ~np.isin(y, [0.0, 1.0]), "0 or 1", "; is it ordered, or a count?")
+    _require_both(trait, y)
+    ones, n = int(np.nansum(y)), int((~np.isnan(y)).sum())
+    if min(ones, n - ones) < _FEW:
+        notes.append(f"{trait}: only {min(ones, n - ones)} of {n} records are {int(ones < n - ones)}: they say little")
+    return y, stated.law
+
+
+def _require_both(trait: str, y: Array) -> None:
+    found = np.unique(y[~np.isnan(y)])
+    if len(found) < 2:
+        raise DataError(f"all records of the trait '{trait}' are {found[0]:g}: there is no variation to model")
+
+
+def _binomial(
+    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
+) -> tuple[Array, Family]:
+    seen = ~np.isnan(y)
+    law = stated.law
+    assert isinstance(law, Binomial)
+    if isinstance(stated.size, str):
+        column = as_covariate(data[stated.size])
+        require_complete(column[seen], f"number of trials '{stated.size}'", "give it, or leave the record empty")
+        size = np.where(seen, column.to_numpy(dtype=float), 1.0)
+    else:
+        size = np.full(len(y), float(stated.size or 1))
+    bad = seen & ((size < 1) | (size != np.round(size)))
+    if bad.any():
+        where = rows_of(data.index[bad])
+        raise DataError(f"the number of trials '{stated.size}' of '{trait}' is not a whole number of 1 or more ({where})")
+    _require(trait, data, seen & (y > size), "at most the number of trials")
+    if np.nansum(y) in (0.0, float(size[seen].sum())):
+        raise DataError(f"all trials of the trait '{trait}' ended alike: there is no variation to model")
+    return y, replace(law, size=size)
+
+
+def _ordered(
+    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
+) -> tuple[Array, Family]:
+    _require(trait, data, ~np.isnan(y) & (y != np.round(y)), "a whole number", "; scores are whole, or have levels")
+    found = np.unique(y[~np.isnan(y)])
+    low, high = (1.0, float(len(stated.levels))) if stated.levels else (found[0], found[-1])
+    if len(found) > _MOST:
+        raise DataError(f"the trait '{trait}' has {len(found)} scores; an ordered trait has {_MOST} at most")
+    _require_both(trait, y)
+    empty = sorted(set(np.arange(low, high + 1)) - set(found))
+    if empty:
+        named = [stated.levels[int(e) - 1] if stated.levels else f"{e:g}" for e in empty]
+        raise DataError(
+            f"no record of the trait '{trait}' is {listing(named)}: its thresholds cannot be estimated; merge it with "
+            f"a neighbour, by numbering the scores without gaps"
+        )
+    if low != 1.0:
+        notes.append(f"{trait}: scores {low:g} to {high:g} are numbered 1 to {len(found)}")
+    return y - low + 1.0, Ordered(tuple(range(len(found) - 1)))
+
+
+def _counts(
+    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
+) -> tuple[Array, Family]:
+    if np.nansum(y) == 0.0:
+        raise DataError(f"all records of the trait '{trait}' are 0: there is no variation to model")
+    return y, stated.law
+
+
+def require_estimable(
+    traits: Sequence[str], families: Sequence[Family], response: Array, fixed: FixedDesign, terms: Sequence[TermDesign]
+) -> None:
+    """Refuse levels of fixed effects with one class only, and variances of which one record a level says nothing.
+
+    Raises
+    ------
+    DataError
+        Naming them, and what to do.
+    """
+    X = fixed.X.tocsc()
+    for t, (trait, family) in enumerate(zip(traits, families, strict=True)):
+        if isinstance(family, Gaussian):
+            continue
+        seen = ~np.isnan(response[:, t])
+        for v in np.flatnonzero(fixed.present[:, t]):
+            column = np.asarray(X[:, [v]].toarray()).reshape(-1)
+            if not fixed.term_of[v] or not np.isin(column, (0.0, 1.0)).all():
+                continue
+            for level, mine in (("", seen & (column == 1.0)), ("not ", seen & (column == 0.0))):
+                found = _extremes(family, response[:, t])[mine]
+                if mine.any() and (found == found[0]).all() and found[0] != 0:
+                    raise DataError(
+                        f"all records of the trait '{trait}' that are {level}of {fixed.variables[v]} are of one extreme: "
+                        f"its effect has no finite estimate; merge the level with another, or make the factor random"
+                    )
+        if family.link_variance == 0.0 or isinstance(family, Binomial) and np.max(family.size) > 1:
+            continue
+        for term in terms:
+            acts = t in term.trait_of
+            counts = np.asarray(abs(term.bearers[0][seen]).sum(axis=0)).reshape(-1)
+            if acts and term.relationship is None and counts.max(initial=0) <= 1:
+                raise DataError(
+                    f"every level of {term.name} has one record of the trait '{trait}' and no relatives: its variance "
+                    f"cannot be told from the residual, which is fixed; give relationships, or take the term out"
+                )
+
+
+def _extremes(family: Family, y: Array) -> Array:
+    """-1 for the lowest possible record, 1 for the highest, 0 between, (n,)."""
+    if isinstance(family, Binomial):
+        return np.where(y == 0, -1, np.where(y == family.size, 1, 0))
+    if isinstance(family, Ordered):
+        return np.where(y == 1, -1, np.where(y == len(family.thresholds) + 1, 1, 0))
+    return np.where(y == 0, -1, 0)

@@ -1,0 +1,547 @@
+r"""Approximate restricted likelihoods where some traits are not Gaussian.
+
+The integral over all location effects s (:mod:`.predictor`), with a flat prior on the fixed ones, has no closed form.
+Two Gaussian approximations of the posterior of s stand for it. Both are exact where every trait is Gaussian.
+
+**Variational**: the highest lower bound of the log likelihood by any N(m, H⁻¹),
+
+.. math::
+
+    l = \sum_r E \log p(y_r | η_r) - \tfrac12 m'Pm - \tfrac12 \mathrm{tr}(PH^{-1}) - \tfrac12 \log|H| + c, \quad
+    η_r \sim N(a_r'm, a_r'H^{-1}a_r)
+
+whose best H is that with the expected weights of the records.
+
+**Laplace**: the mode in the place of m, the weights there in that of the expected ones. It underestimates variances of
+binary traits with few records a level (a simulated set of 1,000 animals: -17 % where the bound has -1 %), and is here for
+comparison with other programs.
+
+Thresholds of ordered traits are those at which l is highest.
+
+Source: Opper & Archambeau (2009), Neural Comput. 21:786-792; Breslow & Clayton (1993), J. Am. Stat. Assoc. 88:9-25.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, Self, override
+
+import numpy as np
+from scipy import sparse
+from scipy.special import ndtri
+
+from bayesmv.arrays import Array, IntArray
+from bayesmv.design.design import Design
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.families.terms import Terms, averaged, averaged_thresholds, start_of, terms
+from bayesmv.likelihood.latent.predictor import Predictor, add_squares, build_predictor, carried
+from bayesmv.likelihood.protocol import Offer, Solution, clipped_factor
+from bayesmv.numerics.cholesky import factorize, selected_inverse, solve_lower, solve_upper, workspace
+from bayesmv.numerics.supernodes import locate
+from bayesmv.numerics.symmetric import packed_rows, symmetric_part
+
+#: A search ends where the next step promises less than this in log density.
+_ENOUGH = 1e-10
+#: Most steps of a search.
+_STEPS = 200
+#: Step of differences of gradients, relative to standard deviations.
+_DIFFERENCE = 1e-4
+#: Least threshold above the one before.
+_GAP = 1e-6
+
+
+class State(NamedTuple):
+    """Gaussian approximation of the posterior of the location effects at some covariances.
+
+    Parameters
+    ----------
+    value
+        l.
+    mean
+        m or the mode, (q,).
+    at
+        Terms of the records, averaged or at the mode, (N,) each.
+    numbers
+        A, slot by slot.
+    spread
+        A H⁻¹ on the pattern of A, slot by slot.
+    variance
+        Variance of the latent value of each record, (N,).
+    families
+        Families with the residual variances and thresholds that hold, trait by trait.
+    """
+
+    value: float
+    mean: Array
+    at: Terms
+    numbers: Array
+    spread: Array
+    variance: Array
+    families: tuple[Family, ...]
+
+
+class Undefined(ArithmeticError):
+    """No approximation at some covariances: its search found no numbers."""
+
+
+class LatentLikelihood:
+    """Approximate restricted likelihood; see the head of this file.
+
+    Parameters
+    ----------
+    design
+        The design.
+    predictor
+        Its analysed latent values, to share them between engines.
+    """
+
+    name: ClassVar[str]
+    universal: ClassVar[bool] = True
+    #: How results are labelled.
+    label: ClassVar[str]
+
+    def __init__(self, design: Design, predictor: Predictor | None = None) -> None:
+        self.design = design
+        self.predictor = predictor or build_predictor(design)
+        self._work = workspace(self.predictor.symbolic)
+        self._y = design.working_response[self.predictor.unit, self.predictor.trait]
+        own = np.array([not isinstance(f, Gaussian) for f in design.families])[self.predictor.trait]
+        self._offset = np.where(own, design.offset[self.predictor.unit, self.predictor.trait], 0.0)
+        self._records = [np.flatnonzero(self.predictor.trait == t) for t in range(len(design.traits))]
+        self._constant = _constant(design, self.predictor)
+        self._families = tuple(
+            replace(f, size=np.broadcast_to(f.size, len(design.units))[self.predictor.unit[rows]])
+            if isinstance(f, Binomial)
+            else f
+            for f, rows in zip(design.families, self._records, strict=True)
+        )
+
+    @classmethod
+    def offer(cls, design: Design) -> Offer:
+        """Offer for any design."""
+        return Offer(cost=1e-6 * design.n_records, prepare=lambda progress: cls(design))
+
+    def fork(self) -> Self:
+        """Return an engine that shares the analysis but not the scratch memory."""
+        return type(self)(self.design, self.predictor)
+
+    def loglik(self, sigmas: Sequence[Array]) -> float:
+        """Approximate log likelihood; -inf where there is none."""
+        try:
+            return self.approximation(sigmas).value
+        except Undefined:
+            return -np.inf
+
+    def value_and_gradient(self, sigmas: Sequence[Array]) -> tuple[float, list[Array]]:
+        """Approximate log likelihood and its derivative by every matrix."""
+        try:
+            state = self.approximation(sigmas)
+        except Undefined:
+            return -np.inf, [np.zeros_like(S) for S in sigmas]
+        by_numbers, by_residual = self._slopes(state)
+        p = self.predictor
+        flat = np.bincount(p.entry, p.weight * by_numbers[p.slot], minlength=int(p.factor_start[-1]) + 1)
+        out = []
+        for k, S in enumerate(sigmas[:-1]):
+            F = clipped_factor(S)
+            d_factor = flat[p.factor_start[k] : p.factor_start[k + 1]].reshape(F.shape)
+            out.append(symmetric_part(0.5 * np.linalg.solve(F.T, d_factor.T).T))
+        sd = np.sqrt(np.maximum(np.diag(sigmas[-1]), _LEAST))
+        out.append(np.diag(by_residual + 0.5 * flat[p.factor_start[-2] : p.factor_start[-1]] / sd))
+        return state.value, out
+
+    def average_information(self, sigmas: Sequence[Array]) -> Array:
+        """Negative second derivatives by the stacked lower triangles, by differences, (components, components)."""
+        pieces, begin = [packed_rows(len(S)) for S in sigmas], 0
+        ends = np.cumsum([len(rows) for rows, _ in pieces])
+        out = np.zeros((int(ends[-1]),) * 2)
+        here = self._packed(sigmas, pieces)
+        for k, (rows, cols) in enumerate(pieces):
+            sd = np.sqrt(np.maximum(np.diag(sigmas[k]), 1e-4))
+            for c, (i, j) in enumerate(zip(rows, cols, strict=True)):
+                if k == len(pieces) - 1 and i != j:  # residuals are independent
+                    continue
+                step = _DIFFERENCE * sd[i] * sd[j]
+                moved = [self._packed(_moved(sigmas, k, int(i), int(j), s), pieces) for s in (step, -step)]
+                if all(np.isfinite(m).all() for m in moved):
+                    out[begin + c] = (moved[1] - moved[0]) / (2.0 * step)
+                else:
+                    out[begin + c] = (here - moved[0]) / step
+            begin = int(ends[k])
+        return np.asarray(0.5 * (out + out.T))
+
+    def _packed(self, sigmas: Sequence[Array], pieces: Sequence[tuple[IntArray, IntArray]]) -> Array:
+        """Gradient by the stacked lower triangles; NaN where a matrix is no covariance."""
+        if any(np.linalg.eigvalsh(S)[0] < 0.0 for S in sigmas):
+            return np.full(sum(len(rows) for rows, _ in pieces), np.nan)
+        _, gradients = self.value_and_gradient(sigmas)
+        parts = [
+            G[rows, cols] * np.where(rows == cols, 1.0, 2.0)
+            for G, (rows, cols) in zip(gradients, pieces, strict=True)
+        ]
+        return np.concatenate(parts)
+
+    def approximation(self, sigmas: Sequence[Array]) -> State:
+        """Gaussian approximation at covariances; :class:`Undefined` where its search finds none.
+
+        Its factor is that of this engine's memory until the next call.
+        """
+        p = self.predictor
+        sd = np.sqrt(np.maximum(np.diag(sigmas[-1]), _LEAST))
+        factors = np.concatenate([*(clipped_factor(S).reshape(-1) for S in sigmas[:-1]), sd, [1.0]])
+        families = tuple(
+            Gaussian(float(v**2)) if isinstance(f, Gaussian) else f
+            for f, v in zip(self._families, sd, strict=True)
+        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._search(p.numbers(factors), self._with_thresholds(families))
+
+    @abstractmethod
+    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
+        """Best approximation of a kind."""
+
+    @abstractmethod
+    def _slopes(self, state: State) -> tuple[Array, Array]:
+        """Derivatives of l by A, slot by slot, and by the residual variances of Gaussian traits, (t,)."""
+
+    def _with_thresholds(self, families: tuple[Family, ...]) -> tuple[Family, ...]:
+        """Families with thresholds of ordered traits to start from: those of the shares of the scores."""
+        out = list(families)
+        for t, family in enumerate(families):
+            if isinstance(family, Ordered):
+                out[t] = started(family, self._y[self._records[t]])
+        return tuple(out)
+
+    def _each(self, families: Sequence[Family], of: Callable[[Family, IntArray], Terms]) -> Terms:
+        """Terms of all records from those of each trait."""
+        out = np.zeros((4, len(self._y)))
+        for family, rows in zip(families, self._records, strict=True):
+            if len(rows):
+                out[:, rows] = of(family, rows)
+        return Terms(*out)
+
+    def _terms(self, families: Sequence[Family], eta: Array) -> Terms:
+        return self._each(families, lambda f, rows: terms(f, self._y[rows], eta[rows]))
+
+    def _averaged(self, families: Sequence[Family], eta: Array, variance: Array) -> Terms:
+        return self._each(families, lambda f, rows: averaged(f, self._y[rows], eta[rows], variance[rows]))
+
+    def _factorise(self, numbers: Array, weight: Array) -> None:
+        p, factor = self.predictor, self._work.factor
+        factor[:] = 0.0
+        factor[p.prior_place] = p.prior_value
+        add_squares(p.indptr, p.pairs, numbers, weight, factor)
+        if not np.isfinite(weight).all() or not factorize(p.symbolic, self._work):
+            raise Undefined
+
+    def _log_determinant(self) -> float:
+        """½ log|H|."""
+        return float(np.log(self._work.factor[self._diagonal]).sum())
+
+    @property
+    def _diagonal(self) -> IntArray:
+        all_of_them = np.arange(self.predictor.order, dtype=np.int64)
+        return locate(self.predictor.symbolic, all_of_them, all_of_them)
+
+    def _half(self, rhs: Array) -> Array:
+        """L⁻¹ r, in the order of elimination, of r (q,) or (q, k)."""
+        out = np.empty((self.predictor.order, 1 if rhs.ndim == 1 else rhs.shape[1]))
+        out[self.predictor.position] = rhs.reshape(len(rhs), -1)
+        solve_lower(self.predictor.symbolic, self._work.factor, out)
+        return out
+
+    def _solved(self, half: Array) -> Array:
+        """L'⁻¹ of what `_half` returned, (q,)."""
+        out = half.copy()
+        solve_upper(self.predictor.symbolic, self._work.factor, out)
+        return np.asarray(out[self.predictor.position][:, 0])
+
+    def _spread(self, numbers: Array) -> tuple[Array, Array]:
+        """A H⁻¹ on the pattern of A, and the variances of the latent values."""
+        p = self.predictor
+        selected_inverse(p.symbolic, self._work, len(p.symbolic.start) - 1)
+        spread = carried(p.indptr, p.pairs, numbers, self._work.inverse)
+        return spread, np.add.reduceat(np.append(spread * numbers, 0.0), p.indptr[:-1])
+
+    def _start(self, A: sparse.csr_array, numbers: Array, families: Sequence[Family]) -> Array:
+        """Mode of the model that is linear about plain latent values."""
+        eta = np.zeros(len(self._y))
+        for family, rows in zip(families, self._records, strict=True):
+            eta[rows] = start_of(family, self._y[rows])
+        at = self._terms(families, eta)
+        self._factorise(numbers, at.weight)
+        return self._solved(self._half(A.T @ (at.weight * (eta - self._offset) + at.slope)))
+
+    def _mode(self, numbers: Array, families: tuple[Family, ...]) -> tuple[Array, Terms, tuple[Family, ...]]:
+        """Mode of the location effects, by Newton's method with halved steps; thresholds as they are."""
+        p, A = self.predictor, self.predictor.matrix(numbers)
+        s = self._start(A, numbers, families)
+
+        def density(at: Terms, s: Array) -> float:
+            return float(at.value.sum() - 0.5 * s @ (p.prior @ s))
+
+        at = self._terms(families, self._offset + A @ s)
+        here = density(at, s)
+        if not np.isfinite(here):
+            s = np.zeros(p.order)
+            at = self._terms(families, self._offset + A @ s)
+            here = density(at, s)
+        for _ in range(_STEPS):
+            self._factorise(numbers, at.weight)
+            half = self._half(A.T @ at.slope - p.prior @ s)
+            gain = float(half[:, 0] @ half[:, 0])
+            if not np.isfinite(gain):
+                raise Undefined
+            if gain < _ENOUGH:
+                return s, at, families
+            step, length = self._solved(half), 1.0
+            while True:
+                moved = s + length * step
+                there = self._terms(families, self._offset + A @ moved)
+                value = density(there, moved)
+                if value >= here - 1e-9:
+                    break
+                length *= 0.5
+                if length < 1e-10:
+                    raise Undefined
+            s, at, here = moved, there, value
+        raise Undefined
+
+    def solve(self, sigmas: Sequence[Array]) -> Solution:
+        """Means of the fixed and random effects in the approximation, in working units."""
+        return self._unpack(self.approximation(sigmas).mean, sigmas)
+
+    def prediction_error(self, sigmas: Sequence[Array]) -> list[Array]:
+        """Approximate posterior covariance of the effects of every level, (q_k, m_k, m_k)."""
+        state, p = self.approximation(sigmas), self.predictor
+        self._spread(state.numbers)
+        out = []
+        for k, sigma in enumerate(sigmas[:-1]):
+            F, place = clipped_factor(sigma), self._places(k)
+            m = place.shape[1]
+            low, high = (np.minimum, np.maximum)
+            rows, cols = (f(place[:, :, None], place[:, None, :]).reshape(-1) for f in (high, low))
+            inverse = self._work.inverse[locate(p.symbolic, rows, cols)].reshape(-1, m, m)
+            out.append(np.einsum("ab,qbc,dc->qad", F, inverse, F))
+        return out
+
+    def fixed_covariance(self, sigmas: Sequence[Array]) -> Array:
+        """Approximate covariance of the fixed effects, in working units, (coefficients, coefficients)."""
+        present = self.design.fixed.present
+        rows = sparse.csr_array(sparse.eye_array(int(present.sum())))
+        return self.combine(sigmas, rows, [None] * len(self.design.terms))[1]
+
+    def fixed_variances(self, sigmas: Sequence[Array]) -> Array:
+        """Approximate variances of the fixed effects, in working units, (coefficients,)."""
+        return np.asarray(np.diag(self.fixed_covariance(sigmas)))
+
+    def combine(
+        self, sigmas: Sequence[Array], fixed: sparse.csr_array, random: Sequence[sparse.csr_array | None]
+    ) -> tuple[Array, Array]:
+        """Linear combinations of effects on the latent scale, (k,), and their covariance, (k, k).
+
+        Arguments are those of the equations of Gaussian traits
+        (:meth:`bayesmv.likelihood.sparse.engine.MixedModelLikelihood.combine`).
+        """
+        state = self.approximation(sigmas)
+        weights = np.zeros((self.predictor.order, fixed.shape[0]))
+        weights[: self.predictor.first[0]] = (fixed @ self._mixing()).toarray().T
+        for k, of_term in enumerate(random):
+            if of_term is not None:
+                F = clipped_factor(sigmas[k])
+                by_level = np.asarray(of_term.toarray()).reshape(fixed.shape[0], -1, len(F)) @ F
+                begin = int(self.predictor.first[k])
+                weights[begin : begin + by_level[0].size] = by_level.reshape(len(by_level), -1).T
+        half = self._half(weights)
+        return np.asarray(state.mean @ weights), np.asarray(half.T @ half)
+
+    def _places(self, k: int) -> IntArray:
+        """Place in the order of elimination of every effect of a term, (q_k, m_k)."""
+        term, begin = self.design.terms[k], int(self.predictor.first[k])
+        m = len(term.effects)
+        return self.predictor.position[begin : begin + len(term.levels) * m].reshape(-1, m)
+
+    def _mixing(self) -> sparse.csr_array:
+        """Every coefficient that is fitted as a combination of the unknowns, (coefficients, coefficients)."""
+        p, present = self.predictor, self.design.fixed.present
+        B = sparse.coo_array(self.design.fixed.mixing)
+        rows, cols = p.fixed_of[B.row], p.fixed_of[B.col]
+        both = present[B.row] & present[B.col]
+        values = np.broadcast_to((B.data / p.fixed_scale[B.col])[:, None], rows.shape)[both]
+        n = int(present.sum())
+        return sparse.csr_array((values, (rows[both], cols[both])), shape=(n, n))
+
+    def _unpack(self, s: Array, sigmas: Sequence[Array]) -> Solution:
+        present = self.design.fixed.present
+        fixed = np.zeros(present.shape)
+        fixed[present] = self._mixing() @ s[: self.predictor.first[0]]
+        random = []
+        for k, sigma in enumerate(sigmas[:-1]):
+            begin, term = int(self.predictor.first[k]), self.design.terms[k]
+            V = s[begin : begin + len(term.levels) * len(sigma)].reshape(-1, len(sigma))
+            random.append(V @ clipped_factor(sigma).T)
+        return Solution(fixed, random)
+
+    def thresholds(self, sigmas: Sequence[Array]) -> dict[str, Array]:
+        """Thresholds of every ordered trait, the first of them 0."""
+        families = self.approximation(sigmas).families
+        pairs = zip(self.design.traits, families, strict=True)
+        return {trait: np.array(f.thresholds) for trait, f in pairs if isinstance(f, Ordered)}
+
+    def _moved_thresholds(
+        self, families: tuple[Family, ...], eta: Array, variance: Array
+    ) -> tuple[tuple[Family, ...], float]:
+        """Families with thresholds a step nearer to where the averaged density is highest, and the gain promised."""
+        out, gain = list(families), 0.0
+        for t, family in enumerate(families):
+            if isinstance(family, Ordered) and len(family.thresholds) > 1:
+                rows = self._records[t]
+                out[t], more = _stepped(family, self._y[rows], eta[rows], variance[rows])
+                gain += more
+        return tuple(out), gain
+
+
+class VariationalLikelihood(LatentLikelihood):
+    """Highest Gaussian lower bound of the restricted log-likelihood; see the head of this file."""
+
+    name: ClassVar[str] = "variational"
+    label: ClassVar[str] = "approximate: variational"
+
+    @override
+    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
+        p, A = self.predictor, self.predictor.matrix(numbers)
+        m, at, families = self._mode(numbers, families)
+        weight, held, best = at.weight, 0.0, -np.inf
+        for _ in range(_STEPS):
+            self._factorise(numbers, weight)
+            spread, variance = self._spread(numbers)
+            eta = self._offset + A @ m
+            at = self._averaged(families, eta, variance)
+            value = self._constant + float(
+                at.value.sum() - 0.5 * m @ (p.prior @ m) + 0.5 * weight @ variance
+            ) - self._log_determinant()
+            half = self._half(A.T @ at.slope - p.prior @ m)
+            moved, gain = self._moved_thresholds(families, eta, variance)
+            gain += float(half[:, 0] @ half[:, 0])
+            if not np.isfinite(value) or not np.isfinite(gain):
+                raise Undefined
+            change = float(np.abs((at.weight - weight) * variance).max(initial=0.0))
+            if gain < _ENOUGH and change < 1e-7:
+                return State(value, m, at._replace(weight=weight), numbers, spread, variance, families)
+            # Where the bound falls, weights and effects overshoot: nearer steps from then on.
+            held = min(0.8, held + 0.2) if value < best - 1e-8 else held
+            best = max(best, value)
+            m = m + (1.0 - held) * self._solved(half)
+            weight = weight**held * at.weight ** (1.0 - held)
+            families = moved
+        raise Undefined
+
+    @override
+    def _slopes(self, state: State) -> tuple[Array, Array]:
+        # The bound is highest in m, H and thresholds: what A does through them is nothing.
+        p = self.predictor
+        per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
+        by_numbers = state.at.slope[per_slot] * state.mean[p.column] - state.at.weight[per_slot] * state.spread
+        return by_numbers, self._by_residual(state, state.variance)
+
+    def _by_residual(self, state: State, variance: Array) -> Array:
+        return _by_residual(state, self._records, self._y, variance)
+
+
+class LaplaceLikelihood(LatentLikelihood):
+    """Laplace's approximation of the restricted log-likelihood; see the head of this file."""
+
+    name: ClassVar[str] = "laplace"
+    label: ClassVar[str] = "approximate: Laplace"
+
+    @override
+    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
+        p = self.predictor
+        s, at, families = self._mode(numbers, families)
+        spread, variance = self._spread(numbers)
+        value = self._constant + float(at.value.sum() - 0.5 * s @ (p.prior @ s)) - self._log_determinant()
+        return State(value, s, at, numbers, spread, variance, families)
+
+    @override
+    def _slopes(self, state: State) -> tuple[Array, Array]:
+        p, A = self.predictor, self.predictor.matrix(state.numbers)
+        per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
+        at, s = state.at, state.mean
+        through = -0.5 * at.bend * state.variance  # dl / dη of the weights
+        back = self._solved(self._half(A.T @ through))
+        carried_back = A @ back
+        by_numbers = (
+            (at.slope + through - at.weight * carried_back)[per_slot] * s[p.column]
+            - at.weight[per_slot] * state.spread
+            + at.slope[per_slot] * back[p.column]
+        )
+        by_residual = _by_residual(state, self._records, self._y, state.variance)
+        for t, family in enumerate(state.families):
+            if isinstance(family, Gaussian):
+                rows = self._records[t]
+                by_residual[t] -= carried_back[rows] @ at.slope[rows] / family.variance_of_records
+        return by_numbers, by_residual
+
+
+#: Residual variance, in working units, that smaller ones are raised to.
+_LEAST = 1e-10
+
+
+def _by_residual(state: State, records: Sequence[IntArray], y: Array, variance: Array) -> Array:
+    """Derivative by the residual variance of every Gaussian trait at given m and H, 0 for others, (t,)."""
+    out = np.zeros(len(records))
+    for t, (family, rows) in enumerate(zip(state.families, records, strict=True)):
+        if isinstance(family, Gaussian):
+            R = family.variance_of_records
+            square = (R * state.at.slope[rows]) ** 2 + variance[rows]
+            out[t] = 0.5 * float(np.sum(square / R**2 - 1.0 / R))
+    return out
+
+
+def started(family: Ordered, y: Array) -> Ordered:
+    """Family with thresholds from the shares of the scores, the first of them 0."""
+    counts = np.bincount(y.astype(int), minlength=len(family.thresholds) + 2)[1:] + 0.5
+    cut = ndtri(np.cumsum(counts)[:-1] / counts.sum())
+    return replace(family, thresholds=tuple(cut - cut[0]))
+
+
+def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Ordered, float]:
+    """Newton step of the thresholds after the first, by the logarithms of their distances."""
+    gaps = np.diff(family.thresholds)
+
+    def gradient(logs: Array) -> Array:
+        t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
+        by = averaged_thresholds(y, eta, variance, t)[1:]
+        return np.asarray(np.cumsum(by[::-1])[::-1] * np.exp(logs))
+
+    logs, h = np.log(np.maximum(gaps, _GAP)), 1e-5
+    here = gradient(logs)
+    H = np.stack([(gradient(logs - e) - gradient(logs + e)) / (2 * h) for e in h * np.eye(len(logs))])
+    values, vectors = np.linalg.eigh(0.5 * (H + H.T))
+    step = vectors @ ((vectors.T @ here) / np.maximum(np.abs(values), 1e-8))
+    step *= min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-300))
+    t = np.concatenate([[0.0], np.cumsum(np.exp(logs + step))])
+    return replace(family, thresholds=tuple(t)), float(here @ step)
+
+
+def _moved(sigmas: Sequence[Array], k: int, i: int, j: int, step: float) -> list[Array]:
+    out = [np.array(S) for S in sigmas]
+    out[k][i, j] += step
+    if i != j:
+        out[k][j, i] += step
+    return out
+
+
+def _constant(design: Design, p: Predictor) -> float:
+    """Terms of l that nothing changes, as of the restricted likelihood of Gaussian traits."""
+    log_K = sum(
+        len(term.effects) * term.relationship.log_determinant
+        for term in design.terms
+        if term.relationship is not None
+    )
+    log_X = 2.0 * design.fixed.present.sum(axis=1) @ (np.log(p.fixed_scale) - design.fixed.log_mixing)
+    of_fixed = int(design.fixed.present.sum()) * np.log(2 * np.pi)
+    return float(-0.5 * (log_K + log_X - of_fixed) + design.log_jacobian)
+

@@ -1,0 +1,247 @@
+"""Latent values of the records as a sparse function of all location effects, and the Hessian of these, analysed once.
+
+With every effect written u = F v (Σ = FF', v ~ N(0, K ⊗ I)) the latent values are η = o + A(F) s, with offsets o and
+s = (β, v_1 … v_K, ε). ε are residuals of counts, one for each record, F their standard deviation. The Hessian of s,
+
+    H = ⊕(0, K_k⁻¹ ⊗ I, I) + A'W A
+
+with W the weights of the records, has one pattern whatever F and W: it is ordered and analysed once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from bayesmv.arrays import Array, IntArray
+from bayesmv.design.design import Design
+from bayesmv.families.declared import Poisson
+from bayesmv.numerics.compiled import FAST, njit
+from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
+from bayesmv.numerics.supernodes import Supernodes, analyse, locate
+
+
+class Predictor(NamedTuple):
+    """The map from s to η, and places in the factor of H.
+
+    Parameters
+    ----------
+    unit, trait
+        Unit and trait of each record, (N,).
+    indptr, column
+        Unknowns of each record, as rows of a CSR matrix A; its numbers are *slots*.
+    slot, weight, entry
+        A[slot] is the sum of weight · F[entry], F all factors one after the other, with a 1 at the end, (terms,).
+    factor_start
+        Where each factor begins in F, (K + 2,): of the random terms, then the diagonal of the residual.
+    prior
+        Precision of s, (q, q): 0 for fixed effects.
+    first
+        First unknown of each random term, and of the residuals, (K + 1,).
+    fixed_of
+        Unknown of every fixed coefficient, (v, t); -1 where not fitted.
+    fixed_scale
+        Size by which the columns of fixed effects were divided, (v,).
+    symbolic
+        Analysis of H.
+    position
+        Place of every unknown in the order of elimination, (q,).
+    pairs
+        Place in the factor of the product of two slots of a record, slot by slot with those up to it.
+    prior_place, prior_value
+        Places and numbers of the lower triangle of the precision.
+    """
+
+    unit: IntArray
+    trait: IntArray
+    indptr: IntArray
+    column: IntArray
+    slot: IntArray
+    weight: Array
+    entry: IntArray
+    factor_start: IntArray
+    prior: sparse.csr_array
+    first: IntArray
+    fixed_of: IntArray
+    fixed_scale: Array
+    symbolic: Supernodes
+    position: IntArray
+    pairs: IntArray
+    prior_place: IntArray
+    prior_value: Array
+
+    @property
+    def order(self) -> int:
+        """Number q of unknowns."""
+        return len(self.position)
+
+    def numbers(self, factors: Array) -> Array:
+        """A at the factors, slot by slot."""
+        return np.bincount(self.slot, self.weight * factors[self.entry], minlength=len(self.column))
+
+    def matrix(self, numbers: Array) -> sparse.csr_array:
+        """A (N, q)."""
+        return sparse.csr_array((numbers, self.column, self.indptr), shape=(len(self.unit), self.order))
+
+
+def build_predictor(design: Design) -> Predictor:
+    """Analyse the latent values of a design."""
+    unit, trait = np.nonzero(design.observed)
+    record = np.full(design.observed.shape, -1)
+    record[unit, trait] = np.arange(len(unit))
+    X = design.fixed.working
+    fixed_scale = _column_size(X)
+    fixed_of, order = _numbered(design.fixed.present)
+    sizes = [len(term.effects) ** 2 for term in design.terms]
+    factor_start = np.cumsum([0, *sizes, len(design.traits)])
+    parts = [_fixed(X, fixed_scale, fixed_of, record, int(factor_start[-1]))]
+    first = []
+    for k, term in enumerate(design.terms):
+        first.append(order)
+        m = len(term.effects)
+        for e in range(m):
+            Z = sparse.coo_array(term.incidences[int(term.load_of[e])])
+            rows = record[Z.row, term.trait_of[e]]
+            seen = rows >= 0
+            for j in range(m):
+                where = order + Z.col[seen] * m + j
+                parts.append((rows[seen], where, Z.data[seen], np.full(seen.sum(), factor_start[k] + e * m + j)))
+        order += len(term.levels) * m
+    first.append(order)
+    counts = np.array([isinstance(f, Poisson) for f in design.families])
+    rows = np.flatnonzero(counts[trait])
+    parts.append((rows, order + np.arange(len(rows)), np.ones(len(rows)), factor_start[-2] + trait[rows]))
+    order += len(rows)
+    row, column, weight, entry = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    key, slot = np.unique(row.astype(np.int64) * order + column, return_inverse=True)
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(key // order, minlength=len(unit)))]).astype(np.int64)
+    column = (key % order).astype(np.int64)
+    prior = _prior(design, int(fixed_of.max(initial=-1)) + 1, len(rows))
+    symbolic, position = _analysed(indptr, column, prior)
+    low = sparse.coo_array(sparse.tril(_permuted(prior, position)))
+    return Predictor(
+        unit=unit,
+        trait=trait,
+        indptr=indptr,
+        column=column,
+        slot=slot.reshape(-1),
+        weight=weight.astype(float),
+        entry=entry.astype(np.int64),
+        factor_start=factor_start,
+        prior=prior,
+        first=np.array(first),
+        fixed_of=fixed_of,
+        fixed_scale=fixed_scale,
+        symbolic=symbolic,
+        position=position,
+        pairs=locate(symbolic, *_pairs(indptr, position[column])),
+        prior_place=locate(symbolic, low.row.astype(np.int64), low.col.astype(np.int64)),
+        prior_value=low.data,
+    )
+
+
+def _column_size(X: sparse.csc_array) -> Array:
+    """Root mean square of each column, 1 for empty ones."""
+    size = np.sqrt(np.asarray(X.multiply(X).sum(axis=0)).reshape(-1) / max(X.shape[0], 1))
+    return np.where(size > 0, size, 1.0)
+
+
+def _numbered(present: Array) -> tuple[IntArray, int]:
+    """Number of every coefficient that is fitted, -1 for others, and how many there are."""
+    out = np.full(present.shape, -1)
+    out[present] = np.arange(present.sum())
+    return out, int(present.sum())
+
+
+def _fixed(
+    X: sparse.csc_array, size: Array, fixed_of: IntArray, record: IntArray, one: int
+) -> tuple[IntArray, IntArray, Array, IntArray]:
+    entries = sparse.coo_array(X)
+    rows, columns = record[entries.row], fixed_of[entries.col]  # (entries, t) each
+    both = (rows >= 0) & (columns >= 0)
+    values = np.broadcast_to((entries.data / size[entries.col])[:, None], rows.shape)[both]
+    return rows[both], columns[both], values, np.full(both.sum(), one)
+
+
+def _prior(design: Design, n_fixed: int, n_residual: int) -> sparse.csr_array:
+    parts = [sparse.csr_array((n_fixed, n_fixed))]
+    parts += [sparse.kron(term.precision, sparse.eye_array(len(term.effects))) for term in design.terms]
+    return sparse.csr_array(sparse.block_diag([*parts, sparse.eye_array(n_residual)], format="csr"))
+
+
+def _permuted(matrix: sparse.csr_array, position: IntArray) -> sparse.coo_array:
+    M = sparse.coo_array(matrix)
+    return sparse.coo_array((M.data, (position[M.row], position[M.col])), shape=M.shape)
+
+
+def _analysed(indptr: IntArray, column: IntArray, prior: sparse.csr_array) -> tuple[Supernodes, IntArray]:
+    """Supernodes of H, and the place of every unknown in its order."""
+    q = prior.shape[0]
+    touched = sparse.csr_array((np.ones(len(column)), column, indptr), shape=(len(indptr) - 1, q))
+    graph = sparse.csr_array(touched.T @ touched + abs(prior))
+    graph.setdiag(0.0)
+    graph.eliminate_zeros()
+    order = minimum_degree(*_pattern(graph), np.ones(q, dtype=np.int64))
+    order = order[postorder(elimination_tree(*_pattern(_reordered(graph, order))))]
+    permuted = _reordered(graph, order)
+    parent = elimination_tree(*_pattern(permuted))
+    lower = sparse.csc_array(sparse.tril(permuted + sparse.eye_array(q)))
+    lower.sort_indices()
+    node_start = np.arange(q + 1, dtype=np.int64)
+    symbolic = analyse(node_start, *_pattern(lower), parent, last_alone=False)
+    return symbolic, np.argsort(order).astype(np.int64)
+
+
+def _reordered(graph: sparse.csr_array, order: IntArray) -> sparse.csr_array:
+    out = sparse.csr_array(graph[order][:, order])
+    out.sort_indices()
+    return out
+
+
+def _pattern(matrix: sparse.csr_array | sparse.csc_array) -> tuple[IntArray, IntArray]:
+    return matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+
+
+@njit(cache=True)
+def _pairs(indptr, place):  # type: ignore[no-untyped-def]
+    """Row and column in the lower triangle of every pair of slots of a record."""
+    n = 0
+    for r in range(len(indptr) - 1):
+        width = indptr[r + 1] - indptr[r]
+        n += width * (width + 1) // 2
+    row, col = np.empty(n, np.int64), np.empty(n, np.int64)
+    k = 0
+    for r in range(len(indptr) - 1):
+        for a in range(indptr[r], indptr[r + 1]):
+            for b in range(indptr[r], a + 1):
+                row[k], col[k] = max(place[a], place[b]), min(place[a], place[b])
+                k += 1
+    return row, col
+
+
+@njit(cache=True, fastmath=FAST)
+def add_squares(indptr, pairs, numbers, weight, factor):  # type: ignore[no-untyped-def]
+    """Add the lower triangle of A'W A to the numbers of the factor."""
+    k = 0
+    for r in range(len(indptr) - 1):
+        for a in range(indptr[r], indptr[r + 1]):
+            for b in range(indptr[r], a + 1):
+                factor[pairs[k]] += weight[r] * numbers[a] * numbers[b]
+                k += 1
+
+
+@njit(cache=True, fastmath=FAST)
+def carried(indptr, pairs, numbers, inverse):  # type: ignore[no-untyped-def]
+    """Numbers of A S on the pattern of A, slot by slot, from the selected inverse S."""
+    out = np.zeros(len(numbers))
+    k = 0
+    for r in range(len(indptr) - 1):
+        for a in range(indptr[r], indptr[r + 1]):
+            for b in range(indptr[r], a + 1):
+                out[a] += inverse[pairs[k]] * numbers[b]
+                if a != b:
+                    out[b] += inverse[pairs[k]] * numbers[a]
+                k += 1
+    return out

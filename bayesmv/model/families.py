@@ -1,0 +1,129 @@
+"""Families of the traits of a model, from their words: ``scab = "binary"``, ``{ family = "binomial", size = "sown" }``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bayesmv.errors import SpecError, listing, require_known
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+
+#: Families that a model can have, by word.
+FITTED: Mapping[str, Family] = {
+    "gaussian": Gaussian(),
+    "binary": Binomial(),
+    "binomial": Binomial(),
+    "ordered": Ordered(),
+    "poisson": Poisson(),
+}
+#: Entries beside the word, by family.
+_ENTRIES: Mapping[str, tuple[str, ...]] = {
+    "binary": ("link", "levels"),
+    "binomial": ("link", "size"),
+    "ordered": ("levels",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraitFamily:
+    """Family of a trait, as a model states it.
+
+    Parameters
+    ----------
+    family
+        ``gaussian``, ``binary``, ``binomial``, ``ordered`` or ``poisson``.
+    link
+        ``probit`` or ``logit``, of binary and binomial traits.
+    size
+        Column of the numbers of trials of a binomial trait, or one number.
+    levels
+        Categories of a binary or ordered trait that is recorded in words, from low to high.
+
+    Raises
+    ------
+    SpecError
+        If the family is unknown, or has no such entry.
+    """
+
+    family: str
+    link: str = "probit"
+    size: str | int | None = None
+    levels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_known([self.family], FITTED, "no family {} of traits; families")
+        require_known([self.link], ("probit", "logit"), "no link {}; links")
+        given = {"link": self.link != "probit", "size": self.size is not None, "levels": bool(self.levels)}
+        wrong = [name for name, is_given in given.items() if is_given and name not in _ENTRIES.get(self.family, ())]
+        if wrong:
+            raise SpecError(f"the family '{self.family}' takes no {listing(wrong)}")
+        if self.family == "binomial" and self.size is None:
+            raise SpecError("a binomial trait needs the number of trials: a column or a number as its 'size'")
+        if isinstance(self.size, bool) or (isinstance(self.size, int) and self.size < 1):
+            raise SpecError(f"the size of a binomial trait is a column or a number of trials, not {self.size!r}")
+        if self.levels and (len(set(self.levels)) < len(self.levels) or len(self.levels) < 2):
+            raise SpecError(f"levels are two or more different categories from low to high, not {listing(self.levels)}")
+        if self.family == "binary" and len(self.levels) > 2:
+            raise SpecError(f"a binary trait has two levels, not {listing(self.levels)}; is it ordered?")
+
+    @property
+    def law(self) -> Family:
+        """Distribution, with the number of trials and thresholds left open."""
+        return Binomial(self.link) if self.family in ("binary", "binomial") else FITTED[self.family]
+
+    @property
+    def told(self) -> str:
+        """What is fixed so that the model can be estimated, in words."""
+        variance = self.law.link_variance
+        first = ", first threshold 0" if self.family == "ordered" else ""
+        if variance > 0.0:
+            return f"{self.link if self.family != 'ordered' else 'probit'}: residual variance {variance:.4g}{first}"
+        return "logarithmic link, residual overdispersion"
+
+    def to_mapping(self) -> str | dict[str, Any]:
+        """Family as a model file has it."""
+        more: dict[str, Any] = {}
+        if self.link != "probit":
+            more["link"] = self.link
+        if self.size is not None:
+            more["size"] = self.size
+        if self.levels:
+            more["levels"] = list(self.levels)
+        return {"family": self.family, **more} if more else self.family
+
+    @classmethod
+    def read(cls, given: str | Mapping[str, Any] | Self, trait: str) -> Self:
+        """Family of a trait from its word, or its word with entries.
+
+        Raises
+        ------
+        SpecError
+            Naming the trait.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, str):
+            entries: dict[str, Any] = {"family": given}
+        elif isinstance(given, Mapping) and isinstance(given.get("family"), str):
+            entries = dict(given)
+        else:
+            raise SpecError(f'the family of {trait} is a word, or a table as {{ family = "binary", link = "logit" }}')
+        require_known(entries, ("family", "link", "size", "levels"), f"the family of {trait} has no entry {{}}; entries")
+        if "levels" in entries:
+            if isinstance(entries["levels"], str) or not isinstance(entries["levels"], Sequence):
+                raise SpecError(f"the levels of {trait} are a list of categories")
+            entries["levels"] = tuple(map(str, entries["levels"]))
+        wrong = [name for name in ("link",) if not isinstance(entries.get(name, ""), str)]
+        if wrong or not isinstance(entries.get("size", ""), str | int):
+            raise SpecError(f"the family of {trait}: a link is a word, a size a column or a whole number")
+        try:
+            return cls(**entries)
+        except SpecError as error:
+            raise SpecError(f"the family of {trait}: {error}") from None
+
+
+def read_families(given: Mapping[str, Any] | None) -> dict[str, TraitFamily]:
+    """Families by trait; Gaussian ones are left out."""
+    read = {trait: TraitFamily.read(value, trait) for trait, value in (given or {}).items()}
+    return {trait: each for trait, each in read.items() if each.family != "gaussian"}
