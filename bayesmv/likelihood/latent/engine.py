@@ -48,8 +48,8 @@ _ENOUGH = 1e-10
 _STEPS = 200
 #: Step of differences of gradients, relative to standard deviations.
 _DIFFERENCE = 1e-4
-#: Least threshold above the one before.
-_GAP = 1e-6
+#: Step of differences by the logarithm of a distance of thresholds.
+_THRESHOLD_STEP = 1e-3
 
 
 class State(NamedTuple):
@@ -274,8 +274,8 @@ class LatentLikelihood:
         self._factorise(numbers, at.weight)
         return self._solved(self._half(A.T @ (at.weight * (eta - self._offset) + at.slope)))
 
-    def _mode(self, numbers: Array, families: tuple[Family, ...]) -> tuple[Array, Terms, tuple[Family, ...]]:
-        """Mode of the location effects, by Newton's method with halved steps; thresholds as they are."""
+    def _mode(self, numbers: Array, families: tuple[Family, ...]) -> tuple[Array, Terms]:
+        """Mode of the location effects, and the terms there, by Newton's method with halved steps."""
         p, A = self.predictor, self.predictor.matrix(numbers)
         s = self._start(A, numbers, families)
 
@@ -295,7 +295,7 @@ class LatentLikelihood:
             if not np.isfinite(gain):
                 raise Undefined
             if gain < _ENOUGH:
-                return s, at, families
+                return s, at
             step, length = self._solved(half), 1.0
             while True:
                 moved = s + length * step
@@ -412,7 +412,7 @@ class VariationalLikelihood(LatentLikelihood):
     @override
     def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
         p, A = self.predictor, self.predictor.matrix(numbers)
-        m, at, families = self._mode(numbers, families)
+        m, at = self._mode(numbers, families)
         weight, held, best = at.weight, 0.0, -np.inf
         for _ in range(_STEPS):
             self._factorise(numbers, weight)
@@ -458,8 +458,35 @@ class LaplaceLikelihood(LatentLikelihood):
 
     @override
     def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
+        scores = [t for t, f in enumerate(families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
+        logs = np.concatenate([np.log(np.diff(_thresholds(families[t]))) for t in scores] or [np.zeros(0)])
+
+        def at(logs: Array) -> State:
+            return self._at_mode(numbers, _with_gaps(families, scores, logs))
+
+        h = _THRESHOLD_STEP
+        state = at(logs)
+        for _ in range(_STEPS if len(logs) else 0):
+            steps = h * np.eye(len(logs))
+            up, down = (np.array([at(logs + sign * e).value for e in steps]) for sign in (1.0, -1.0))
+            slope, curve = (up - down) / (2 * h), np.maximum((2 * state.value - up - down) / h**2, 1e-6)
+            H = np.diag(curve)
+            for i, j in zip(*np.tril_indices(len(logs), -1), strict=True):
+                both = at(logs + steps[i] + steps[j]).value - up[i] - up[j] + state.value
+                H[i, j] = H[j, i] = -both / h**2
+            step = np.linalg.solve(H, slope) if np.linalg.eigvalsh(H)[0] > 0.0 else slope / curve
+            if float(slope @ step) < _ENOUGH * 100.0:
+                break
+            length = min(1.0, 0.5 / float(np.abs(step).max()))
+            while length > 1e-6 and (there := at(logs + length * step)).value < state.value:
+                length *= 0.5
+            logs, state = logs + length * step, there
+        # The memory holds the factor of the last mode that was found.
+        return at(logs) if len(logs) else state
+
+    def _at_mode(self, numbers: Array, families: tuple[Family, ...]) -> State:
         p = self.predictor
-        s, at, families = self._mode(numbers, families)
+        s, at = self._mode(numbers, families)
         spread, variance = self._spread(numbers)
         value = self._constant + float(at.value.sum() - 0.5 * s @ (p.prior @ s)) - self._log_determinant()
         return State(value, s, at, numbers, spread, variance, families)
@@ -507,16 +534,29 @@ def started(family: Ordered, y: Array) -> Ordered:
     return replace(family, thresholds=tuple(cut - cut[0]))
 
 
+def _thresholds(family: Family) -> tuple[float, ...]:
+    return family.thresholds if isinstance(family, Ordered) else ()
+
+
+def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array) -> tuple[Family, ...]:
+    """Families with thresholds at distances exp(logs), of the ordered traits one after the other."""
+    out, begin = list(families), 0
+    for t in scores:
+        n = len(_thresholds(families[t])) - 1
+        distances = np.exp(logs[begin : begin + n])
+        out[t] = Ordered(tuple(np.concatenate([[0.0], np.cumsum(distances)])))
+        begin += n
+    return tuple(out)
+
+
 def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Ordered, float]:
     """Newton step of the thresholds after the first, by the logarithms of their distances."""
-    gaps = np.diff(family.thresholds)
-
     def gradient(logs: Array) -> Array:
         t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
         by = averaged_thresholds(y, eta, variance, t)[1:]
         return np.asarray(np.cumsum(by[::-1])[::-1] * np.exp(logs))
 
-    logs, h = np.log(np.maximum(gaps, _GAP)), 1e-5
+    logs, h = np.log(np.diff(family.thresholds)), 1e-5
     here = gradient(logs)
     H = np.stack([(gradient(logs - e) - gradient(logs + e)) / (2 * h) for e in h * np.eye(len(logs))])
     values, vectors = np.linalg.eigh(0.5 * (H + H.T))
