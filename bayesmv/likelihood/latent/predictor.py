@@ -72,6 +72,10 @@ class Predictor(NamedTuple):
     prior_place: IntArray
     prior_value: Array
 
+    def prior_place_of(self, row: IntArray, col: IntArray) -> IntArray:
+        """Places in the factor of entries (row, col) of its lower triangle, in the order of elimination."""
+        return locate(self.symbolic, np.maximum(row, col), np.minimum(row, col))
+
     @property
     def order(self) -> int:
         """Number q of unknowns."""

@@ -1,0 +1,691 @@
+r"""Exact posterior of covariances and location effects where some traits are not Gaussian, in coordinates for NUTS.
+
+The log density of (θ, s), s the location effects whitened by their factors (:mod:`bayesmv.likelihood.latent`), is taken
+in coordinates (z, w) in which it is nearly standard normal:
+
+.. math:: x = \hat x + C z, \quad θ = θ(x), \quad s = T(θ) G(x) + P'\hat L^{-T} (e^{-κ(x)} ∘ w)
+
+with x̂ the mode of the Laplace marginal posterior and CC' its inverse information, L̂ the Cholesky factor of the Hessian of
+s there, T G the mode of s given θ, G = K Z'g of the slopes g of the records, and κ the change of the logarithms of the
+diagonal of L with θ. At w = 0 the density is the Laplace marginal. The map chooses coordinates only: what is sampled is
+exact. G and κ are tabulated along each x through x̂, in low rank, and constant beyond the tables.
+
+Coordinates of θ: half-lines σ = unit · log(1 + e^{2x}) / 2 of single scales, and half-spaces of rows with more
+(:mod:`.coordinates`). Fixed effects of threshold traits, and thresholds, are relative to √(1 + Σ σ² / v), v the variance
+of the link. Effects are centred in part: u = h V with h = σ / √(1 + σ² / τ²), V ~ N(0, (1 + σ²/τ²) K), where 1/τ² is the
+information on a level, so that the posterior precision of V is 1 whatever σ.
+
+Source: Kristensen, Nielsen, Berg, Skaug & Bell (2016), J. Stat. Softw. 70(5) (Laplace marginal); Papaspiliopoulos,
+Roberts & Sköld (2007), Stat. Sci. 22:59-73 (partial centring).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, override
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.linalg import splu
+
+from bayesmv.arrays import Array, IntArray
+from bayesmv.design.design import Design
+from bayesmv.errors import SpecError
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.likelihood.latent import LaplaceLikelihood
+from bayesmv.likelihood.latent.engine import State, Undefined
+from bayesmv.numerics.cholesky import solve_lower, solve_upper
+from bayesmv.numerics.supernodes import Supernodes
+from bayesmv.posterior import latent_kernels as kernels
+from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
+from bayesmv.posterior.log_posterior import LogPosterior
+
+#: Largest standard deviation of a log scale, in the Laplace posterior, at which its map may be as simple as for tight data.
+TIGHT = 0.25
+#: Error of a table that is allowed, in posterior standard deviations.
+_TABLE = 0.3
+#: Most functions that a table of an axis is made of.
+_RANK = 4
+#: Highest variance of z, in the units of x.
+_WIDEST = 9.0
+#: Steps of differences by x.
+_STEP = 0.1
+
+
+@dataclass(frozen=True)
+class HalfLineCoordinates(PlanarCoordinates):
+    """Planar coordinates with single scales on a half-line, linear upwards and exponential downwards."""
+
+    @override
+    def _constrain_rows(self, x: Array, theta: Array) -> None:
+        super()._constrain_rows(x, theta)
+        for d in self._alone:
+            theta[..., d] = self.unit[d] * np.logaddexp(0.0, BEND * x[..., d]) / BEND
+
+    @override
+    def _unconstrain_rows(self, theta: Array, x: Array) -> None:
+        super()._unconstrain_rows(theta, x)
+        for d in self._alone:
+            b = max(float(theta[d]) / self.unit[d], 1e-8)
+            x[d] = b + np.log(-np.expm1(-BEND * b)) / BEND
+
+    @override
+    def _log_jacobian_rows(self, x: Array) -> float:
+        total = super()._log_jacobian_rows(x)
+        for d in self._alone:
+            folded = np.log(np.cosh(x[d] / 4.0))
+            total += float(-np.log1p(np.exp(-BEND * x[d])) - folded)
+        return total
+
+    @override
+    def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
+        super()._pull_rows(x, theta, by_theta, by_x)
+        for d in self._alone:
+            rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
+            by_x[d] = by_theta[d] * self.unit[d] * rate + BEND * (1.0 - rate)
+
+    @property
+    def _alone(self) -> list[int]:
+        return [d for d, off in self.rows if not len(off)]
+
+
+class Place(NamedTuple):
+    """What depends on a point x, and not on the effects.
+
+    Parameters
+    ----------
+    theta
+        Parameters of the structures, (d,).
+    factors
+        F of every random term.
+    residual
+        Residual variances, (t,).
+    centring
+        c of every column of the factors of the terms, then of the residuals of counts.
+    spread
+        √(1 + Σσ²/v) of threshold traits, 1 of others, (t,).
+    gaps
+        Thresholds of every ordered trait relative to the spread, from 0.
+    """
+
+    theta: Array
+    factors: list[Array]
+    residual: Array
+    centring: list[Array]
+    spread: Array
+    gaps: dict[int, Array]
+
+
+class Table(NamedTuple):
+    """Functions of one coordinate on even nodes, of which a table along its axis is made: shapes (rows, m), (m, nodes)."""
+
+    first: float
+    width: float
+    basis: Array
+    nodes: Array
+
+    def at(self, x: float) -> tuple[Array, Array]:
+        """Weights of the basis at x, and their derivatives, (m,); constant beyond the nodes."""
+        n = self.nodes.shape[1]
+        u = (x - self.first) / self.width
+        if u <= 0.0 or u >= n - 1:
+            return self.nodes[:, 0 if u <= 0.0 else n - 1], np.zeros(len(self.nodes))
+        i = int(u)
+        f, F = u - i, self.nodes
+        a, b = F[:, i], F[:, i + 1]
+        left = 0.5 * (b - F[:, i - 1]) if i else np.zeros(len(F))
+        right = 0.5 * (F[:, i + 2] - a) if i + 2 < n else np.zeros(len(F))
+        value = (2 * f**3 - 3 * f * f + 1) * a + (f**3 - 2 * f * f + f) * left
+        value = value + (3 * f * f - 2 * f**3) * b + (f**3 - f * f) * right
+        slope = 6 * (f * f - f) * (a - b) + (3 * f * f - 4 * f + 1) * left + (3 * f * f - 2 * f) * right
+        return value, slope / self.width
+
+
+def low_rank(values: Array, first: float, width: float, error: Callable[[int, Array], float]) -> Table:
+    """Table (rows, nodes) of as few functions as keep its error under what is allowed at every node."""
+    U, S, Vt = np.linalg.svd(values, full_matrices=False)
+    m = 0
+    while m < min(_RANK, len(S)):
+        m += 1
+        rest = values - (U[:, :m] * S[:m]) @ Vt[:m]
+        if max(error(j, rest[:, j]) for j in range(values.shape[1])) < _TABLE:
+            break
+    return Table(first, width, np.ascontiguousarray(U[:, :m] * S[:m]), np.ascontiguousarray(Vt[:m]))
+
+
+class LatentPosterior:
+    """Joint posterior of θ and the location effects; see the head of this file.
+
+    Parameters
+    ----------
+    posterior
+        Design, priors and structures.
+    """
+
+    def __init__(self, posterior: LogPosterior) -> None:
+        design = posterior.design
+        blocks = design.blocks
+        for name, structure in zip(design.names[:-1], blocks.structures, strict=False):
+            if structure.placement is None:
+                raise SpecError(
+                    f"a posterior of traits that are not Gaussian needs a structure of {name} with a factor: us, diag, "
+                    f"idv, fa, not {structure.name}"
+                )
+        self.posterior, self.design = posterior, design
+        self.engine = LaplaceLikelihood(design)
+        gaussian = [isinstance(f, Gaussian) for f in design.families]
+        unit = np.full(blocks.n_parameters, PLANAR_UNIT)
+        # Residuals of Gaussian traits are far from 0.
+        unit[blocks.slices[-1]] = np.where(self._residual_kinds(gaussian), 0.0, PLANAR_UNIT)
+        self.coordinates = HalfLineCoordinates(blocks.anchor, unit)
+        self.ordered = [t for t, f in enumerate(design.families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
+        self.n_gaps = [len(_cuts(design.families[t])) - 1 for t in self.ordered]
+        #: Parameters of the structures, and all of them with the logarithms of distances of thresholds.
+        self.d = blocks.n_parameters
+        self.size = self.d + sum(self.n_gaps)
+        self.tau: list[Array] = [np.full(len(term.effects), np.inf) for term in design.terms]
+        self.tau.append(np.full(len(design.traits), np.inf))
+        self._layout()
+
+    def _residual_kinds(self, gaussian: Sequence[bool]) -> Array:
+        """Which residual parameters are of Gaussian traits."""
+        structure = self.design.residual.structure
+        n = structure.n_parameters
+        if not n:
+            return np.zeros(0, dtype=bool)
+        J = structure.jacobian(np.ones(n))
+        return np.array([any(J[p, t, t] != 0.0 and g for t, g in enumerate(gaussian)) for p in range(n)])
+
+    def _layout(self) -> None:
+        p, design = self.engine.predictor, self.design
+        lengths = np.diff(p.indptr)
+        record = np.repeat(np.arange(len(p.unit)), lengths)
+        one = int(p.factor_start[-1])
+        fixed_terms = p.entry == one
+        self._is_fixed = np.zeros(len(p.column), dtype=bool)
+        self._is_fixed[p.slot[fixed_terms]] = True
+        self._slot_trait = p.trait[record]
+        self._constant = np.bincount(p.slot[fixed_terms], p.weight[fixed_terms], minlength=len(p.column))
+        self._fixed_trait = np.nonzero(design.fixed.present)[1]
+        groups = [np.zeros(p.first[0], dtype=np.int64)]
+        begin = 1
+        for term in design.terms:
+            m = len(term.effects)
+            groups.append(np.tile(np.arange(begin, begin + m), len(term.levels)))
+            begin += m
+        counts = np.array([isinstance(f, Poisson) for f in design.families])
+        self._count_records = np.flatnonzero(counts[p.trait])
+        groups.append(begin + p.trait[self._count_records])
+        self._group = np.concatenate(groups).astype(np.int64)
+        self._n_groups = begin + len(design.traits)
+        self._count_of_group = np.bincount(self._group, minlength=self._n_groups).astype(float)
+        self._slopes_to = [self._incidence(k) for k in range(len(design.terms))]
+        self._solvers = [
+            None if term.relationship is None else splu(sparse.csc_matrix(term.precision)) for term in design.terms
+        ]
+        sizes = np.ones(len(p.unit))
+        for family, rows in zip(self.engine._families, self.engine._records, strict=True):
+            if isinstance(family, Binomial):
+                sizes[rows] = family.size
+        self._record_arrays = (self.engine._y, self.engine._offset, sizes, p.trait.astype(np.int64))
+        self._codes = np.array([_code(f) for f in design.families], dtype=np.int64)
+        widest = max([2, *(len(_cuts(f)) + 2 for f in design.families)])
+        self._cut_shape = (len(design.traits), widest)
+        prior = p.prior.tocsr()
+        self._prior = (prior.indptr.astype(np.int64), prior.indices.astype(np.int64), prior.data.astype(float))
+
+    def _incidence(self, k: int) -> sparse.csr_array:
+        """Z' of a term: slopes of the records to levels × effects, (q m, N)."""
+        p, m = self.engine.predictor, len(self.design.terms[k].effects)
+        record = np.repeat(np.arange(len(p.unit)), np.diff(p.indptr))
+        e, j = np.divmod(p.entry - p.factor_start[k], m)
+        mine = (p.entry >= p.factor_start[k]) & (p.entry < p.factor_start[k + 1]) & (j == 0)
+        level = (p.column[p.slot[mine]] - p.first[k]) // m
+        shape = (len(self.design.terms[k].levels) * m, len(p.unit))
+        return sparse.csr_array((p.weight[mine], (level * m + e[mine], record[p.slot[mine]])), shape=shape)
+
+    def place(self, x: Array) -> Place:
+        """What depends on x (size,) alone."""
+        theta = self.coordinates.constrain(x[: self.d])
+        blocks, design = self.design.blocks, self.design
+        factors = []
+        for s, at in zip(blocks.structures[:-1], blocks.slices[:-1], strict=True):
+            row, column, parameter, weight = s.placement  # type: ignore[misc]
+            F = np.zeros((s.size, s.size))
+            np.add.at(F, (row, column), weight * theta[at][parameter])
+            factors.append(F)
+        residual = np.diag(blocks.structures[-1].matrix(theta[blocks.slices[-1]])).copy()
+        scales = [*(np.diag(F) for F in factors), np.sqrt(residual)]
+        centring = [1.0 / np.sqrt(1.0 + (s / tau) ** 2) for s, tau in zip(scales, self.tau, strict=True)]
+        link = np.array([f.link_variance for f in design.families])
+        excess = np.zeros(len(link))
+        for F, term in zip(factors, design.terms, strict=True):
+            np.add.at(excess, term.trait_of, (F**2).sum(axis=1))
+        spread = np.where(link > 0.0, np.sqrt(1.0 + excess / np.where(link > 0.0, link, 1.0)), 1.0)
+        gaps, begin = {}, self.d
+        for t, n in zip(self.ordered, self.n_gaps, strict=True):
+            gaps[t] = np.concatenate([[0.0], np.cumsum(np.exp(x[begin : begin + n]))])
+            begin += n
+        return Place(theta, factors, residual, centring, spread, gaps)
+
+    def families(self, place: Place) -> tuple[Family, ...]:
+        """Families with the numbers of a place."""
+        out: list[Family] = []
+        for t, f in enumerate(self.engine._families):
+            if isinstance(f, Gaussian):
+                out.append(Gaussian(float(place.residual[t])))
+            elif t in place.gaps:
+                out.append(Ordered(tuple(place.gaps[t] * place.spread[t])))
+            else:
+                out.append(f)
+        return tuple(out)
+
+    def marginal(self, x: Array) -> tuple[float, State, Place]:
+        """Laplace marginal log posterior at x, with what it was found from; raises :class:`Undefined`."""
+        place = self.place(x)
+        flat = np.concatenate([*(F.reshape(-1) for F in place.factors), np.sqrt(place.residual), [1.0]])
+        with np.errstate(over="ignore", invalid="ignore"):
+            state = self.engine._at_mode(self.engine.predictor.numbers(flat), self.families(place))
+        return state.value + self._prior_of(x, place), state, place
+
+    def _prior_of(self, x: Array, place: Place) -> float:
+        """Log prior of θ and thresholds, with the Jacobian of x."""
+        logs = x[self.d :]
+        value = self.posterior.prior(place.theta)[0] + self.coordinates.log_jacobian(x[: self.d])
+        return float(value - 0.5 * logs @ logs)
+
+    def start(self) -> Array:
+        """Point x to look for the mode from: a fifth of the liability, or of the log scale, each term."""
+        sigmas = [0.25 * np.eye(len(term.effects)) for term in self.design.terms]
+        sigmas.append(np.diag([f.link_variance or 0.4 for f in self.design.families]))
+        theta = self.design.blocks.from_matrices(sigmas)
+        families = self.engine._with_thresholds(self.engine._families)
+        logs = [np.log(np.diff(_cuts(families[t]))) for t in self.ordered]
+        return np.concatenate([self.coordinates.unconstrain(theta, 1e-3), *logs])
+
+
+def _code(family: Family) -> int:
+    if isinstance(family, Binomial):
+        return kernels.PROBIT if family.link == "probit" else kernels.LOGIT
+    kinds = {Gaussian: kernels.GAUSSIAN, Poisson: kernels.POISSON, Ordered: kernels.ORDERED}
+    return kinds[type(family)]
+
+
+def _cuts(family: Family) -> tuple[float, ...]:
+    return family.thresholds if isinstance(family, Ordered) else ()
+
+
+def _panel_rows(symbolic: Supernodes) -> IntArray:
+    """Row of every number of the panels of a factor."""
+    parts = []
+    for s in range(len(symbolic.start) - 1):
+        begin, end = symbolic.start[s], symbolic.start[s + 1]
+        rows = np.concatenate([np.arange(begin, end), symbolic.rows[symbolic.row_start[s] : symbolic.row_start[s + 1]]])
+        parts.append(np.tile(rows, end - begin))
+    return np.concatenate(parts).astype(np.int64)
+
+
+class LatentMap:
+    """The map (z, w) → (x, s), and the log density there; see the head of this file.
+
+    Parameters
+    ----------
+    latent
+        The posterior.
+    """
+
+    def __init__(self, latent: LatentPosterior) -> None:
+        self.latent = latent
+        self.symbolic = latent.engine.predictor.symbolic
+        self.position = latent.engine.predictor.position
+        self._rows = _panel_rows(self.symbolic)
+        self._diagonal = latent.engine._diagonal
+        self.centre, information = self._mode()
+        self._centre_partly()
+        values, vectors = np.linalg.eigh(information) if latent.size else (np.zeros(0), np.zeros((0, 0)))
+        self.root = vectors / np.sqrt(np.maximum(values, 1.0 / _WIDEST))
+        self.sd = np.sqrt((self.root**2).sum(axis=1))
+        self._tabulate()
+
+    @property
+    def n_unknowns(self) -> int:
+        """Number of location effects."""
+        return len(self.position)
+
+    @property
+    def tight(self) -> bool:
+        """Whether every log scale is known to a quarter."""
+        return self.widest <= TIGHT
+
+    @cached_property
+    def widest(self) -> float:
+        """Largest standard deviation of the logarithm of a scale, in the Laplace posterior."""
+        latent = self.latent
+        theta, scales = latent.coordinates.constrain(self.centre[: latent.d]), latent.coordinates.scales
+        J = latent.coordinates.jacobian(self.centre[: latent.d])
+        sd = np.sqrt(((J @ self.root[: latent.d]) ** 2).sum(axis=1))
+        return float(np.max(sd[scales] / np.maximum(theta[scales], 1e-12), initial=0.0))
+
+    def _mode(self) -> tuple[Array, Array]:
+        """Mode of the Laplace marginal posterior by x, and its information, by differences."""
+        latent = self.latent
+        x = latent.start()
+        d = len(x)
+
+        def value(x: Array) -> float:
+            try:
+                return latent.marginal(x)[0]
+            except Undefined:
+                return -np.inf
+
+        information = np.eye(d)
+        for _ in range(30 if d else 0):
+            here = value(x)
+            E = _STEP * np.eye(d)
+            up, down = (np.array([value(x + sign * e) for e in E]) for sign in (1.0, -1.0))
+            slope = (up - down) / (2 * _STEP)
+            H = np.diag((2 * here - up - down) / _STEP**2)
+            for i in range(d):
+                for j in range(i):
+                    cross = value(x + E[i] + E[j]) + value(x - E[i] - E[j])
+                    cross -= value(x + E[i] - E[j]) + value(x - E[i] + E[j])
+                    H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
+            values, vectors = np.linalg.eigh(H)
+            information = (vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T
+            step = np.linalg.solve(information, slope)
+            step *= min(1.0, 2.0 / float(np.abs(step).max()))
+            if float(slope @ step) < 1e-3:
+                break
+            length = 1.0
+            while length > 1e-3 and not value(x + length * step) > here:
+                length *= 0.5
+            x = x + length * step
+        return x, information
+
+    def _centre_partly(self) -> None:
+        """Set τ² = σ² (1 - r) / r of every column, r the mean informed fraction of its effects at the mode."""
+        latent = self.latent
+        _, state, place = latent.marginal(self.centre)
+        p, engine = latent.engine.predictor, latent.engine
+        engine._spread(state.numbers)
+        low = sparse.coo_array(sparse.tril(p.prior))
+        row, col = p.position[low.row], p.position[low.col]
+        at = p.prior_place_of(row, col)
+        shares = low.data * engine._work.inverse[at] * np.where(low.row == low.col, 1.0, 2.0)
+        same = latent._group[low.row] == latent._group[low.col]
+        trace = np.bincount(latent._group[low.row][same], shares[same], minlength=latent._n_groups)
+        self.informed = 1.0 - trace / np.maximum(latent._count_of_group, 1.0)
+        r = np.clip(self.informed, 1e-6, 1.0 - 1e-6)
+        begin, tau = 1, []
+        scales = [*(np.diag(F) for F in place.factors), np.sqrt(place.residual)]
+        for s in scales:
+            own = r[begin : begin + len(s)]
+            tau.append(np.maximum(np.abs(s), 1e-3) * np.sqrt((1.0 - own) / own))
+            begin += len(s)
+        latent.tau = tau
+
+    def _scaling(self, place: Place) -> Array:
+        """Factor D of the unknowns: the Hessian by them is D H D, H that by the plain ones, (q,)."""
+        latent = self.latent
+        c = np.concatenate([[1.0], *place.centring])[latent._group]
+        c[: len(latent._fixed_trait)] = place.spread[latent._fixed_trait]
+        return np.asarray(c)
+
+    def _node(self, x: Array) -> tuple[Place, Array, Array]:
+        """Place, G (q,), and the logarithms of the diagonal of L, (q,), at x; the factor is in the engine's memory."""
+        latent = self.latent
+        _, state, place = latent.marginal(x)
+        D = self._scaling(place)
+        G = np.empty(self.n_unknowns)
+        first = latent.engine.predictor.first
+        G[: first[0]] = state.mean[: first[0]] / place.spread[latent._fixed_trait]
+        for k, (Z, solver) in enumerate(zip(latent._slopes_to, latent._solvers, strict=True)):
+            ZG = (Z @ state.at.slope).reshape(-1, len(place.factors[k]))
+            G[first[k] : first[k + 1]] = (ZG if solver is None else solver.solve(ZG)).reshape(-1)
+        G[first[-1] :] = state.at.slope[latent._count_records]
+        diagonal = np.log(latent.engine._work.factor[self._diagonal])
+        scaled = np.empty_like(D)
+        scaled[self.position] = np.log(D)
+        return place, G, diagonal + scaled
+
+    def _tabulate(self) -> None:
+        latent, nodes = self.latent, 13 if self.tight else 17
+        below, above = (6.0, 8.0) if self.tight else (8.0, 10.0)
+        place, self.G, self.logs = self._node(self.centre)
+        self._keep_factor(place)
+        if not self.tight:
+            self._shift_factor()
+        self.moved: list[Table] = []
+        self.stretched: list[Table] = []
+        for k in range(latent.size):
+            low, high = self.centre[k] - below * self.sd[k], self.centre[k] + above * self.sd[k]
+            if k < latent.d and latent.coordinates.scales[k]:
+                high = min(high, max(self._highest(k), self.centre[k] + self.sd[k]))
+            at = np.linspace(low, high, nodes)
+            G, K = np.zeros((self.n_unknowns, nodes)), np.zeros((self.n_unknowns, nodes))
+            places: list[Place] = [place] * nodes
+            middle = int(np.argmin(abs(at - self.centre[k])))
+            last = np.zeros(self.n_unknowns), np.zeros(self.n_unknowns)
+            for way in (range(middle, nodes), range(middle - 1, -1, -1)):
+                held = last
+                for j in way:
+                    x = self.centre.copy()
+                    x[k] = at[j]
+                    try:
+                        places[j], mine, logs = self._node(x)
+                        held = mine - self.G, logs - self.logs
+                    except Undefined:
+                        places[j] = self.latent.place(x)
+                    G[:, j], K[:, j] = held
+            width = at[1] - at[0]
+
+            def moved(j: int, rest: Array, places: list[Place] = places) -> float:
+                return float(np.linalg.norm(self._times_factor(self._moved(places[j], rest))))
+
+            self.moved.append(low_rank(G, low, width, moved))
+            self.stretched.append(low_rank(K, low, width, lambda j, rest: float(np.linalg.norm(rest))))
+
+    def _highest(self, k: int) -> float:
+        """Coordinate at which a scale is 4."""
+        latent = self.latent
+        theta = latent.coordinates.constrain(self.centre[: latent.d])
+        theta[k] = 4.0
+        return float(latent.coordinates.unconstrain(theta)[k])
+
+    def _keep_factor(self, place: Place) -> None:
+        """L̂ in the coordinates of the unknowns: rows of L multiplied by D."""
+        D = np.empty(self.n_unknowns)
+        D[self.position] = self._scaling(place)
+        self.factor = self.latent.engine._work.factor * D[self._rows]
+
+    def _shift_factor(self) -> None:
+        """Off-diagonals of L̂ from two standard deviations up, where scales are large, columns as long as at x̂."""
+        latent = self.latent
+        up = np.zeros(latent.size)
+        up[: latent.d] = np.where(latent.coordinates.scales, 2.0 * self.sd[: latent.d], 0.0)
+        try:
+            place, _, logs = self._node(self.centre + up)
+        except Undefined:
+            return
+        self._keep_factor(place)
+        column = np.concatenate(
+            [
+                np.repeat(
+                    np.arange(self.symbolic.start[s], self.symbolic.start[s + 1]),
+                    self.symbolic.start[s + 1]
+                    - self.symbolic.start[s]
+                    + self.symbolic.row_start[s + 1]
+                    - self.symbolic.row_start[s],
+                )
+                for s in range(len(self.symbolic.start) - 1)
+            ]
+        )
+        self.factor *= np.exp(self.logs - logs)[column]
+
+    def _times_factor(self, s: Array) -> Array:
+        """L̂'P s, (q,)."""
+        placed = np.empty(self.n_unknowns)
+        placed[self.position] = s
+        out = np.zeros(self.n_unknowns)
+        column = 0
+        for b in range(len(self.symbolic.start) - 1):
+            begin, end = int(self.symbolic.start[b]), int(self.symbolic.start[b + 1])
+            below = self.symbolic.rows[self.symbolic.row_start[b] : self.symbolic.row_start[b + 1]]
+            base, height = int(self.symbolic.panel_start[b]), end - begin + len(below)
+            panel = self.factor[base : base + (end - begin) * height].reshape(end - begin, height)
+            rows = np.concatenate([placed[begin:end], placed[below]])
+            out[begin:end] = np.triu(panel[:, : end - begin]) @ rows[: end - begin] + panel[:, end - begin :] @ rows[
+                end - begin :
+            ]
+            column += end - begin
+        return out
+
+    def _moved(self, place: Place, G: Array) -> Array:
+        """T(θ) G, (q,)."""
+        first, out = self.latent.engine.predictor.first, np.empty(self.n_unknowns)
+        out[: first[0]] = G[: first[0]]
+        for k, F in enumerate(place.factors):
+            T = F / place.centring[k]
+            out[first[k] : first[k + 1]] = (G[first[k] : first[k + 1]].reshape(-1, len(F)) @ T).reshape(-1)
+        trait = self.latent.engine.predictor.trait[self.latent._count_records]
+        out[first[-1] :] = G[first[-1] :] * (np.sqrt(place.residual) / place.centring[-1])[trait]
+        return out
+
+    def x_of(self, z: Array) -> Array:
+        """x from z (…, size)."""
+        return np.asarray(self.centre + z @ self.root.T)
+
+    def point(self, z: Array) -> tuple[Place, Array]:
+        """Place and unknowns s at (z, w), (size + q,)."""
+        x = self.x_of(z[: self.latent.size])
+        place = self.latent.place(x)
+        return place, self._unknowns(x, place, z[self.latent.size :])[0]
+
+    def _unknowns(self, x: Array, place: Place, w: Array) -> tuple[Array, ...]:
+        G, kappa = self.G.copy(), np.zeros(self.n_unknowns)
+        weights = []
+        for k, (moved, stretched) in enumerate(zip(self.moved, self.stretched, strict=True)):
+            a, b = moved.at(x[k]), stretched.at(x[k])
+            G += moved.basis @ a[0]
+            kappa += stretched.basis @ b[0]
+            weights.append((a[1], b[1]))
+        shrink = np.exp(-kappa)
+        scaled = shrink * w
+        solved = scaled[:, None].copy()
+        solve_upper(self.symbolic, self.factor, solved)
+        return self._moved(place, G) + solved[self.position, 0], G, kappa, shrink, scaled, weights  # type: ignore[return-value]
+
+    def value_and_gradient(self, z: Array) -> tuple[float, Array]:
+        """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""
+        latent, n = self.latent, self.latent.size
+        with np.errstate(all="ignore"):
+            value, gradient = self._value_and_gradient(z)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros(n + self.n_unknowns)
+        return value, gradient
+
+    def _value_and_gradient(self, z: Array) -> tuple[float, Array]:
+        latent, p = self.latent, self.latent.engine.predictor
+        n, design, first = latent.size, latent.design, p.first
+        x = self.x_of(z[:n])
+        place = latent.place(x)
+        s, G, kappa, shrink, scaled, weights = self._unknowns(x, place, z[n:])
+        flat = [F * c for F, c in zip(place.factors, place.centring[:-1], strict=True)]
+        sd = np.sqrt(place.residual)
+        joined = np.concatenate([*(F.reshape(-1) for F in flat), sd * place.centring[-1], [1.0]])
+        numbers = p.numbers(joined)
+        numbers[latent._is_fixed] = (latent._constant * place.spread[latent._slot_trait])[latent._is_fixed]
+        squares = np.concatenate([[1.0], *place.centring]) ** 2
+        cuts = np.full(latent._cut_shape, np.inf)
+        cuts[:, 0] = -np.inf
+        for t, f in enumerate(design.families):
+            if isinstance(f, Ordered):
+                own = place.gaps[t] * place.spread[t] if t in place.gaps else np.zeros(1)
+                cuts[t, 1 : 1 + len(own)] = own
+        by_s, by_numbers, by_squares = np.zeros_like(s), np.zeros(len(numbers)), np.zeros(len(squares))
+        by_variance, by_cuts = np.zeros(len(sd)), np.zeros_like(cuts)
+        value = kernels.joint(
+            s,
+            numbers,
+            p.indptr,
+            p.column,
+            latent._prior,
+            latent._group,
+            squares,
+            latent._record_arrays,
+            (latent._codes, np.maximum(place.residual, 1e-300), cuts),
+            (by_s, by_numbers, by_squares, by_variance, by_cuts),
+        )
+        # Prior of V: its determinant; the Jacobian of fixed effects relative to the spread.
+        counts = latent._count_of_group
+        value += 0.5 * float(counts[1:] @ np.log(squares[1:]))
+        by_squares[1:] += 0.5 * counts[1:] / squares[1:]
+        per_trait = np.bincount(latent._fixed_trait, minlength=len(sd))
+        value += float(per_trait @ np.log(place.spread)) - float(kappa.sum())
+        d_spread = per_trait / place.spread
+        fixed = latent._is_fixed
+        d_spread += np.bincount(
+            latent._slot_trait[fixed], latent._constant[fixed] * by_numbers[fixed], minlength=len(sd)
+        )
+        for t in place.gaps:
+            d_spread[t] += place.gaps[t] @ by_cuts[t, 1 : 1 + len(place.gaps[t])]
+        by_flat = np.bincount(p.entry, p.weight * by_numbers[p.slot], minlength=len(joined))
+        # Through the map of s.
+        by_G = np.empty_like(s)
+        by_G[: first[0]] = by_s[: first[0]]
+        d_theta = np.zeros(latent.d)
+        begin = 1
+        link = np.array([f.link_variance or np.inf for f in design.families])
+        d_excess = 0.5 * d_spread / (place.spread * link)
+        blocks = design.blocks
+        for k, (F, c) in enumerate(zip(place.factors, place.centring[:-1], strict=True)):
+            m = len(F)
+            mine = slice(first[k], first[k + 1])
+            dF_flat = by_flat[p.factor_start[k] : p.factor_start[k + 1]].reshape(m, m)
+            Gk, gk = G[mine].reshape(-1, m), by_s[mine].reshape(-1, m)
+            cross = Gk.T @ gk
+            by_G[mine] = (gk @ (F / c).T).reshape(-1)
+            dF = dF_flat * c + cross / c
+            dc = (dF_flat * F).sum(axis=0) - (cross * F).sum(axis=0) / c**2 + 2.0 * c * by_squares[begin : begin + m]
+            sigma = np.diag(F)
+            dF[np.arange(m), np.arange(m)] -= dc * c**3 * sigma / latent.tau[k] ** 2
+            dF += 2.0 * d_excess[design.terms[k].trait_of][:, None] * F
+            row, column, parameter, weight = blocks.structures[k].placement  # type: ignore[misc]
+            at = blocks.slices[k]
+            d_theta[at] += np.bincount(parameter, weight * dF[row, column], minlength=at.stop - at.start)
+            begin += m
+        c = place.centring[-1]
+        trait = p.trait[latent._count_records]
+        own = slice(first[-1], None)
+        by_G[own] = by_s[own] * (sd / c)[trait]
+        cross = np.bincount(trait, G[own] * by_s[own], minlength=len(sd))
+        by_sd = by_flat[p.factor_start[-2] : p.factor_start[-1]]
+        dc = by_sd * sd - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
+        d_sd = by_sd * c + cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
+        by_variance += 0.5 * d_sd / np.maximum(sd, 1e-150)
+        at = blocks.slices[-1]
+        if at.stop > at.start:
+            J = blocks.structures[-1].jacobian(place.theta[at])
+            d_theta[at] += np.einsum("ptt,t->p", J, by_variance)
+        prior, d_prior = latent.posterior.prior(place.theta)
+        value += prior + latent.coordinates.log_jacobian(x[: latent.d])
+        by_x = np.empty(n)
+        by_x[: latent.d] = latent.coordinates.pullback(x[: latent.d], d_theta + d_prior)
+        begin = latent.d
+        for t, count in zip(latent.ordered, latent.n_gaps, strict=True):
+            by_gap = place.spread[t] * by_cuts[t, 1 : 2 + count]
+            logs = x[begin : begin + count]
+            by_x[begin : begin + count] = np.cumsum(by_gap[:0:-1])[::-1] * np.exp(logs) - logs
+            value -= 0.5 * float(logs @ logs)
+            begin += count
+        back = np.empty((len(s), 1))
+        back[self.position, 0] = by_s
+        solve_lower(self.symbolic, self.factor, back)
+        by_w = back[:, 0] * shrink
+        through = 1.0 + back[:, 0] * scaled
+        for k, (moved, stretched) in enumerate(zip(self.moved, self.stretched, strict=True)):
+            by_x[k] += weights[k][0] @ (moved.basis.T @ by_G) - weights[k][1] @ (stretched.basis.T @ through)
+        return float(value), np.concatenate([self.root.T @ by_x, by_w])
