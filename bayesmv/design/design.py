@@ -29,6 +29,7 @@ from bayesmv.families.declared import Gaussian
 from bayesmv.model.basis import needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.priors.laws import HalfNormal
 from bayesmv.priors.shares import shared_terms
 from bayesmv.relationship.labels import as_text, factorise, is_from_file, notes_of
 from bayesmv.relationship.relationship import Relationship
@@ -149,7 +150,7 @@ class Design(Shown, ByContent, NamedCovariances):
             If a prior is given for a term that does not exist, or does not suit its matrix.
         """
         spec = self.spec.with_priors(given or {})
-        out = {name: spec.prior(name) for name in self.names}
+        out = {name: spec.priors.get(name, self._default_prior(name)) for name in self.names}
         for name, prior in out.items():
             structure = self.structure(name)
             if prior.wishart is not None:
@@ -161,6 +162,12 @@ class Design(Shown, ByContent, NamedCovariances):
                 prior.wishart.scale(structure.size)
         shared_terms(out)
         return out
+
+    def _default_prior(self, name: str) -> CovariancePrior:
+        """Prior where none is given: of liabilities, whose residual is fixed, half-normal, else the general one."""
+        families = [self.families[t] for t in self.traits_of[name]]
+        on_liability = all(family.link_variance > 0.0 for family in families)
+        return CovariancePrior(sd=HalfNormal(1.0)) if on_liability and name != RESIDUAL else CovariancePrior()
 
     @property
     def traits_of(self) -> dict[str, npt.NDArray[np.intp]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesmv.covariance import Constraint
 from bayesmv.errors import SpecError, require_known
+from bayesmv.model.families import read_families
 from bayesmv.model.formula import parse_fixed, parse_named, parse_random, parse_residual
 from bayesmv.model.genetic import read_genetic
 from bayesmv.model.kinship import checked_relationship

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood import MixedModelLikelihood
+from bayesmv.likelihood.protocol import Solution
 
 type Wanted = bool | Sequence[str] | Mapping[str, Collection[Any] | None]
 
@@ -69,13 +70,41 @@ def effect_dataset(
         data.
     """
     equations = MixedModelLikelihood.whole(design)
-    shape = theta.shape[:2]
+
+    def solution(index: tuple[int, ...]) -> Solution:
+        return equations.draw(design.blocks.matrices(theta[index]), rng)
+
+    return as_dataset(design, theta.shape[:2], wanted, wanted, solution)
+
+
+def as_dataset(
+    design: Design,
+    shape: tuple[int, ...],
+    wanted: Mapping[str, npt.NDArray[np.intp]],
+    rows: Mapping[str, npt.NDArray[np.intp]],
+    solution_of: Callable[[tuple[int, ...]], Solution],
+) -> xr.Dataset:
+    """Dataset of effects, in the units of the data.
+
+    Parameters
+    ----------
+    design
+        The design.
+    shape
+        Chains and draws.
+    wanted
+        Positions of the levels to keep, by name of the term.
+    rows
+        Rows of the solutions that are these levels.
+    solution_of
+        Effects of a draw, in working units.
+    """
     fixed = np.empty((*shape, int(design.fixed.present.sum())))
     random = {t: np.empty((*shape, len(at), len(design.term(t).effects))) for t, at in wanted.items()}
     for index in np.ndindex(*shape):
-        solution = equations.draw(design.blocks.matrices(theta[index]), rng)
+        solution = solution_of(index)
         fixed[index] = (design.fixed.ols + solution.fixed * design.scale)[design.fixed.present]
-        for t, at in wanted.items():
+        for t, at in rows.items():
             random[t][index] = solution.random[design.position(t)][at] * design.effect_scale(t)
     labels = [f"{trait}:{variable}" for trait, variable in design.fixed.coefficients(design.traits)]
     variables: dict[str, Any] = {dims.FIXED: ((dims.CHAIN, dims.DRAW, dims.COEFFICIENT), fixed)}

@@ -31,6 +31,7 @@ from bayesmv.sampling.batches import resume as resume_run
 from bayesmv.sampling.chains import Chains, CutShort, Run
 from bayesmv.sampling.convergence import Convergence, acceptance, convergence, judge, steadied
 from bayesmv.sampling.effects import Wanted, wanted_effects
+from bayesmv.sampling.latent import sample_latent
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.state import STATE, State, as_trace
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
@@ -112,6 +113,10 @@ def sample(
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
     chosen, wanted = replace(settings or SamplerSettings(), **words), wanted_effects(design, effects)
+    if not design.gaussian:
+        if resume is not None or checkpoint is not None:
+            design.require_gaussian("runs are written as they go and resumed")
+        return sample_latent(design, chosen, priors, wanted)
     posterior = log_posterior(design, priors, engine)
     so_far = None if resume is None else as_trace(resume)
     state = None if so_far is None else _state(posterior, so_far, settings, words)

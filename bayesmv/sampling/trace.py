@@ -57,6 +57,9 @@ def assemble(
     effects: dict[str, npt.NDArray[np.intp]] | None = None,
     unidentified: Array | None = None,
     more: Mapping[str, xr.Dataset] | None = None,
+    theta: Array | None = None,
+    drawn: xr.Dataset | None = None,
+    engine: str | None = None,
 ) -> xr.DataTree:
     """Posterior in the units of the data, from draws of the sampler's coordinates.
 
@@ -74,16 +77,25 @@ def assemble(
         Movements of the components that the data do not identify, in working units, (c, k).
     more
         Further groups.
+    theta
+        Draws of the parameters, where the coordinates are not those of the posterior.
+    drawn
+        Effects that were drawn with the covariances.
+    engine
+        Name of what evaluated the density, where it is not the posterior's engine.
 
     Returns
     -------
     DataTree
         As :func:`bayesmv.sample` returns it.
     """
-    design, theta = posterior.design, posterior.coordinates.constrain(run.x)
+    design = posterior.design
+    theta = posterior.coordinates.constrain(run.x) if theta is None else theta
     variables = covariance_dataset(design, theta)
     if effects is not None:
         variables = variables.merge(effect_dataset(design, theta, effects, np.random.default_rng([record.seed, 1])))
+    if drawn is not None:
+        variables = variables.merge(drawn)
     model = ModelRecord.of(design, posterior.priors)
     groups = {
         "posterior": variables,
@@ -93,7 +105,7 @@ def assemble(
         **(more or {}),
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs.update(_attributes(model, posterior.engine.name, record))
+    tree.attrs.update(_attributes(model, engine or posterior.engine.name, record))
     return tree
 
 

@@ -1,0 +1,211 @@
+"""NUTS on covariances and location effects together, where some traits are not Gaussian."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from bayesmv import dims
+from bayesmv.arrays import Array
+from bayesmv.design.design import Design
+from bayesmv.errors import ConvergenceWarning
+from bayesmv.likelihood.latent import LaplaceLikelihood
+from bayesmv.likelihood.protocol import Solution
+from bayesmv.posterior.latent import LatentMap, LatentPosterior
+from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.priors.declarations import CovariancePrior
+from bayesmv.sampling.chains import Chains, CutShort, Run
+from bayesmv.sampling.convergence import convergence
+from bayesmv.sampling.effects import as_dataset
+from bayesmv.sampling.nutpie import import_nutpie, run_nuts
+from bayesmv.sampling.settings import SamplerSettings
+from bayesmv.sampling.trace import RunRecord, assemble
+
+#: Target acceptance where every scale is known to a quarter of itself, and elsewhere.
+_ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
+#: Standard deviation of starts in coordinates that are nearly standard normal.
+_START = 0.5
+#: Most draws of a further batch, as a multiple of the first.
+_MOST = 4
+_KEPT = "z"
+
+
+def sample_latent(
+    design: Design,
+    settings: SamplerSettings,
+    priors: Mapping[str, CovariancePrior] | None,
+    effects: dict[str, npt.NDArray[np.intp]] | None,
+) -> xr.DataTree:
+    """Posterior of a design with traits that are not Gaussian; see :func:`bayesmv.sample`.
+
+    Fixed effects and effects are drawn with the covariances, so that ``fixed`` is always in the trace.
+
+    Parameters
+    ----------
+    design, priors
+        See there.
+    settings
+        Settings of the sampler.
+    effects
+        Positions of the levels to keep, by name of the term; None for none.
+    """
+    posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
+    with threadpool_limits(1, user_api="blas"):
+        where = LatentMap(LatentPosterior(posterior))
+        accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
+        chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
+        keeper = _Keeper(where, effects or {})
+        chains, interrupted = _drawn(keeper, chosen)
+    run = chains.run()
+    if run is None:
+        raise KeyboardInterrupt
+    trace = keeper.trace(run, chosen, interrupted)
+    if interrupted:
+        warnings.warn("interrupted: the draws so far are kept", ConvergenceWarning, stacklevel=3)
+    elif chosen.min_ess is not None and not (verdict := convergence(trace)).mixed:
+        reason = f"the run stopped at its limit of {chosen.limit} draws per chain: {'; '.join(verdict.shortages)}"
+        warnings.warn(reason, ConvergenceWarning, stacklevel=3)
+    return trace
+
+
+def _drawn(keeper: _Keeper, settings: SamplerSettings) -> tuple[Chains, bool]:
+    """Chains of as many draws as asked for, or until they suffice; and whether they were cut short."""
+    total, chains = settings.draws or 0, None
+    more = total
+    while True:
+        seed = int(np.random.default_rng([settings.seed or 0, total]).integers(2**31))
+        try:
+            new = run_nuts(keeper.model(), _words(settings, more, seed))
+        except CutShort as cut:
+            return (cut.chains if chains is None else chains.then(cut.chains)), True
+        chains = new if chains is None else chains.then(new)
+        run = chains.run()
+        if settings.min_ess is None or run is None:
+            return chains, False
+        verdict = convergence(keeper.trace(run, settings, False))
+        if verdict.mixed or total >= settings.limit:
+            return chains, False
+        least = max(min(verdict.smallest_bulk_ess, verdict.smallest_tail_ess), 1.0)
+        wanted = max(1.2 * total * verdict.required_ess / least - total, 0.5 * total)
+        more = int(min(wanted, _MOST * total, settings.limit - total))
+        total += more
+
+
+def _words(settings: SamplerSettings, draws: int, seed: int) -> dict[str, Any]:
+    """Keywords of ``nutpie.sample``; trajectories that are exact for a standard normal density where it has them."""
+    words = {**settings.words, "draws": draws, "seed": seed, "adaptation": "diag"}
+    return words | ({"exact_normal_trajectory": True} if has_exact_trajectories() else {})
+
+
+def has_exact_trajectories() -> bool:
+    """Whether nutpie has trajectories that are exact for a standard normal density."""
+    nutpie = import_nutpie()
+    known = inspect.signature(nutpie.sample).parameters
+    settings = getattr(nutpie.sample, "__globals__", {}).get("_lib")
+    kind = getattr(settings, "PyNutsSettings", None)
+    return "exact_normal_trajectory" in known or hasattr(kind, "exact_normal_trajectory") or _accepted(kind)
+
+
+def _accepted(kind: Any) -> bool:
+    try:
+        kind.Diag(1).update_settings({"exact_normal_trajectory": True})
+    except Exception:
+        return False
+    return True
+
+
+class _Keeper:
+    """What is kept of the draws of (z, w), and traces of it."""
+
+    def __init__(self, where: LatentMap, effects: dict[str, npt.NDArray[np.intp]]) -> None:
+        self._map, self._latent, self._effects = where, where.latent, effects
+        design = self._latent.design
+        self._n_fixed = int(design.fixed.present.sum())
+
+    def model(self) -> Any:
+        """What nutpie draws from."""
+        size = self._latent.size + self._map.n_unknowns
+        kept = self._latent.size + self._n_fixed + sum(
+            len(at) * len(self._latent.design.term(name).effects) for name, at in self._effects.items()
+        )
+
+        def start(seed: int) -> Array:
+            return _START * np.random.default_rng(seed).standard_normal(size)
+
+        def make_density() -> Callable[[Array], tuple[float, Array]]:
+            return self._map.value_and_gradient
+
+        def make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
+            return lambda z: {_KEPT: self._kept(z)}
+
+        return import_nutpie().compiled_pyfunc.from_pyfunc(
+            size, make_density, make_expand, [np.dtype("float64")], [(kept,)], [_KEPT], make_initial_point_fn=start
+        )
+
+    def _kept(self, z: Array) -> Array:
+        """x, fixed effects, and the effects that are wanted, in working units."""
+        latent, n = self._latent, self._latent.size
+        place, s = self._map.point(z)
+        p, design = latent.engine.predictor, latent.design
+        beta = s[: p.first[0]] * place.spread[latent._fixed_trait]
+        parts = [self._map.x_of(z[:n]), latent.engine._mixing() @ beta]
+        for name, at in self._effects.items():
+            k = design.position(name)
+            F = place.factors[k] * place.centring[k]
+            V = s[p.first[k] : p.first[k + 1]].reshape(-1, len(F))[at]
+            parts.append((V @ F.T).reshape(-1))
+        return np.concatenate(parts)
+
+    def trace(self, run: Run, settings: SamplerSettings, interrupted: bool) -> xr.DataTree:
+        """Trace of draws of what is kept."""
+        latent, design = self._latent, self._latent.design
+        n, shape = latent.size, run.x.shape[:2]
+        x = run.x[..., :n]
+        begin = n + self._n_fixed
+        own: dict[str, Array] = {}
+        for name, at in self._effects.items():
+            m = len(design.term(name).effects)
+            own[name] = run.x[..., begin : begin + len(at) * m].reshape(*shape, len(at), m)
+            begin += len(at) * m
+
+        def solution(index: tuple[int, ...]) -> Solution:
+            fixed = np.zeros(design.fixed.present.shape)
+            fixed[design.fixed.present] = run.x[index][n : n + self._n_fixed]
+            none = np.zeros((0, 0))
+            return Solution(fixed, [own[t.name][index] if t.name in own else none for t in design.terms])
+
+        all_of = {name: np.arange(len(at)) for name, at in self._effects.items()}
+        drawn = as_dataset(design, shape, self._effects, all_of, solution)
+        drawn = drawn.merge(self._thresholds(x))
+        record = RunRecord(
+            seed=settings.seed or 0, tune=settings.tune, min_ess=settings.min_ess, interrupted=interrupted
+        )
+        theta = latent.coordinates.constrain(x[..., : latent.d])
+        return assemble(latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent")
+
+    def _thresholds(self, x: Array) -> xr.Dataset:
+        """Thresholds of ordered traits after the first, which is 0."""
+        latent, variables, coords = self._latent, {}, {}
+        spreads = np.empty((*x.shape[:2], len(latent.design.traits)))
+        gaps: dict[int, Array] = {t: np.empty((*x.shape[:2], n + 1)) for t, n in zip(latent.ordered, latent.n_gaps, strict=True)}
+        if not gaps:
+            return xr.Dataset()
+        for index in np.ndindex(*x.shape[:2]):
+            place = latent.place(x[index])
+            spreads[index] = place.spread
+            for t, own in place.gaps.items():
+                gaps[t][index] = own
+        for t, own in gaps.items():
+            trait = latent.design.traits[t]
+            dim = f"threshold_{trait}"
+            variables[f"{trait}_thresholds"] = ((dims.CHAIN, dims.DRAW, dim), (own * spreads[..., [t]])[..., 1:])
+            coords[dim] = np.arange(2, own.shape[-1] + 1)
+        return xr.Dataset(variables, coords)
