@@ -31,6 +31,7 @@ Fisher's z of the correlation sin θ) and θ = exp x (LOG).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -61,33 +62,33 @@ class Coordinates:
 
     anchor: npt.NDArray[np.intp]
 
-    @property
+    @cached_property
     def scales(self) -> npt.NDArray[np.bool_]:
         """Which parameters are scales."""
         return np.asarray(self.anchor == np.arange(len(self.anchor)))
 
-    @property
+    @cached_property
     def relative(self) -> npt.NDArray[np.bool_]:
         """Which scales have their logarithms as coordinates, and ratios to them in their rows."""
         return self.scales
 
-    @property
+    @cached_property
     def anchored(self) -> npt.NDArray[np.intp]:
         """Positions of the parameters that are anchored to another."""
         return np.flatnonzero((self.anchor >= 0) & ~self.scales)
 
-    @property
+    @cached_property
     def _ratios(self) -> npt.NDArray[np.intp]:
         """Positions of those anchored to a relative scale."""
         off = self.anchored
         return off[self.relative[self.anchor[off]]]
 
-    @property
+    @cached_property
     def angles(self) -> npt.NDArray[np.bool_]:
         """Which parameters are angles of correlations."""
         return np.asarray(self.anchor == ANGLE)
 
-    @property
+    @cached_property
     def logs(self) -> npt.NDArray[np.bool_]:
         """Which parameters have their logarithms as coordinates."""
         return np.asarray(self.anchor == LOG)
@@ -162,7 +163,7 @@ class Coordinates:
         shrink = np.sinh(x[off]) * np.cosh(x[off]) * (scale / np.exp(x[self.anchor[off]])) ** 2
         by_x[off] = by_theta[off] * scale * np.cosh(x[off]) - by_x[self.anchor[off]] * shrink + np.tanh(x[off])
 
-    @property
+    @cached_property
     def _weights(self) -> Array:
         """n_d + 1 at every scale."""
         weights = np.ones(len(self.anchor))
@@ -185,11 +186,11 @@ class PlanarCoordinates(Coordinates):
 
     unit: Array
 
-    @property
+    @cached_property
     def relative(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.scales & (self.unit == 0.0))
 
-    @property
+    @cached_property
     def rows(self) -> list[tuple[int, npt.NDArray[np.intp]]]:
         """Every scale that is not relative, with the parameters anchored to it."""
         off = self.anchored

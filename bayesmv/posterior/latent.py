@@ -87,7 +87,7 @@ class HalfLineCoordinates(PlanarCoordinates):
             rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
             by_x[d] = by_theta[d] * self.unit[d] * rate + BEND * (1.0 - rate)
 
-    @property
+    @cached_property
     def _alone(self) -> list[int]:
         return [d for d, off in self.rows if not len(off)]
 
@@ -167,7 +167,8 @@ class LatentPosterior:
 
     def __init__(self, posterior: LogPosterior) -> None:
         design = posterior.design
-        blocks = design.blocks
+        blocks = self.blocks = design.blocks
+        self.slices = blocks.slices
         for name, structure in zip(design.names[:-1], blocks.structures, strict=False):
             if structure.placement is None:
                 raise SpecError(
@@ -201,6 +202,9 @@ class LatentPosterior:
 
     def _layout(self) -> None:
         p, design = self.engine.predictor, self.design
+        self._link = np.array([f.link_variance for f in design.families])
+        self._placements = [s.placement for s in self.blocks.structures[:-1] if s.placement is not None]
+        self._sizes = [s.size for s in self.blocks.structures]
         lengths = np.diff(p.indptr)
         record = np.repeat(np.arange(len(p.unit)), lengths)
         one = int(p.factor_start[-1])
@@ -250,17 +254,16 @@ class LatentPosterior:
     def place(self, x: Array) -> Place:
         """What depends on x (size,) alone."""
         theta = self.coordinates.constrain(x[: self.d])
-        blocks, design = self.design.blocks, self.design
+        design = self.design
         factors = []
-        for s, at in zip(blocks.structures[:-1], blocks.slices[:-1], strict=True):
-            row, column, parameter, weight = s.placement  # type: ignore[misc]
-            F = np.zeros((s.size, s.size))
+        for (row, column, parameter, weight), m, at in zip(self._placements, self._sizes, self.slices, strict=False):
+            F = np.zeros((m, m))
             np.add.at(F, (row, column), weight * theta[at][parameter])
             factors.append(F)
-        residual = np.diag(blocks.structures[-1].matrix(theta[blocks.slices[-1]])).copy()
+        residual = np.diag(self.blocks.structures[-1].matrix(theta[self.slices[-1]])).copy()
         scales = [*(np.diag(F) for F in factors), np.sqrt(residual)]
         centring = [1.0 / np.sqrt(1.0 + (s / tau) ** 2) for s, tau in zip(scales, self.tau, strict=True)]
-        link = np.array([f.link_variance for f in design.families])
+        link = self._link
         excess = np.zeros(len(link))
         for F, term in zip(factors, design.terms, strict=True):
             np.add.at(excess, term.trait_of, (F**2).sum(axis=1))
@@ -638,9 +641,7 @@ class LatentMap:
         by_G[: first[0]] = by_s[: first[0]]
         d_theta = np.zeros(latent.d)
         begin = 1
-        link = np.array([f.link_variance or np.inf for f in design.families])
-        d_excess = 0.5 * d_spread / (place.spread * link)
-        blocks = design.blocks
+        d_excess = 0.5 * d_spread / (place.spread * np.where(latent._link > 0.0, latent._link, np.inf))
         for k, (F, c) in enumerate(zip(place.factors, place.centring[:-1], strict=True)):
             m = len(F)
             mine = slice(first[k], first[k + 1])
@@ -653,8 +654,8 @@ class LatentMap:
             sigma = np.diag(F)
             dF[np.arange(m), np.arange(m)] -= dc * c**3 * sigma / latent.tau[k] ** 2
             dF += 2.0 * d_excess[design.terms[k].trait_of][:, None] * F
-            row, column, parameter, weight = blocks.structures[k].placement  # type: ignore[misc]
-            at = blocks.slices[k]
+            row, column, parameter, weight = latent._placements[k]
+            at = latent.slices[k]
             d_theta[at] += np.bincount(parameter, weight * dF[row, column], minlength=at.stop - at.start)
             begin += m
         c = place.centring[-1]
@@ -666,9 +667,9 @@ class LatentMap:
         dc = by_sd * sd - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
         d_sd = by_sd * c + cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
         by_variance += 0.5 * d_sd / np.maximum(sd, 1e-150)
-        at = blocks.slices[-1]
+        at = latent.slices[-1]
         if at.stop > at.start:
-            J = blocks.structures[-1].jacobian(place.theta[at])
+            J = latent.blocks.structures[-1].jacobian(place.theta[at])
             d_theta[at] += np.einsum("ptt,t->p", J, by_variance)
         prior, d_prior = latent.posterior.prior(place.theta)
         value += prior + latent.coordinates.log_jacobian(x[: latent.d])

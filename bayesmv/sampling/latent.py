@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ _START = 0.5
 #: Most draws of a further batch, as a multiple of the first.
 _MOST = 4
 _KEPT = "z"
+#: Undocumented setting of nutpie; a test tells when it is gone.
+_EXACT = "exact_normal_trajectory"
 
 
 def sample_latent(
@@ -102,22 +104,16 @@ def _drawn(keeper: _Keeper, settings: SamplerSettings) -> tuple[Chains, bool]:
 def _words(settings: SamplerSettings, draws: int, seed: int) -> dict[str, Any]:
     """Keywords of ``nutpie.sample``; trajectories that are exact for a standard normal density where it has them."""
     words = {**settings.words, "draws": draws, "seed": seed, "adaptation": "diag"}
-    return words | ({"exact_normal_trajectory": True} if has_exact_trajectories() else {})
+    return words | ({_EXACT: True} if has_exact_trajectories() else {})
 
 
+@cache
 def has_exact_trajectories() -> bool:
     """Whether nutpie has trajectories that are exact for a standard normal density."""
-    nutpie = import_nutpie()
-    known = inspect.signature(nutpie.sample).parameters
-    settings = getattr(nutpie.sample, "__globals__", {}).get("_lib")
-    kind = getattr(settings, "PyNutsSettings", None)
-    return "exact_normal_trajectory" in known or hasattr(kind, "exact_normal_trajectory") or _accepted(kind)
-
-
-def _accepted(kind: Any) -> bool:
+    settings = import_nutpie()._lib.PyNutsSettings.Diag(0)
     try:
-        kind.Diag(1).update_settings({"exact_normal_trajectory": True})
-    except Exception:
+        settings.update({_EXACT: True})
+    except AttributeError:
         return False
     return True
 
