@@ -37,7 +37,6 @@ from bayesmv.errors import SpecError
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.engine import State, Undefined
-from bayesmv.numerics.cholesky import solve_lower, solve_upper
 from bayesmv.numerics.supernodes import Supernodes
 from bayesmv.posterior import latent_kernels as kernels
 from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
@@ -127,22 +126,6 @@ class Table(NamedTuple):
     basis: Array
     nodes: Array
 
-    def at(self, x: float) -> tuple[Array, Array]:
-        """Weights of the basis at x, and their derivatives, (m,); constant beyond the nodes."""
-        n = self.nodes.shape[1]
-        u = (x - self.first) / self.width
-        if u <= 0.0 or u >= n - 1:
-            return self.nodes[:, 0 if u <= 0.0 else n - 1], np.zeros(len(self.nodes))
-        i = int(u)
-        f, F = u - i, self.nodes
-        a, b = F[:, i], F[:, i + 1]
-        left = 0.5 * (b - F[:, i - 1]) if i else np.zeros(len(F))
-        right = 0.5 * (F[:, i + 2] - a) if i + 2 < n else np.zeros(len(F))
-        value = (2 * f**3 - 3 * f * f + 1) * a + (f**3 - 2 * f * f + f) * left
-        value = value + (3 * f * f - 2 * f**3) * b + (f**3 - f * f) * right
-        slope = 6 * (f * f - f) * (a - b) + (3 * f * f - 4 * f + 1) * left + (3 * f * f - 2 * f) * right
-        return value, slope / self.width
-
 
 def low_rank(values: Array, first: float, width: float, error: Callable[[int, Array], float]) -> Table:
     """Table (rows, nodes) of as few functions as keep its error under what is allowed at every node."""
@@ -154,6 +137,17 @@ def low_rank(values: Array, first: float, width: float, error: Callable[[int, Ar
         if max(error(j, rest[:, j]) for j in range(values.shape[1])) < _TABLE:
             break
     return Table(first, width, np.ascontiguousarray(U[:, :m] * S[:m]), np.ascontiguousarray(Vt[:m]))
+
+
+def _axes(tables: Sequence[Table]) -> tuple[Array, Array]:
+    """Axis, first node, distance and number of nodes of every function of tables, and its values at the nodes."""
+    rows = [(k, t.first, t.width, t.nodes.shape[1]) for k, t in enumerate(tables) for _ in t.nodes]
+    nodes = np.concatenate([t.nodes for t in tables]) if rows else np.zeros((0, 1))
+    return np.array(rows, dtype=float).reshape(-1, 4), np.ascontiguousarray(nodes)
+
+
+def _bases(tables: Sequence[Table], q: int) -> Array:
+    return np.ascontiguousarray(np.concatenate([np.zeros((q, 0)), *(t.basis for t in tables)], axis=1))
 
 
 class LatentPosterior:
@@ -352,6 +346,7 @@ class LatentMap:
         self.root = vectors / np.sqrt(np.maximum(values, 1.0 / _WIDEST))
         self.sd = np.sqrt((self.root**2).sum(axis=1))
         self._tabulate()
+        self._flatten()
 
     @property
     def n_unknowns(self) -> int:
@@ -491,6 +486,16 @@ class LatentMap:
             self.moved.append(low_rank(G, low, width, moved))
             self.stretched.append(low_rank(K, low, width, lambda j, rest: float(np.linalg.norm(rest))))
 
+    def _flatten(self) -> None:
+        """Arrays of the tables, the factor and the layout, as the kernels take them."""
+        latent = self.latent
+        self._axes = tuple(_axes(tables) for tables in (self.moved, self.stretched))
+        self._tables = (self.G, *(_bases(tables, self.n_unknowns) for tables in (self.moved, self.stretched)))
+        self._factor = (self.symbolic, self.factor, self.position)
+        p = latent.engine.predictor
+        sizes = np.array(latent._sizes[:-1], dtype=np.int64)
+        self._shape = (p.first.astype(np.int64), sizes, p.trait[latent._count_records].astype(np.int64))
+
     def _highest(self, k: int) -> float:
         """Coordinate at which a scale is 4."""
         latent = self.latent
@@ -565,21 +570,17 @@ class LatentMap:
         """Place and unknowns s at (z, w), (size + q,)."""
         x = self.x_of(z[: self.latent.size])
         place = self.latent.place(x)
-        return place, self._unknowns(x, place, z[self.latent.size :])[0]
+        weights = tuple(kernels.along(x, axes, nodes)[0] for axes, nodes in self._axes)
+        w, maps = np.ascontiguousarray(z[self.latent.size :]), self._maps(place)
+        return place, kernels.unknowns(w, weights, self._tables, self._factor, maps, self._shape)[0]
 
-    def _unknowns(self, x: Array, place: Place, w: Array) -> tuple[Array, ...]:
-        G, kappa = self.G.copy(), np.zeros(self.n_unknowns)
-        weights = []
-        for k, (moved, stretched) in enumerate(zip(self.moved, self.stretched, strict=True)):
-            a, b = moved.at(x[k]), stretched.at(x[k])
-            G += moved.basis @ a[0]
-            kappa += stretched.basis @ b[0]
-            weights.append((a[1], b[1]))
-        shrink = np.exp(-kappa)
-        scaled = shrink * w
-        solved = scaled[:, None].copy()
-        solve_upper(self.symbolic, self.factor, solved)
-        return self._moved(place, G) + solved[self.position, 0], G, kappa, shrink, scaled, weights  # type: ignore[return-value]
+    def _maps(self, place: Place) -> tuple[Array, Array]:
+        """T of every term, (terms, most effects, most effects), and of the residuals of counts, (t,)."""
+        m = max(self.latent._sizes[:-1], default=1)
+        T = np.zeros((len(place.factors), m, m))
+        for k, (F, c) in enumerate(zip(place.factors, place.centring, strict=False)):
+            T[k, : len(F), : len(F)] = F / c
+        return T, np.sqrt(place.residual) / place.centring[-1]
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
         """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""
@@ -592,15 +593,20 @@ class LatentMap:
 
     def _value_and_gradient(self, z: Array) -> tuple[float, Array]:
         latent, p = self.latent, self.latent.engine.predictor
-        n, design, first = latent.size, latent.design, p.first
+        n, design = latent.size, latent.design
         x = self.x_of(z[:n])
         place = latent.place(x)
-        s, G, kappa, shrink, scaled, weights = self._unknowns(x, place, z[n:])
-        flat = [F * c for F, c in zip(place.factors, place.centring[:-1], strict=True)]
+        (of_G, d_G), (of_kappa, d_kappa) = (kernels.along(x, axes, nodes) for axes, nodes in self._axes)
+        maps = self._maps(place)
+        w = np.ascontiguousarray(z[n:])
+        s, G, shrink, scaled, kappa = kernels.unknowns(
+            w, (of_G, of_kappa), self._tables, self._factor, maps, self._shape
+        )
         sd = np.sqrt(place.residual)
-        joined = np.concatenate([*(F.reshape(-1) for F in flat), sd * place.centring[-1], [1.0]])
-        numbers = p.numbers(joined)
-        numbers[latent._is_fixed] = (latent._constant * place.spread[latent._slot_trait])[latent._is_fixed]
+        flat = [(F * c).reshape(-1) for F, c in zip(place.factors, place.centring[:-1], strict=True)]
+        joined = np.concatenate([*flat, sd * place.centring[-1], [1.0]])
+        fixed = latent._is_fixed, latent._constant, latent._slot_trait
+        numbers = kernels.numbers_of(joined, place.spread, p.slot, p.weight, p.entry, fixed)
         squares = np.concatenate([[1.0], *place.centring]) ** 2
         cuts = np.full(latent._cut_shape, np.inf)
         cuts[:, 0] = -np.inf
@@ -627,28 +633,25 @@ class LatentMap:
         value += 0.5 * float(counts[1:] @ np.log(squares[1:]))
         by_squares[1:] += 0.5 * counts[1:] / squares[1:]
         per_trait = np.bincount(latent._fixed_trait, minlength=len(sd))
-        value += float(per_trait @ np.log(place.spread)) - float(kappa.sum())
+        value += float(per_trait @ np.log(place.spread)) - kappa
         d_spread = per_trait / place.spread
-        fixed = latent._is_fixed
-        d_spread += np.bincount(
-            latent._slot_trait[fixed], latent._constant[fixed] * by_numbers[fixed], minlength=len(sd)
+        by_flat, by_spread = kernels.gathered(
+            by_numbers, p.slot, p.weight, p.entry, fixed, len(joined), len(sd)
         )
+        d_spread += by_spread
         for t in place.gaps:
             d_spread[t] += place.gaps[t] @ by_cuts[t, 1 : 1 + len(place.gaps[t])]
-        by_flat = np.bincount(p.entry, p.weight * by_numbers[p.slot], minlength=len(joined))
-        # Through the map of s.
-        by_G = np.empty_like(s)
-        by_G[: first[0]] = by_s[: first[0]]
+        crosses = np.zeros_like(maps[0]), np.zeros(len(sd))
+        by_w, by_moved, by_kappa = kernels.carried_back(
+            by_s, G, shrink, scaled, self._tables, self._factor, maps, self._shape, crosses
+        )
         d_theta = np.zeros(latent.d)
         begin = 1
         d_excess = 0.5 * d_spread / (place.spread * np.where(latent._link > 0.0, latent._link, np.inf))
         for k, (F, c) in enumerate(zip(place.factors, place.centring[:-1], strict=True)):
             m = len(F)
-            mine = slice(first[k], first[k + 1])
             dF_flat = by_flat[p.factor_start[k] : p.factor_start[k + 1]].reshape(m, m)
-            Gk, gk = G[mine].reshape(-1, m), by_s[mine].reshape(-1, m)
-            cross = Gk.T @ gk
-            by_G[mine] = (gk @ (F / c).T).reshape(-1)
+            cross = crosses[0][k, :m, :m]
             dF = dF_flat * c + cross / c
             dc = (dF_flat * F).sum(axis=0) - (cross * F).sum(axis=0) / c**2 + 2.0 * c * by_squares[begin : begin + m]
             sigma = np.diag(F)
@@ -659,10 +662,7 @@ class LatentMap:
             d_theta[at] += np.bincount(parameter, weight * dF[row, column], minlength=at.stop - at.start)
             begin += m
         c = place.centring[-1]
-        trait = p.trait[latent._count_records]
-        own = slice(first[-1], None)
-        by_G[own] = by_s[own] * (sd / c)[trait]
-        cross = np.bincount(trait, G[own] * by_s[own], minlength=len(sd))
+        cross = crosses[1]
         by_sd = by_flat[p.factor_start[-2] : p.factor_start[-1]]
         dc = by_sd * sd - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
         d_sd = by_sd * c + cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
@@ -682,11 +682,9 @@ class LatentMap:
             by_x[begin : begin + count] = np.cumsum(by_gap[:0:-1])[::-1] * np.exp(logs) - logs
             value -= 0.5 * float(logs @ logs)
             begin += count
-        back = np.empty((len(s), 1))
-        back[self.position, 0] = by_s
-        solve_lower(self.symbolic, self.factor, back)
-        by_w = back[:, 0] * shrink
-        through = 1.0 + back[:, 0] * scaled
-        for k, (moved, stretched) in enumerate(zip(self.moved, self.stretched, strict=True)):
-            by_x[k] += weights[k][0] @ (moved.basis.T @ by_G) - weights[k][1] @ (stretched.basis.T @ through)
+        for (axes, _), by_weight, slope, sign in (
+            (self._axes[0], by_moved, d_G, 1.0),
+            (self._axes[1], by_kappa, d_kappa, -1.0),
+        ):
+            np.add.at(by_x, axes[:, 0].astype(np.intp), sign * by_weight * slope)
         return float(value), np.concatenate([self.root.T @ by_x, by_w])

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from bayesmv.numerics.cholesky import solve_lower, solve_upper
 from bayesmv.numerics.compiled import njit
 
 #: Families by number, as the kernel knows them.
@@ -107,3 +108,136 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
             by_s[column[a]] += g * numbers[a]
             by_numbers[a] = g * s[column[a]]
     return value
+
+
+@njit(cache=True, error_model="numpy")
+def along(x, axes, nodes):  # type: ignore[no-untyped-def]
+    """Cubic Hermite values and slopes at x of functions tabulated on even nodes, constant beyond them.
+
+    Parameters
+    ----------
+    x
+        Coordinates, (d,).
+    axes
+        Coordinate, first node, distance and number of nodes of each function, (functions, 4).
+    nodes
+        Values at the nodes, (functions, most nodes).
+    """
+    value, slope = np.empty(len(axes)), np.zeros(len(axes))
+    for m in range(len(axes)):
+        n = int(axes[m, 3])
+        u = (x[int(axes[m, 0])] - axes[m, 1]) / axes[m, 2]
+        if u <= 0.0 or u >= n - 1:
+            value[m] = nodes[m, 0 if u <= 0.0 else n - 1]
+            continue
+        i = int(u)
+        f, a, b = u - i, nodes[m, i], nodes[m, i + 1]
+        left = 0.5 * (b - nodes[m, i - 1]) if i > 0 else 0.0
+        right = 0.5 * (nodes[m, i + 2] - a) if i + 2 < n else 0.0
+        value[m] = (2 * f**3 - 3 * f * f + 1) * a + (f**3 - 2 * f * f + f) * left
+        value[m] += (3 * f * f - 2 * f**3) * b + (f**3 - f * f) * right
+        slope[m] = 6 * (f * f - f) * (a - b) + (3 * f * f - 4 * f + 1) * left + (3 * f * f - 2 * f) * right
+        slope[m] /= axes[m, 2]
+    return value, slope
+
+
+@njit(cache=True, error_model="numpy")
+def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyped-def]
+    """Unknowns s, G, exp(-κ), exp(-κ) w, and the sum of κ, at w; see the head of :mod:`.latent`."""
+    G0, of_G, of_kappa = tables
+    symbolic, L, position = factor
+    T, ratio = maps
+    first, sizes, count_trait = layout
+    q = len(G0)
+    G, shrink, scaled, total = G0.copy(), np.empty(q), np.empty((q, 1)), 0.0
+    for i in range(q):
+        for m in range(of_G.shape[1]):
+            G[i] += of_G[i, m] * weights[0][m]
+        kappa = 0.0
+        for m in range(of_kappa.shape[1]):
+            kappa += of_kappa[i, m] * weights[1][m]
+        total += kappa
+        shrink[i] = math.exp(-kappa)
+        scaled[i, 0] = shrink[i] * w[i]
+    solved = scaled.copy()
+    solve_upper(symbolic, L, solved)
+    s = np.empty(q)
+    for i in range(first[0]):
+        s[i] = G[i] + solved[position[i], 0]
+    for k in range(len(sizes)):
+        m = sizes[k]
+        for begin in range(first[k], first[k + 1], m):
+            for j in range(m):
+                moved = 0.0
+                for e in range(m):
+                    moved += G[begin + e] * T[k, e, j]
+                s[begin + j] = moved + solved[position[begin + j], 0]
+    for r in range(len(count_trait)):
+        i = first[-1] + r
+        s[i] = G[i] * ratio[count_trait[r]] + solved[position[i], 0]
+    return s, G, shrink, scaled, total
+
+
+@njit(cache=True, error_model="numpy")
+def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses):  # type: ignore[no-untyped-def]
+    """Gradients by w, and by the weights of the tables of G and κ; sums of G g' of every term are added to `crosses`."""
+    _, of_G, of_kappa = tables
+    symbolic, L, position = factor
+    T, ratio = maps
+    first, sizes, count_trait = layout
+    of_terms, of_counts = crosses
+    q = len(by_s)
+    by_G, back = np.empty(q), np.empty((q, 1))
+    for i in range(q):
+        back[position[i], 0] = by_s[i]
+    solve_lower(symbolic, L, back)
+    for i in range(first[0]):
+        by_G[i] = by_s[i]
+    for k in range(len(sizes)):
+        m = sizes[k]
+        for begin in range(first[k], first[k + 1], m):
+            for e in range(m):
+                by_G[begin + e] = 0.0
+                for j in range(m):
+                    by_G[begin + e] += by_s[begin + j] * T[k, e, j]
+                    of_terms[k, e, j] += G[begin + e] * by_s[begin + j]
+    for r in range(len(count_trait)):
+        i = first[-1] + r
+        by_G[i] = by_s[i] * ratio[count_trait[r]]
+        of_counts[count_trait[r]] += G[i] * by_s[i]
+    by_w = np.empty(q)
+    by_moved, by_kappa = np.zeros(of_G.shape[1]), np.zeros(of_kappa.shape[1])
+    for i in range(q):
+        by_w[i] = back[i, 0] * shrink[i]
+        through = 1.0 + back[i, 0] * scaled[i, 0]
+        for m in range(of_G.shape[1]):
+            by_moved[m] += of_G[i, m] * by_G[i]
+        for m in range(of_kappa.shape[1]):
+            by_kappa[m] += of_kappa[i, m] * through
+    return by_w, by_moved, by_kappa
+
+
+@njit(cache=True)
+def gathered(by_numbers, slot, weight, entry, fixed, n_entries, n_traits):  # type: ignore[no-untyped-def]
+    """Derivatives by all factors, and by the spreads of the traits that fixed effects are relative to."""
+    is_fixed, constant, slot_trait = fixed
+    by_flat, by_spread = np.zeros(n_entries), np.zeros(n_traits)
+    for p in range(len(slot)):
+        by_flat[entry[p]] += weight[p] * by_numbers[slot[p]]
+    for a in range(len(by_numbers)):
+        if is_fixed[a]:
+            by_spread[slot_trait[a]] += constant[a] * by_numbers[a]
+    return by_flat, by_spread
+
+
+@njit(cache=True)
+def numbers_of(joined, spread, slot, weight, entry, fixed):  # type: ignore[no-untyped-def]
+    """A at the factors, slot by slot, fixed effects relative to the spreads of their traits."""
+    is_fixed, constant, slot_trait = fixed
+    out = np.zeros(len(is_fixed))
+    for p in range(len(slot)):
+        out[slot[p]] += weight[p] * joined[entry[p]]
+    for a in range(len(out)):
+        if is_fixed[a]:
+            out[a] = constant[a] * spread[slot_trait[a]]
+    return out
