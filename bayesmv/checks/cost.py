@@ -18,7 +18,8 @@ from bayesmv.likelihood.spectral.engine import NODES, SpectralLikelihood, Spectr
 from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics.chebyshev import scale_for
-from bayesmv.posterior.log_posterior import log_posterior
+from bayesmv.posterior.latent import LatentMap, LatentPosterior
+from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.posterior.sampler_density import sampler_density
 
 #: Evaluations of a posterior by default settings: 4 chains of 1200 draws with some 7 steps each.
@@ -145,6 +146,10 @@ def _tabulating(design: Design) -> float:
 
 def _evaluation(design: Design, engine: RestrictedLikelihood) -> float:
     """CPU seconds of one evaluation as the sampler makes them."""
+    if not design.gaussian:
+        where = LatentMap(LatentPosterior(LogPosterior(design=design, engine=engine, priors=design.priors())))
+        at = np.zeros(where.latent.size + where.n_unknowns)
+        return _seconds(lambda: where.value_and_gradient(at))
     posterior = log_posterior(design, engine=engine).planar()
     d = posterior.blocks.n_parameters
     density = sampler_density(posterior, np.where(posterior.coordinates.scales, 1.0, 0.0), np.eye(d))

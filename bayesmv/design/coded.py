@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import sparse
 
 from bayesmv.arrays import Array
 from bayesmv.design.fixed import FixedDesign
@@ -68,7 +69,7 @@ def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]
     DataError
         If records are not of the kind that the family has.
     """
-    out, families = response.copy(), []
+    out, families = response.copy(), list[Family]()
     for t, trait in enumerate(spec.traits):
         stated = spec.families.get(trait)
         if stated is None:
@@ -76,7 +77,9 @@ def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]
             continue
         y, seen = response[:, t], ~np.isnan(response[:, t])
         if stated.family != "ordered":
-            _require(trait, data, seen & ((y < 0) | (y != np.round(y))), "a whole number of 0 or more", _hint(stated, y))
+            _require(
+                trait, data, seen & ((y < 0) | (y != np.round(y))), "a whole number of 0 or more", _hint(stated, y)
+            )
         read = {"binary": _binary, "binomial": _binomial, "ordered": _ordered, "poisson": _counts}[stated.family]
         out[:, t], family = read(trait, stated, data, y, notes)
         families.append(family)
@@ -96,9 +99,7 @@ def _require(trait: str, data: pd.DataFrame, wrong: npt.NDArray[np.bool_], what:
         raise DataError(f"the trait '{trait}' holds {values} ({rows_of(data.index[wrong])}), not {what}{hint}")
 
 
-def _binary(
-    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
-) -> tuple[Array, Family]:
+def _binary(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]) -> tuple[Array, Family]:
     found = np.unique(y[~np.isnan(y)])
     if np.array_equal(found, [1.0, 2.0]):
         notes.append(f"{trait}: 1 and 2 were read as 0 and 1")
@@ -118,9 +119,7 @@ def _require_both(trait: str, y: Array) -> None:
         raise DataError(f"all records of the trait '{trait}' are {found[0]:g}: there is no variation to model")
 
 
-def _binomial(
-    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
-) -> tuple[Array, Family]:
+def _binomial(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]) -> tuple[Array, Family]:
     seen = ~np.isnan(y)
     law = stated.law
     assert isinstance(law, Binomial)
@@ -133,16 +132,16 @@ def _binomial(
     bad = seen & ((size < 1) | (size != np.round(size)))
     if bad.any():
         where = rows_of(data.index[bad])
-        raise DataError(f"the number of trials '{stated.size}' of '{trait}' is not a whole number of 1 or more ({where})")
+        raise DataError(
+            f"the number of trials '{stated.size}' of '{trait}' is not a whole number of 1 or more ({where})"
+        )
     _require(trait, data, seen & (y > size), "at most the number of trials")
     if np.nansum(y) in (0.0, float(size[seen].sum())):
         raise DataError(f"all trials of the trait '{trait}' ended alike: there is no variation to model")
     return y, replace(law, size=size)
 
 
-def _ordered(
-    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
-) -> tuple[Array, Family]:
+def _ordered(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]) -> tuple[Array, Family]:
     _require(trait, data, ~np.isnan(y) & (y != np.round(y)), "a whole number", "; scores are whole, or have levels")
     found = np.unique(y[~np.isnan(y)])
     low, high = (1.0, float(len(stated.levels))) if stated.levels else (found[0], found[-1])
@@ -161,9 +160,7 @@ def _ordered(
     return y - low + 1.0, Ordered(tuple(range(len(found) - 1)))
 
 
-def _counts(
-    trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
-) -> tuple[Array, Family]:
+def _counts(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]) -> tuple[Array, Family]:
     if np.nansum(y) == 0.0:
         raise DataError(f"all records of the trait '{trait}' are 0: there is no variation to model")
     return y, stated.law
@@ -179,23 +176,20 @@ def require_estimable(
     DataError
         Naming them, and what to do.
     """
-    X = fixed.X.tocsc()
     for t, (trait, family) in enumerate(zip(traits, families, strict=True)):
         if isinstance(family, Gaussian):
             continue
         seen = ~np.isnan(response[:, t])
-        for v in np.flatnonzero(fixed.present[:, t]):
-            column = np.asarray(X[:, [v]].toarray()).reshape(-1)
-            if not fixed.term_of[v] or not np.isin(column, (0.0, 1.0)).all():
-                continue
-            for level, mine in (("", seen & (column == 1.0)), ("not ", seen & (column == 0.0))):
-                found = _extremes(family, response[:, t])[mine]
-                if mine.any() and (found == found[0]).all() and found[0] != 0:
-                    raise DataError(
-                        f"all records of the trait '{trait}' that are {level}of {fixed.variables[v]} are of one extreme: "
-                        f"its effect has no finite estimate; merge the level with another, or make the factor random"
-                    )
-        if family.link_variance == 0.0 or isinstance(family, Binomial) and np.max(family.size) > 1:
+        extreme = _extremes(family, response[:, t])
+        for name, mine in _cells(fixed, t):
+            found = extreme[mine & seen]
+            if len(found) and found[0] != 0 and (found == found[0]).all():
+                kind = "lowest" if found[0] < 0 else "highest"
+                raise DataError(
+                    f"every record of the trait '{trait}' at {name} is of the {kind} kind: its effect has no finite "
+                    f"estimate; merge the level with another, or make the factor random"
+                )
+        if family.link_variance == 0.0 or (isinstance(family, Binomial) and np.max(family.size) > 1):
             continue
         for term in terms:
             acts = t in term.trait_of
@@ -205,6 +199,20 @@ def require_estimable(
                     f"every level of {term.name} has one record of the trait '{trait}' and no relatives: its variance "
                     f"cannot be told from the residual, which is fixed; give relationships, or take the term out"
                 )
+
+
+def _cells(fixed: FixedDesign, t: int) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Levels, or combinations of them, of every fixed term of a trait that is a factor: name, and the units there."""
+    X = sparse.csc_array(fixed.X)
+    for term in dict.fromkeys(fixed.term_of):
+        of_term = [v for v, own in enumerate(fixed.term_of) if own == term and fixed.present[v, t]]
+        values = np.asarray(X[:, of_term].toarray())
+        if not term or not of_term or not np.isin(values, (0.0, 1.0)).all():
+            continue
+        for cell in np.unique(values, axis=0):
+            named = [fixed.variables[v] for v, inside in zip(of_term, cell, strict=True) if inside]
+            reference = f"the reference level of {':'.join(term)}"
+            yield " and ".join(named) or reference, (values == cell).all(axis=1)
 
 
 def _extremes(family: Family, y: Array) -> Array:

@@ -14,7 +14,8 @@ from bayesmv.design.design import Design
 from bayesmv.design.elsewhere import Combinations
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood, Solution
+from bayesmv.likelihood.protocol import Solution
+from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.numerics.symmetric import packed_rows, vech
 
 #: Functions of the covariance matrices, (…, m, m) by name of the term.

@@ -118,7 +118,7 @@ class Binomial(Family):
     @override
     def slope(self, eta: Array) -> Array:
         if self.link == "probit":
-            return self.size * _density(eta)
+            return np.asarray(self.size * _density(eta))
         p = expit(eta)
         return np.asarray(self.size * p * (1.0 - p))
 

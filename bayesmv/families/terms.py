@@ -65,7 +65,7 @@ def averaged(family: Family, y: Array, mean: Array, variance: Array) -> Terms:
     if isinstance(family, Binomial) and np.ndim(family.size):
         family = replace(family, size=family.size[:, None])
     at = terms(family, y[:, None], eta)
-    return Terms(*(part @ _WEIGHTS for part in at[:3]), np.zeros_like(mean))
+    return Terms(at.value @ _WEIGHTS, at.slope @ _WEIGHTS, at.weight @ _WEIGHTS, np.zeros_like(mean))
 
 
 @terms.register

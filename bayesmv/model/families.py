@@ -1,4 +1,4 @@
-"""Families of the traits of a model, from their words: ``scab = "binary"``, ``{ family = "binomial", size = "sown" }``."""
+"""Families of the traits of a model, from their words, ``scab = "binary"``."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ class TraitFamily:
             entries = dict(given)
         else:
             raise SpecError(f'the family of {trait} is a word, or a table as {{ family = "binary", link = "logit" }}')
-        require_known(entries, ("family", "link", "size", "levels"), f"the family of {trait} has no entry {{}}; entries")
+        require_known(
+            entries, ("family", "link", "size", "levels"), f"the family of {trait} has no entry {{}}; entries"
+        )
         if "levels" in entries:
             if isinstance(entries["levels"], str) or not isinstance(entries["levels"], Sequence):
                 raise SpecError(f"the levels of {trait} are a list of categories")

@@ -140,8 +140,7 @@ class ModelSpec(Shown):
         """Hash that equal models share; the mappings enter by their keys."""
         formulas = (self.traits, self.fixed, self.random, self.residual, self.residual_by, self.weights, self.unit)
         tables = (self.priors, self.matrices, self.constraints, self.relationships, self.offset, self.units)
-        tables = (*tables, self.families)
-        return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables)))
+        return hash((*formulas, self.genetic, self.data, self.name, *map(frozenset, tables), frozenset(self.families)))
 
     @classmethod
     def from_formula(

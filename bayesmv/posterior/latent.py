@@ -5,15 +5,15 @@ in coordinates (z, w) in which it is nearly standard normal:
 
 .. math:: x = \hat x + C z, \quad θ = θ(x), \quad s = T(θ) G(x) + P'\hat L^{-T} (e^{-κ(x)} ∘ w)
 
-with x̂ the mode of the Laplace marginal posterior and CC' its inverse information, L̂ the Cholesky factor of the Hessian of
-s there, T G the mode of s given θ, G = K Z'g of the slopes g of the records, and κ the change of the logarithms of the
-diagonal of L with θ. At w = 0 the density is the Laplace marginal. The map chooses coordinates only: what is sampled is
-exact. G and κ are tabulated along each x through x̂, in low rank, and constant beyond the tables.
+with x̂ the mode of the Laplace marginal posterior and CC' its inverse information, L̂ the Cholesky factor of the
+Hessian of s there, T G the mode of s given θ, G = K Z'g of the slopes g of the records, and κ the change of the
+logarithms of the diagonal of L with θ. At w = 0 the density is the Laplace marginal. The map chooses coordinates only:
+what is sampled is exact. G and κ are tabulated along each x through x̂, in low rank, and constant beyond the tables.
 
 Coordinates of θ: half-lines σ = unit · log(1 + e^{2x}) / 2 of single scales, and half-spaces of rows with more
-(:mod:`.coordinates`). Fixed effects of threshold traits, and thresholds, are relative to √(1 + Σ σ² / v), v the variance
-of the link. Effects are centred in part: u = h V with h = σ / √(1 + σ² / τ²), V ~ N(0, (1 + σ²/τ²) K), where 1/τ² is the
-information on a level, so that the posterior precision of V is 1 whatever σ.
+(:mod:`.coordinates`). Fixed effects of threshold traits, and thresholds, are relative to √(1 + Σ σ² / v), v the
+variance of the link. Effects are centred in part: u = h V with h = σ / √(1 + σ² / τ²), V ~ N(0, (1 + σ²/τ²) K), where
+1/τ² is the information on a level, so that the posterior precision of V is 1 whatever σ.
 
 Source: Kristensen, Nielsen, Berg, Skaug & Bell (2016), J. Stat. Softw. 70(5) (Laplace marginal); Papaspiliopoulos,
 Roberts & Sköld (2007), Stat. Sci. 22:59-73 (partial centring).
@@ -24,15 +24,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, override
+from typing import NamedTuple, override
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array, IntArray
-from bayesmv.design.design import Design
+from bayesmv.covariance import CovarianceStructure, Unstructured
 from bayesmv.errors import SpecError
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
 from bayesmv.likelihood.latent import LaplaceLikelihood
@@ -41,8 +40,9 @@ from bayesmv.numerics.supernodes import Supernodes
 from bayesmv.posterior import latent_kernels as kernels
 from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
 from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.posterior.suited import restructured
 
-#: Largest standard deviation of a log scale, in the Laplace posterior, at which its map may be as simple as for tight data.
+#: Largest standard deviation of a log scale, in the Laplace posterior, at which data count as tight.
 TIGHT = 0.25
 #: Error of a table that is allowed, in posterior standard deviations.
 _TABLE = 0.3
@@ -119,7 +119,7 @@ class Place(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Functions of one coordinate on even nodes, of which a table along its axis is made: shapes (rows, m), (m, nodes)."""
+    """Basis (rows, m) of a table along a coordinate, and its weights at even nodes, (m, nodes)."""
 
     first: float
     width: float
@@ -164,10 +164,10 @@ class LatentPosterior:
         blocks = self.blocks = design.blocks
         self.slices = blocks.slices
         for name, structure in zip(design.names[:-1], blocks.structures, strict=False):
-            if structure.placement is None:
+            if structure.placement is None or structure.placement.column.max(initial=0) >= structure.size:
                 raise SpecError(
-                    f"a posterior of traits that are not Gaussian needs a structure of {name} with a factor: us, diag, "
-                    f"idv, fa, not {structure.name}"
+                    f"a posterior of traits that are not Gaussian needs a structure of {name} whose parameters stand "
+                    f"in a square factor, as us, diag and idv have, not {structure.name}"
                 )
         self.posterior, self.design = posterior, design
         self.engine = LaplaceLikelihood(design)
@@ -199,6 +199,8 @@ class LatentPosterior:
         self._link = np.array([f.link_variance for f in design.families])
         self._placements = [s.placement for s in self.blocks.structures[:-1] if s.placement is not None]
         self._sizes = [s.size for s in self.blocks.structures]
+        #: Row of the scale of every column of the factors.
+        self.pivots = [_pivot_rows(s) for s in self.blocks.structures[:-1]]
         lengths = np.diff(p.indptr)
         record = np.repeat(np.arange(len(p.unit)), lengths)
         one = int(p.factor_start[-1])
@@ -255,7 +257,7 @@ class LatentPosterior:
             np.add.at(F, (row, column), weight * theta[at][parameter])
             factors.append(F)
         residual = np.diag(self.blocks.structures[-1].matrix(theta[self.slices[-1]])).copy()
-        scales = [*(np.diag(F) for F in factors), np.sqrt(residual)]
+        scales = [*_pivots(factors, self.pivots), np.sqrt(residual)]
         centring = [1.0 / np.sqrt(1.0 + (s / tau) ** 2) for s, tau in zip(scales, self.tau, strict=True)]
         link = self._link
         excess = np.zeros(len(link))
@@ -304,6 +306,45 @@ class LatentPosterior:
         return np.concatenate([self.coordinates.unconstrain(theta, 1e-3), *logs])
 
 
+def _pivot_rows(structure: CovarianceStructure) -> IntArray:
+    out = np.arange(structure.size)
+    if structure.placement is not None:
+        row, column, parameter, _ = structure.placement
+        scale = structure.anchor[parameter] == parameter
+        out[column[scale]] = row[scale]
+    return out
+
+
+def _pivots(factors: Sequence[Array], rows: Sequence[IntArray]) -> list[Array]:
+    """Scale of every column of the factors."""
+    return [F[row, np.arange(len(F))] for F, row in zip(factors, rows, strict=True)]
+
+
+def best_known_first(latent: LatentPosterior) -> LogPosterior:
+    """Posterior with the rows of unstructured factors in the order in which the data know their standard deviations.
+
+    A row is steepest where those before it are known: with the weakest first, a sampler takes a third as many effective
+    draws from the same number.
+    """
+    posterior = latent.posterior
+    if not any(isinstance(s, Unstructured) and s.size > 1 for s in latent.blocks.structures[:-1]):
+        return posterior
+    x, information = laplace_mode(latent)
+    covariance = np.linalg.inv(information)
+    h, structures = 1e-5, list(latent.blocks.structures)
+
+    def logs(x: Array, k: int) -> Array:
+        F = latent.place(x).factors[k]
+        return np.asarray(0.5 * np.log((F**2).sum(axis=1)))
+
+    for k, structure in enumerate(structures[:-1]):
+        if isinstance(structure, Unstructured) and structure.size > 1:
+            J = np.stack([(logs(x + e, k) - logs(x - e, k)) / (2 * h) for e in h * np.eye(len(x))], axis=1)
+            sd = np.sqrt(np.einsum("ix,xy,iy->i", J, covariance, J))
+            structures[k] = replace(structure, order=tuple(np.argsort(sd).tolist()))
+    return replace(posterior, design=restructured(posterior.design, structures))
+
+
 def _code(family: Family) -> int:
     if isinstance(family, Binomial):
         return kernels.PROBIT if family.link == "probit" else kernels.LOGIT
@@ -325,6 +366,42 @@ def _panel_rows(symbolic: Supernodes) -> IntArray:
     return np.concatenate(parts).astype(np.int64)
 
 
+def laplace_mode(latent: LatentPosterior) -> tuple[Array, Array]:
+    """Mode of the Laplace marginal posterior by x, and its information, by differences."""
+    x = latent.start()
+    d = len(x)
+
+    def value(x: Array) -> float:
+        try:
+            return latent.marginal(x)[0]
+        except Undefined:
+            return -np.inf
+
+    information = np.eye(d)
+    for _ in range(30 if d else 0):
+        here = value(x)
+        E = _STEP * np.eye(d)
+        up, down = (np.array([value(x + sign * e) for e in E]) for sign in (1.0, -1.0))
+        slope = (up - down) / (2 * _STEP)
+        H = np.diag((2 * here - up - down) / _STEP**2)
+        for i in range(d):
+            for j in range(i):
+                cross = value(x + E[i] + E[j]) + value(x - E[i] - E[j])
+                cross -= value(x + E[i] - E[j]) + value(x - E[i] + E[j])
+                H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
+        values, vectors = np.linalg.eigh(H)
+        information = (vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T
+        step = np.linalg.solve(information, slope)
+        step *= min(1.0, 2.0 / float(np.abs(step).max()))
+        if float(slope @ step) < 1e-3:
+            break
+        length = 1.0
+        while length > 1e-3 and not value(x + length * step) > here:
+            length *= 0.5
+        x = x + length * step
+    return x, information
+
+
 class LatentMap:
     """The map (z, w) → (x, s), and the log density there; see the head of this file.
 
@@ -340,7 +417,7 @@ class LatentMap:
         self.position = latent.engine.predictor.position
         self._rows = _panel_rows(self.symbolic)
         self._diagonal = latent.engine._diagonal
-        self.centre, information = self._mode()
+        self.centre, information = laplace_mode(latent)
         self._centre_partly()
         values, vectors = np.linalg.eigh(information) if latent.size else (np.zeros(0), np.zeros((0, 0)))
         self.root = vectors / np.sqrt(np.maximum(values, 1.0 / _WIDEST))
@@ -367,42 +444,6 @@ class LatentMap:
         sd = np.sqrt(((J @ self.root[: latent.d]) ** 2).sum(axis=1))
         return float(np.max(sd[scales] / np.maximum(theta[scales], 1e-12), initial=0.0))
 
-    def _mode(self) -> tuple[Array, Array]:
-        """Mode of the Laplace marginal posterior by x, and its information, by differences."""
-        latent = self.latent
-        x = latent.start()
-        d = len(x)
-
-        def value(x: Array) -> float:
-            try:
-                return latent.marginal(x)[0]
-            except Undefined:
-                return -np.inf
-
-        information = np.eye(d)
-        for _ in range(30 if d else 0):
-            here = value(x)
-            E = _STEP * np.eye(d)
-            up, down = (np.array([value(x + sign * e) for e in E]) for sign in (1.0, -1.0))
-            slope = (up - down) / (2 * _STEP)
-            H = np.diag((2 * here - up - down) / _STEP**2)
-            for i in range(d):
-                for j in range(i):
-                    cross = value(x + E[i] + E[j]) + value(x - E[i] - E[j])
-                    cross -= value(x + E[i] - E[j]) + value(x - E[i] + E[j])
-                    H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
-            values, vectors = np.linalg.eigh(H)
-            information = (vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T
-            step = np.linalg.solve(information, slope)
-            step *= min(1.0, 2.0 / float(np.abs(step).max()))
-            if float(slope @ step) < 1e-3:
-                break
-            length = 1.0
-            while length > 1e-3 and not value(x + length * step) > here:
-                length *= 0.5
-            x = x + length * step
-        return x, information
-
     def _centre_partly(self) -> None:
         """Set τ² = σ² (1 - r) / r of every column, r the mean informed fraction of its effects at the mode."""
         latent = self.latent
@@ -418,7 +459,7 @@ class LatentMap:
         self.informed = 1.0 - trace / np.maximum(latent._count_of_group, 1.0)
         r = np.clip(self.informed, 1e-6, 1.0 - 1e-6)
         begin, tau = 1, []
-        scales = [*(np.diag(F) for F in place.factors), np.sqrt(place.residual)]
+        scales = [*_pivots(place.factors, latent.pivots), np.sqrt(place.residual)]
         for s in scales:
             own = r[begin : begin + len(s)]
             tau.append(np.maximum(np.abs(s), 1e-3) * np.sqrt((1.0 - own) / own))
@@ -545,9 +586,9 @@ class LatentMap:
             base, height = int(self.symbolic.panel_start[b]), end - begin + len(below)
             panel = self.factor[base : base + (end - begin) * height].reshape(end - begin, height)
             rows = np.concatenate([placed[begin:end], placed[below]])
-            out[begin:end] = np.triu(panel[:, : end - begin]) @ rows[: end - begin] + panel[:, end - begin :] @ rows[
-                end - begin :
-            ]
+            out[begin:end] = (
+                np.triu(panel[:, : end - begin]) @ rows[: end - begin] + panel[:, end - begin :] @ rows[end - begin :]
+            )
             column += end - begin
         return out
 
@@ -584,7 +625,7 @@ class LatentMap:
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
         """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""
-        latent, n = self.latent, self.latent.size
+        n = self.latent.size
         with np.errstate(all="ignore"):
             value, gradient = self._value_and_gradient(z)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
@@ -635,9 +676,7 @@ class LatentMap:
         per_trait = np.bincount(latent._fixed_trait, minlength=len(sd))
         value += float(per_trait @ np.log(place.spread)) - kappa
         d_spread = per_trait / place.spread
-        by_flat, by_spread = kernels.gathered(
-            by_numbers, p.slot, p.weight, p.entry, fixed, len(joined), len(sd)
-        )
+        by_flat, by_spread = kernels.gathered(by_numbers, p.slot, p.weight, p.entry, fixed, len(joined), len(sd))
         d_spread += by_spread
         for t in place.gaps:
             d_spread[t] += place.gaps[t] @ by_cuts[t, 1 : 1 + len(place.gaps[t])]
@@ -654,8 +693,9 @@ class LatentMap:
             cross = crosses[0][k, :m, :m]
             dF = dF_flat * c + cross / c
             dc = (dF_flat * F).sum(axis=0) - (cross * F).sum(axis=0) / c**2 + 2.0 * c * by_squares[begin : begin + m]
-            sigma = np.diag(F)
-            dF[np.arange(m), np.arange(m)] -= dc * c**3 * sigma / latent.tau[k] ** 2
+            pivot = latent.pivots[k]
+            sigma = F[pivot, np.arange(m)]
+            dF[pivot, np.arange(m)] -= dc * c**3 * sigma / latent.tau[k] ** 2
             dF += 2.0 * d_excess[design.terms[k].trait_of][:, None] * F
             row, column, parameter, weight = latent._placements[k]
             at = latent.slices[k]

@@ -39,6 +39,40 @@ def between(above, below):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
+def binomial(y, size, eta):  # type: ignore[no-untyped-def]
+    """log density of y successes of `size` trials with a probit link, up to a constant, and its derivative."""
+    value, slope = 0.0, 0.0
+    if y > 0.0:
+        log_p, rate = log_normal_cdf(eta)
+        value, slope = y * log_p, y * rate
+    if y < size:
+        log_p, rate = log_normal_cdf(-eta)
+        value += (size - y) * log_p
+        slope -= (size - y) * rate
+    return value, slope
+
+
+@njit(cache=True, error_model="numpy")
+def record(family, y, size, eta, variance, cuts):  # type: ignore[no-untyped-def]
+    """log density of a record, up to a constant; its derivatives by η, the residual variance, and the cuts about y."""
+    if family == GAUSSIAN:
+        slope = (y - eta) / variance
+        value = -0.5 * (y - eta) * slope - 0.5 * math.log(variance)
+        return value, slope, 0.5 * (slope * slope - 1.0 / variance), 0.0, 0.0
+    if family == PROBIT:
+        value, slope = binomial(y, size, eta)
+        return value, slope, 0.0, 0.0, 0.0
+    if family == LOGIT:
+        value = y * eta - size * (max(eta, 0.0) + math.log1p(math.exp(-abs(eta))))
+        return value, y - size / (1.0 + math.exp(-eta)), 0.0, 0.0, 0.0
+    if family == POISSON:
+        mu = math.exp(min(eta, _HIGHEST))
+        return y * eta - mu, y - mu, 0.0, 0.0, 0.0
+    value, above, below = between(cuts[int(y)] - eta, cuts[int(y) - 1] - eta)
+    return value, below - above, 0.0, above, -below
+
+
+@njit(cache=True, error_model="numpy")
 def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits, by):  # type: ignore[no-untyped-def]
     """Log density of records y given s, and of s, up to a constant; derivatives are written to `by`.
 
@@ -75,35 +109,12 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
         eta, t = offset[r], trait_of[r]
         for a in range(indptr[r], indptr[r + 1]):
             eta += numbers[a] * s[column[a]]
-        if family[t] == GAUSSIAN:
-            error = y[r] - eta
-            g = error / variance[t]
-            value -= 0.5 * error * g + 0.5 * math.log(variance[t])
-            by_variance[t] += 0.5 * (g * g - 1.0 / variance[t])
-        elif family[t] == PROBIT:
-            g = 0.0
-            if y[r] > 0.0:
-                log_p, slope = log_normal_cdf(eta)
-                value += y[r] * log_p
-                g += y[r] * slope
-            if y[r] < size[r]:
-                log_p, slope = log_normal_cdf(-eta)
-                value += (size[r] - y[r]) * log_p
-                g -= (size[r] - y[r]) * slope
-        elif family[t] == LOGIT:
-            value += y[r] * eta - size[r] * (max(eta, 0.0) + math.log1p(math.exp(-abs(eta))))
-            g = y[r] - size[r] / (1.0 + math.exp(-eta))
-        elif family[t] == POISSON:
-            mu = math.exp(min(eta, _HIGHEST))
-            value += y[r] * eta - mu
-            g = y[r] - mu
-        else:
-            score = int(y[r])
-            log_p, above, below = between(cuts[t, score] - eta, cuts[t, score - 1] - eta)
-            value += log_p
-            g = below - above
-            by_cuts[t, score] += above
-            by_cuts[t, score - 1] -= below
+        of_record, g, of_variance, above, below = record(family[t], y[r], size[r], eta, variance[t], cuts[t])
+        value += of_record
+        by_variance[t] += of_variance
+        if family[t] == ORDERED:
+            by_cuts[t, int(y[r])] += above
+            by_cuts[t, int(y[r]) - 1] += below
         for a in range(indptr[r], indptr[r + 1]):
             by_s[column[a]] += g * numbers[a]
             by_numbers[a] = g * s[column[a]]
@@ -180,7 +191,7 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
 
 @njit(cache=True, error_model="numpy")
 def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses):  # type: ignore[no-untyped-def]
-    """Gradients by w, and by the weights of the tables of G and κ; sums of G g' of every term are added to `crosses`."""
+    """Gradients by w and by the weights of the tables; sums of G g' of every term are added to `crosses`."""
     _, of_G, of_kappa = tables
     symbolic, L, position = factor
     T, ratio = maps
@@ -205,16 +216,21 @@ def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
         i = first[-1] + r
         by_G[i] = by_s[i] * ratio[count_trait[r]]
         of_counts[count_trait[r]] += G[i] * by_s[i]
-    by_w = np.empty(q)
-    by_moved, by_kappa = np.zeros(of_G.shape[1]), np.zeros(of_kappa.shape[1])
+    by_w, through = np.empty(q), np.empty(q)
     for i in range(q):
         by_w[i] = back[i, 0] * shrink[i]
-        through = 1.0 + back[i, 0] * scaled[i, 0]
-        for m in range(of_G.shape[1]):
-            by_moved[m] += of_G[i, m] * by_G[i]
-        for m in range(of_kappa.shape[1]):
-            by_kappa[m] += of_kappa[i, m] * through
-    return by_w, by_moved, by_kappa
+        through[i] = 1.0 + back[i, 0] * scaled[i, 0]
+    return by_w, projected(of_G, by_G), projected(of_kappa, through)
+
+
+@njit(cache=True)
+def projected(basis, by):  # type: ignore[no-untyped-def]
+    """Products of the columns of a basis (q, m) with `by` (q,)."""
+    out = np.zeros(basis.shape[1])
+    for i in range(len(by)):
+        for m in range(basis.shape[1]):
+            out[m] += basis[i, m] * by[i]
+    return out
 
 
 @njit(cache=True)

@@ -80,6 +80,7 @@ def build_model(
     """
     if effects not in get_args(Effects):
         raise SpecError(f"effects must be 'marginal' or 'sampled', not {effects!r}")
+    design.require_gaussian("PyMC models are built")
     resolved = design.priors(priors)
     if effects == "sampled":
         from bayesmv.pymc_model.hierarchical import sampled_model

@@ -14,8 +14,7 @@ from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
-from bayesmv.likelihood.protocol import RestrictedLikelihood
-from bayesmv.likelihood.protocol import EffectEquations
+from bayesmv.likelihood.protocol import EffectEquations, RestrictedLikelihood
 from bayesmv.numerics.symmetric import correlation, packed_rows
 from bayesmv.reml.delta import Uncertainty, component_gradient, moving
 from bayesmv.reml.solution import EngineSolution, Solution
@@ -71,11 +70,19 @@ class RemlFit(Shown):
     def summary(self) -> str:
         """Model, likelihood and variance components."""
         shown = self.varcomp.to_string(index=False, float_format=lambda v: f"{v:.5g}")
-        return "\n".join(["REML", str(self.record.spec), self.state, "", shown])
+        return "\n".join([self.method, str(self.record.spec), self.state, "", shown])
 
     def _repr_html_(self) -> str:
-        head = "<br>".join(html.escape(line) for line in ("REML", str(self.record.spec), self.state))
+        head = "<br>".join(html.escape(line) for line in (self.method, str(self.record.spec), self.state))
         return f"<p>{head}</p>{self.varcomp.to_html(index=False, float_format=lambda v: f'{v:.5g}')}"
+
+    @property
+    def method(self) -> str:
+        """Name of what was maximised; where a trait is not Gaussian, that it is approximate."""
+        if not self.record.spec.families:
+            return "REML"
+        bias = "; variances of binary traits are underestimated" if self.engine_name == "laplace" else ""
+        return f"REML, approximate ({self.engine_name}{bias})"
 
     @property
     def design(self) -> Design:

@@ -11,9 +11,8 @@ import pandas as pd
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.likelihood.protocol import RestrictedLikelihood
 from bayesmv.likelihood.latent import LatentLikelihood
-from bayesmv.likelihood.protocol import EffectEquations
+from bayesmv.likelihood.protocol import EffectEquations, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.reml.delta import Uncertainty
 

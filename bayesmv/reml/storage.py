@@ -17,8 +17,7 @@ from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.saved import read_tree, write_tree
 from bayesmv.errors import SpecError, listing
-from bayesmv.likelihood.protocol import RestrictedLikelihood
-from bayesmv.likelihood.protocol import EffectEquations
+from bayesmv.likelihood.protocol import EffectEquations, RestrictedLikelihood
 from bayesmv.reml.delta import Uncertainty
 from bayesmv.reml.result import RemlFit
 from bayesmv.reml.solution import blup_table

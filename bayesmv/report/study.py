@@ -151,6 +151,7 @@ def report(
     OSError
         If the file cannot be written; one that stood there stays as it was.
     """
+    design.require_gaussian("reports are made")
     fit = fit_reml(design) if reml is None else reml
     drawn = sample(design, reml=fit, **words) if trace is None else trace
     study = Study(design=design, fit=fit, trace=drawn, weights=weights or {}, share=share)

@@ -142,7 +142,7 @@ def varcomp_table(fit: RemlFit) -> Table:
         _number("z", "z_ratio", 3),
         word_column("constraint"),
     )
-    return Table(name="varcomp", title="REML variance components", frame=fit.varcomp, columns=columns)
+    return Table(name="varcomp", title=f"{fit.method} variance components", frame=fit.varcomp, columns=columns)
 
 
 def fixed_table(fit: RemlFit) -> Table:

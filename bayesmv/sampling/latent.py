@@ -19,7 +19,7 @@ from bayesmv.design.design import Design
 from bayesmv.errors import ConvergenceWarning
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.protocol import Solution
-from bayesmv.posterior.latent import LatentMap, LatentPosterior
+from bayesmv.posterior.latent import LatentMap, LatentPosterior, best_known_first
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.sampling.chains import Chains, CutShort, Run
@@ -61,7 +61,7 @@ def sample_latent(
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
-        where = LatentMap(LatentPosterior(posterior))
+        where = LatentMap(LatentPosterior(best_known_first(LatentPosterior(posterior))))
         accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
         keeper = _Keeper(where, effects or {})
@@ -129,8 +129,10 @@ class _Keeper:
     def model(self) -> Any:
         """What nutpie draws from."""
         size = self._latent.size + self._map.n_unknowns
-        kept = self._latent.size + self._n_fixed + sum(
-            len(at) * len(self._latent.design.term(name).effects) for name, at in self._effects.items()
+        kept = (
+            self._latent.size
+            + self._n_fixed
+            + sum(len(at) * len(self._latent.design.term(name).effects) for name, at in self._effects.items())
         )
 
         def start(seed: int) -> Array:
@@ -191,7 +193,9 @@ class _Keeper:
         """Thresholds of ordered traits after the first, which is 0."""
         latent, variables, coords = self._latent, {}, {}
         spreads = np.empty((*x.shape[:2], len(latent.design.traits)))
-        gaps: dict[int, Array] = {t: np.empty((*x.shape[:2], n + 1)) for t, n in zip(latent.ordered, latent.n_gaps, strict=True)}
+        gaps: dict[int, Array] = {
+            t: np.empty((*x.shape[:2], n + 1)) for t, n in zip(latent.ordered, latent.n_gaps, strict=True)
+        }
         if not gaps:
             return xr.Dataset()
         for index in np.ndindex(*x.shape[:2]):

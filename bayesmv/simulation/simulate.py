@@ -136,6 +136,9 @@ def simulate_model(
     >>> list(data.columns)
     ['pig', 'pen', 'gain']
     """
+    if spec.families:
+        others = listing(spec.families)
+        raise SpecError(f"records are simulated so far only where every trait is Gaussian, and {others} is not")
     placeholder = layout.assign(**{trait: rng.standard_normal(len(layout)) for trait in spec.traits})
     design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),)), placeholder, relationships)
     what = f"no covariance of {{}}; give those of {listing(design.names)}; given"
@@ -202,6 +205,7 @@ def simulate_from(
     ndarray
         Records (n, t) in the units of the data, NaN where the data lack them.
     """
+    design.require_gaussian("records are simulated")
     values = design.fixed.fitted / design.scale
     if fixed is not None:
         values = values + design.fixed.X @ fixed

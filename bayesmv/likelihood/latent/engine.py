@@ -13,8 +13,7 @@ Two Gaussian approximations of the posterior of s stand for it. Both are exact w
 whose best H is that with the expected weights of the records.
 
 **Laplace**: the mode in the place of m, the weights there in that of the expected ones. It underestimates variances of
-binary traits with few records a level (a simulated set of 1,000 animals: -17 % where the bound has -1 %), and is here for
-comparison with other programs.
+binary traits with few records a level, and is here for comparison with other programs.
 
 Thresholds of ordered traits are those at which l is highest.
 
@@ -178,8 +177,7 @@ class LatentLikelihood:
             return np.full(sum(len(rows) for rows, _ in pieces), np.nan)
         _, gradients = self.value_and_gradient(sigmas)
         parts = [
-            G[rows, cols] * np.where(rows == cols, 1.0, 2.0)
-            for G, (rows, cols) in zip(gradients, pieces, strict=True)
+            G[rows, cols] * np.where(rows == cols, 1.0, 2.0) for G, (rows, cols) in zip(gradients, pieces, strict=True)
         ]
         return np.concatenate(parts)
 
@@ -192,8 +190,7 @@ class LatentLikelihood:
         sd = np.sqrt(np.maximum(np.diag(sigmas[-1]), _LEAST))
         factors = np.concatenate([*(clipped_factor(S).reshape(-1) for S in sigmas[:-1]), sd, [1.0]])
         families = tuple(
-            Gaussian(float(v**2)) if isinstance(f, Gaussian) else f
-            for f, v in zip(self._families, sd, strict=True)
+            Gaussian(float(v**2)) if isinstance(f, Gaussian) else f for f, v in zip(self._families, sd, strict=True)
         )
         with np.errstate(over="ignore", invalid="ignore"):
             return self._search(p.numbers(factors), self._with_thresholds(families))
@@ -419,9 +416,11 @@ class VariationalLikelihood(LatentLikelihood):
             spread, variance = self._spread(numbers)
             eta = self._offset + A @ m
             at = self._averaged(families, eta, variance)
-            value = self._constant + float(
-                at.value.sum() - 0.5 * m @ (p.prior @ m) + 0.5 * weight @ variance
-            ) - self._log_determinant()
+            value = (
+                self._constant
+                + float(at.value.sum() - 0.5 * m @ (p.prior @ m) + 0.5 * weight @ variance)
+                - self._log_determinant()
+            )
             half = self._half(A.T @ at.slope - p.prior @ m)
             moved, gain = self._moved_thresholds(families, eta, variance)
             gain += float(half[:, 0] @ half[:, 0])
@@ -551,6 +550,7 @@ def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array)
 
 def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Ordered, float]:
     """Newton step of the thresholds after the first, by the logarithms of their distances."""
+
     def gradient(logs: Array) -> Array:
         t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
         by = averaged_thresholds(y, eta, variance, t)[1:]
@@ -577,11 +577,8 @@ def _moved(sigmas: Sequence[Array], k: int, i: int, j: int, step: float) -> list
 def _constant(design: Design, p: Predictor) -> float:
     """Terms of l that nothing changes, as of the restricted likelihood of Gaussian traits."""
     log_K = sum(
-        len(term.effects) * term.relationship.log_determinant
-        for term in design.terms
-        if term.relationship is not None
+        len(term.effects) * term.relationship.log_determinant for term in design.terms if term.relationship is not None
     )
     log_X = 2.0 * design.fixed.present.sum(axis=1) @ (np.log(p.fixed_scale) - design.fixed.log_mixing)
     of_fixed = int(design.fixed.present.sum()) * np.log(2 * np.pi)
     return float(-0.5 * (log_K + log_X - of_fixed) + design.log_jacobian)
-

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
@@ -152,7 +153,7 @@ def _column_size(X: sparse.csc_array) -> Array:
     return np.where(size > 0, size, 1.0)
 
 
-def _numbered(present: Array) -> tuple[IntArray, int]:
+def _numbered(present: npt.NDArray[np.bool_]) -> tuple[IntArray, int]:
     """Number of every coefficient that is fitted, -1 for others, and how many there are."""
     out = np.full(present.shape, -1)
     out[present] = np.arange(present.sum())
@@ -171,7 +172,9 @@ def _fixed(
 
 def _prior(design: Design, n_fixed: int, n_residual: int) -> sparse.csr_array:
     parts = [sparse.csr_array((n_fixed, n_fixed))]
-    parts += [sparse.kron(term.precision, sparse.eye_array(len(term.effects))) for term in design.terms]
+    parts += [
+        sparse.csr_array(sparse.kron(term.precision, sparse.eye_array(len(term.effects)))) for term in design.terms
+    ]
     return sparse.csr_array(sparse.block_diag([*parts, sparse.eye_array(n_residual)], format="csr"))
 
 

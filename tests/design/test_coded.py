@@ -1,0 +1,124 @@
+"""Records of traits that are not Gaussian: how they are read, and what is refused, with what to do."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesmv as bmv
+from bayesmv.errors import DataError, SpecError
+
+RNG = np.random.default_rng(4)
+
+
+def build(values, family, n=60, random="f", fixed="1", **columns):
+    data = pd.DataFrame({"f": [f"F{i % 6}" for i in range(n)], "t": values, **columns})
+    spec = bmv.ModelSpec.from_formula(f"t ~ {fixed}", random=random, families={"t": family})
+    return bmv.build_design(spec, data)
+
+
+def ones(n=60):
+    return (RNG.random(n) < 0.4).astype(float)
+
+
+def test_words_are_coded_in_their_order():
+    words = np.where(ones() > 0, "yes", "no")
+    words[3] = ""
+    d = build(words, {"family": "binary", "levels": ["no", "yes"]})
+    assert np.array_equal(d.response[:, 0], (np.delete(words, 3) == "yes").astype(float))
+    scores = np.array(["mild", "none", "bad"])[RNG.integers(0, 3, 60)]
+    d = build(scores, {"family": "ordered", "levels": ["none", "mild", "bad"]})
+    assert np.array_equal(d.response[:, 0], [{"none": 1, "mild": 2, "bad": 3}[s] for s in scores])
+    assert len(d.families[0].thresholds) == 2
+
+
+def test_scores_are_numbered_from_one_and_a_note_says_so():
+    scores = RNG.integers(3, 6, 60).astype(float)
+    d = build(scores, "ordered")
+    assert np.array_equal(d.response[:, 0], scores - 2)
+    assert d.notes == ("t: scores 3 to 5 are numbered 1 to 3",)
+    d = build(ones() + 1.0, "binary")
+    assert d.notes == ("t: 1 and 2 were read as 0 and 1",)
+
+
+def test_rare_classes_are_said():
+    values = np.zeros(60)
+    values[::20] = 1.0
+    assert build(values, "binary").notes == ("t: only 3 of 60 records are 1: they say little",)
+
+
+def test_sizes_of_binomial_traits():
+    sown = RNG.integers(4, 9, 60)
+    d = build(RNG.binomial(sown, 0.4), {"family": "binomial", "size": "sown"}, sown=sown)
+    assert np.array_equal(d.families[0].size, sown)
+    assert build(RNG.binomial(5, 0.4, 60), {"family": "binomial", "size": 5}).families[0].size.tolist() == [5.0] * 60
+
+
+def test_offsets_stay_with_latent_values_and_scale_is_theirs():
+    data = pd.DataFrame(
+        {"f": [f"F{i % 6}" for i in range(60)], "c": RNG.poisson(3.0, 60), "log_n": RNG.normal(size=60)}
+    )
+    spec = bmv.ModelSpec.from_formula("c ~ 1", random="f", families={"c": "poisson"}, offset={"c": "log_n"})
+    d = bmv.build_design(spec, data)
+    assert np.array_equal(d.response[:, 0], data.c)
+    assert np.array_equal(d.offset[:, 0], data.log_n)
+    assert d.scale.tolist() == [1.0]
+    assert not d.fixed.ols.any()
+
+
+def separated():
+    return {"values": np.r_[np.ones(10), ones(50)], "fixed": "g", "g": ["a"] * 10 + ["b", "c"] * 25}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"values": ones() * 3.0, "family": "binary"}, r"'t' holds '3' \(.*not 0 or 1; is it ordered"),
+        ({"values": np.tile([0.5, 1.0], 30), "family": "poisson"}, "a proportion is binomial: give the number"),
+        (
+            {"values": np.r_[-1.0, RNG.poisson(3, 59)], "family": "poisson"},
+            "holds '-1' .*not a whole number of 0 or more",
+        ),
+        (
+            {"values": np.tile([1.0, 2.0, 4.0], 20), "family": "ordered"},
+            "no record of the trait 't' is '?3'?: .* merge it",
+        ),
+        (
+            {"values": np.tile([1.0, 1.5], 30), "family": "ordered"},
+            "holds '1.5' .* not a whole number; scores are whole",
+        ),
+        (
+            {"values": np.array(["a", "b", "?"] * 20), "family": {"family": "binary", "levels": ["a", "b"]}},
+            "holds '\\?' .*not among its levels 'a', 'b'",
+        ),
+        (
+            {"values": np.tile([1.0, 7.0], 30), "family": {"family": "binomial", "size": 5}},
+            "holds '7' .*not at most the number of trials",
+        ),
+        (
+            {"values": ones(), "family": "binary", "random": "own", "own": range(60)},
+            "every level of own has one record",
+        ),
+        ({**separated(), "family": "binary"}, "at the reference level of g is of the highest kind"),
+    ],
+)
+def test_refusals(given, message):
+    with pytest.raises(DataError, match=message):
+        build(**given)
+
+
+def test_one_class_is_refused():
+    with pytest.raises(DataError, match=r"t.*constant|all records of the trait 't' are"):
+        build(np.zeros(60), "binary")
+
+
+def test_results_of_gaussian_models_are_refused():
+    d = build(ones(), "binary")
+    with pytest.raises(
+        SpecError, match="PyMC models are built so far only where every trait is Gaussian, and 't' is not"
+    ):
+        bmv.build_model(d)
+    fit = bmv.fit_reml(d)
+    with pytest.raises(SpecError, match="only where every trait is Gaussian"):
+        bmv.residuals(fit)
+    with pytest.raises(SpecError, match="resumed so far only where every trait is Gaussian"):
+        bmv.sample(d, checkpoint="t.nc")

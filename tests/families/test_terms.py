@@ -1,0 +1,80 @@
+"""Log densities of records against differences, sums to one and quadrature."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.integrate import quad
+
+from bayesmv.families.declared import Binomial, Gaussian, NegativeBinomial, Ordered, Poisson
+from bayesmv.families.terms import averaged, averaged_thresholds, terms
+
+ETA = np.array([-6.0, -1.3, -0.2, 0.0, 0.7, 2.5, 6.0])
+CASES = [
+    (Gaussian(1.7), ETA[::-1]),
+    (Binomial(), np.array([0, 1, 1, 0, 1, 0, 1])),
+    (Binomial("logit"), np.array([0, 1, 1, 0, 1, 0, 1])),
+    (Binomial(size=5), np.array([0, 1, 2, 3, 4, 5, 1])),
+    (Binomial("logit", size=5), np.array([0, 1, 2, 3, 4, 5, 1])),
+    (Ordered((0.0, 0.8, 2.0)), np.array([1, 2, 3, 4, 1, 2, 3])),
+    (Poisson(), np.array([0, 1, 2, 0, 3, 9, 400])),
+]
+
+
+@pytest.mark.parametrize(("family", "y"), CASES, ids=str)
+def test_terms__derivatives_are_those_by_differences(family, y):
+    h, y = 1e-5, y.astype(float)
+    at, up, down = (terms(family, y, ETA + step) for step in (0.0, h, -h))
+    for of, its in ((at.slope, "value"), (-at.weight, "slope"), (at.bend, "weight")):
+        differences = (getattr(up, its) - getattr(down, its)) / (2 * h)
+        np.testing.assert_allclose(of, differences, rtol=1e-5, atol=1e-7)
+
+
+def test_terms__values_are_the_distributions():
+    two_of_five = np.log(10.0) + 2.0 * stats.norm.logcdf(ETA) + 3.0 * stats.norm.logsf(ETA)
+    np.testing.assert_allclose(terms(Binomial(size=5), np.full(7, 2.0), ETA).value, two_of_five, rtol=1e-9)
+    np.testing.assert_allclose(
+        terms(Poisson(), np.full(7, 3.0), ETA).value, stats.poisson.logpmf(3, np.exp(ETA)), rtol=1e-9
+    )
+    scores = np.array([np.exp(terms(Ordered((0.0, 0.8, 2.0)), np.full(7, k + 1.0), ETA).value) for k in range(4)])
+    np.testing.assert_allclose(scores.sum(axis=0), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(scores.cumsum(axis=0)[1], stats.norm.cdf(0.8 - ETA), rtol=1e-9)
+
+
+def test_terms__two_scores_are_a_binary_trait_and_tails_stay_finite():
+    eta = np.array([-40.0, -9.0, 0.3, 9.0, 40.0])
+    for y in (0.0, 1.0):
+        one, two = terms(Binomial(), np.full(5, y), eta), terms(Ordered((0.0,)), np.full(5, y + 1.0), eta)
+        for a, b in zip(one, two, strict=True):
+            assert np.isfinite(a).all()
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("family", "y"), [case for case in CASES if not isinstance(case[0], Poisson)], ids=str)
+def test_averaged__is_the_integral(family, y):
+    y, variance = y.astype(float), np.full(7, 0.8)
+    got = averaged(family, y, ETA, variance)
+    for r in range(7):
+        for of, its in ((got.value, "value"), (got.slope, "slope"), (got.weight, "weight")):
+
+            def integrand(x, r=r, its=its):
+                value = getattr(terms(family, y[[r]], np.array([x])), its)[0]
+                return value * stats.norm.pdf(x, ETA[r], np.sqrt(variance[r]))
+
+            wanted = quad(integrand, ETA[r] - 9.0, ETA[r] + 9.0, limit=200)[0]
+            assert of[r] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+def test_averaged_thresholds__is_the_gradient_by_differences():
+    y, t, h = np.array([1.0, 2, 3, 4, 1, 2, 3]), np.array([0.0, 0.8, 2.0]), 1e-5
+    variance = np.full(7, 0.5)
+
+    def value(t):
+        return averaged(Ordered(tuple(t)), y, ETA, variance).value.sum()
+
+    differences = [(value(t + e) - value(t - e)) / (2 * h) for e in h * np.eye(3)]
+    np.testing.assert_allclose(averaged_thresholds(y, ETA, variance, t), differences, rtol=1e-5)
+
+
+def test_terms__refuses_families_without_a_likelihood():
+    with pytest.raises(TypeError, match="no likelihood of the family 'negative_binomial'"):
+        terms(NegativeBinomial(), np.ones(1), np.ones(1))

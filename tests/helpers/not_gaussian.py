@@ -1,0 +1,76 @@
+"""Small designs with traits that are not Gaussian."""
+
+import numpy as np
+import pandas as pd
+
+import bayesmv as bmv
+from bayesmv.families.terms import terms
+
+FAMILIES = {
+    "z": "binary",
+    "c": "poisson",
+    "o": "ordered",
+    "m": {"family": "binomial", "size": 5, "link": "logit"},
+}
+
+
+def table(n=150, seed=1):
+    rng = np.random.default_rng(seed)
+    out = pd.DataFrame(
+        {
+            "f": [f"F{i}" for i in rng.integers(0, 15, n)],
+            "b": [f"B{i}" for i in rng.integers(0, 4, n)],
+            "x": rng.normal(size=n),
+        }
+    )
+    u = out.f.map(dict(zip(sorted(out.f.unique()), rng.normal(size=15), strict=False))).to_numpy()
+    out["y"] = u + rng.normal(size=n)
+    out.loc[3:9, "y"] = np.nan
+    out["w"] = 2.0 + 0.5 * u + rng.normal(size=n)
+    out["z"] = (0.3 + 0.5 * u + rng.normal(size=n) > 0).astype(float)
+    out["c"] = rng.poisson(np.exp(0.5 + 0.4 * u + 0.3 * rng.normal(size=n)))
+    liability = 0.5 * u + rng.normal(size=n)
+    out["o"] = 1 + (liability > 0).astype(int) + (liability > 1)
+    out["m"] = rng.binomial(5, 1 / (1 + np.exp(-u)))
+    return out
+
+
+def design(traits, random="us(trait):f", data=None, fixed="x"):
+    families = {trait: FAMILIES[trait] for trait in traits if trait in FAMILIES}
+    residual = None if len(traits) == 1 else "diag(trait):units"
+    spec = bmv.ModelSpec.from_formula(
+        f"{' + '.join(traits)} ~ {fixed}", random=random, residual=residual, families=families
+    )
+    return bmv.build_design(spec, table() if data is None else data)
+
+
+def some_sigmas(design, seed=2):
+    """Covariances that are free and those that families fix."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for term in design.terms:
+        m = len(term.effects)
+        A = rng.normal(size=(m, m))
+        full = 0.1 * A @ A.T + 0.1 * np.eye(m)
+        out.append(np.diag(np.diag(full)) if "diag" in term.structure.name or m == 1 else full)
+    out.append(np.diag([family.link_variance or 0.6 for family in design.families]))
+    return out
+
+
+def written_out(d, sigma):
+    """log ∫ Π_f ∫ Π_r p(y | μ + σ u) N(u) du dμ of one trait with an intercept and one variance."""
+    y, groups = d.working_response[:, 0], d.terms[0].incidences[0].toarray().argmax(axis=1)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = weights / weights.sum()
+    mus = np.linspace(-3.0, 3.0, 601)
+    at = np.empty(len(mus))
+    for i, mu in enumerate(mus):
+        total = 0.0
+        for g in np.unique(groups):
+            eta = mu + sigma * nodes[:, None]
+            logs = terms(d.families[0], np.broadcast_to(y[groups == g], (60, (groups == g).sum())), eta).value.sum(
+                axis=1
+            )
+            total += np.log(weights @ np.exp(logs))
+        at[i] = total
+    return at.max() + np.log(np.sum(np.exp(at - at.max())) * (mus[1] - mus[0]))

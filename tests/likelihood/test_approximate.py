@@ -1,0 +1,110 @@
+"""Approximate likelihoods: exact for Gaussian traits, gradients by differences, against integrals written out."""
+
+import numpy as np
+import pytest
+from not_gaussian import design, some_sigmas, table, written_out
+from scipy import sparse
+
+import bayesmv as bmv
+from bayesmv.errors import SpecError
+from bayesmv.likelihood import MixedModelLikelihood, likelihood
+from bayesmv.likelihood.latent import LaplaceLikelihood, VariationalLikelihood
+
+BOTH = pytest.mark.parametrize("engine", [VariationalLikelihood, LaplaceLikelihood], ids=lambda e: e.name)
+
+
+@BOTH
+def test_gaussian_traits__everything_is_that_of_the_mixed_model_equations(engine):
+    d = design(("y", "w"), random="us(trait):f + diag(trait):b")
+    sigmas = [np.array([[0.5, 0.2], [0.2, 0.4]]), np.diag([0.1, 0.2]), np.diag([0.6, 0.9])]
+    exact, approximate = MixedModelLikelihood(d), engine(d)
+    value, gradients = exact.value_and_gradient(sigmas)
+    got, its = approximate.value_and_gradient(sigmas)
+    assert got == pytest.approx(value, abs=1e-9)
+    for G, H in zip(gradients[:-1], its[:-1], strict=True):
+        np.testing.assert_allclose(H, G, atol=1e-9)
+    np.testing.assert_allclose(np.diag(its[-1]), np.diag(gradients[-1]), atol=1e-9)
+    for a, b in zip(exact.solve(sigmas).random, approximate.solve(sigmas).random, strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-9)
+    np.testing.assert_allclose(approximate.solve(sigmas).fixed, exact.solve(sigmas).fixed, atol=1e-9)
+    for a, b in zip(exact.prediction_error(sigmas), approximate.prediction_error(sigmas), strict=True):
+        np.testing.assert_allclose(b, a, atol=1e-9)
+    np.testing.assert_allclose(approximate.fixed_covariance(sigmas), exact.fixed_covariance(sigmas), atol=1e-9)
+    rng = np.random.default_rng(0)
+    fixed, random = sparse.csr_array(rng.normal(size=(3, 4))), sparse.csr_array(rng.normal(size=(3, 30)))
+    for a, b in zip(
+        exact.combine(sigmas, fixed, [random, None]), approximate.combine(sigmas, fixed, [random, None]), strict=True
+    ):
+        np.testing.assert_allclose(b, a, atol=1e-9)
+
+
+@BOTH
+@pytest.mark.parametrize("traits", [("y", "z"), ("c",), ("o", "m"), ("y", "z", "c", "o", "m")], ids="-".join)
+def test_value_and_gradient__by_differences(engine, traits):
+    d = design(traits, random="us(trait):f")
+    likelihood, sigmas, h = engine(d), some_sigmas(d), 1e-4
+    _, gradients = likelihood.value_and_gradient(sigmas)
+    places = [(0, i, j) for i in range(len(traits)) for j in range(i + 1)]
+    places += [(1, t, t) for t, f in enumerate(d.families) if f.link_variance == 0.0]
+    for k, i, j in places:
+        ends = []
+        for step in (h, -h):
+            moved = [S.copy() for S in sigmas]
+            moved[k][i, j] += step
+            if i != j:
+                moved[k][j, i] += step
+            ends.append(likelihood.loglik(moved))
+        wanted = (ends[0] - ends[1]) / (2 * h)
+        assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.3, 0.8, 1.5])
+def test_loglik__binary_families_against_the_integralwritten_out(sigma):
+    d = design(("z",), random="f", fixed="1")
+    exact = written_out(d, sigma)
+    sigmas = [np.array([[sigma**2]]), np.eye(1)]
+    variational, laplace = (engine(d).loglik(sigmas) for engine in (VariationalLikelihood, LaplaceLikelihood))
+    assert variational <= exact + 1e-6  # a lower bound
+    assert variational == pytest.approx(exact, abs=0.1)
+    assert laplace == pytest.approx(exact, abs=0.2)
+    assert exact - variational < abs(exact - laplace)
+
+
+def test_thresholds__two_scores_are_a_binary_trait():
+    data = table()
+    data["o"] = data["z"] + 1
+    binary, ordered = design(("z",), random="f"), design(("o",), random="f", data=data)
+    sigmas = [np.array([[0.4]]), np.eye(1)]
+    for engine in (VariationalLikelihood, LaplaceLikelihood):
+        assert engine(ordered).loglik(sigmas) == pytest.approx(engine(binary).loglik(sigmas), abs=1e-8)
+    assert VariationalLikelihood(ordered).thresholds(sigmas)["o"].tolist() == [0.0]
+
+
+def test_missing_records__are_the_model_of_those_that_are_there():
+    data = table()
+    data.loc[::3, "z"] = np.nan
+    whole, part = design(("z",), random="f", data=data), design(("z",), random="f", data=data.dropna(subset=["z"]))
+    sigmas = [np.array([[0.4]]), np.eye(1)]
+    assert VariationalLikelihood(whole).loglik(sigmas) == pytest.approx(VariationalLikelihood(part).loglik(sigmas))
+
+
+def test_choice__gaussian_engines_do_not_serve_other_traits():
+    d = design(("z",), random="f")
+    assert likelihood(d).name == "variational"
+    with pytest.raises(
+        SpecError, match=r"unknown engine 'sparse' of traits that are not Gaussian; engines: auto, vari"
+    ):
+        likelihood(d, "sparse")
+    with pytest.raises(SpecError, match="only where every trait is Gaussian, and 'z' is not"):
+        MixedModelLikelihood(d)
+
+
+def test_fit_reml__says_that_it_is_approximate():
+    fit = bmv.fit_reml(design(("z",), random="f"))
+    assert fit.converged
+    assert fit.method == "REML, approximate (variational)"
+    rows = fit.varcomp.set_index("term")
+    assert rows.loc["Residual", "component"] == 1.0
+    assert rows.loc["Residual", "constraint"] == "fixed"
+    assert str(fit).startswith("REML, approximate (variational)")
+    assert "underestimated" in bmv.fit_reml(design(("z",), random="f"), engine="laplace").method

@@ -1,0 +1,88 @@
+"""Map and density of the exact posterior of traits that are not Gaussian; nothing is sampled here."""
+
+import numpy as np
+import pytest
+from not_gaussian import design
+
+from bayesmv.errors import SpecError
+from bayesmv.likelihood.latent import LaplaceLikelihood
+from bayesmv.posterior.latent import HalfLineCoordinates, LatentMap, LatentPosterior, best_known_first
+from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.sampling.latent import has_exact_trajectories
+
+CASES = [
+    (("z",), "f"),
+    (("c",), "f + b"),
+    (("o",), "f"),
+    (("m",), "f"),
+    (("y", "z"), "us(trait):f"),
+    (("z", "c", "o"), "diag(trait):f"),
+]
+
+
+def mapped(traits, random):
+    d = design(traits, random=random)
+    return LatentMap(LatentPosterior(best_known_first(latent(d))))
+
+
+def latent(d):
+    return LatentPosterior(LogPosterior(design=d, engine=LaplaceLikelihood(d), priors=d.priors()))
+
+
+@pytest.mark.parametrize(("traits", "random"), CASES, ids=str)
+def test_density__gradient_by_differences_and_laplace_marginal_at_the_middle(traits, random):
+    where = mapped(traits, random)
+    n, q = where.latent.size, where.n_unknowns
+    z, h = 0.5 * np.random.default_rng(1).standard_normal(n + q), 1e-5
+    _, gradient = where.value_and_gradient(z)
+    for k in [*range(n), n, n + q // 2, n + q - 1]:
+        e = np.zeros(n + q)
+        e[k] = h
+        wanted = (where.value_and_gradient(z + e)[0] - where.value_and_gradient(z - e)[0]) / (2 * h)
+        assert gradient[k] == pytest.approx(wanted, rel=1e-5, abs=1e-5)
+    # At w = 0 the density is the Laplace marginal, but for a constant, and at x̂ and on nodes exactly.
+    at_centre = where.value_and_gradient(np.zeros(n + q))[0] - where.latent.marginal(where.centre)[0]
+    for k in range(n):
+        axes = where._axes[0][0]
+        own = axes[axes[:, 0] == k][0]
+        x = where.centre.copy()
+        x[k] = own[1] + own[2] * round((where.centre[k] - own[1]) / own[2])
+        z = np.concatenate([np.linalg.solve(where.root, x - where.centre), np.zeros(q)])
+        there = where.value_and_gradient(z)[0] - where.latent.marginal(x)[0]
+        # The tables are of low rank: their error is less than 0.3 of a standard deviation, its effect its square.
+        assert there == pytest.approx(at_centre, abs=0.15)
+
+
+def test_half_line__inverse_jacobian_and_gradient():
+    coordinates = HalfLineCoordinates(np.array([0, 1, 1]), np.array([0.25, 0.25, 0.0]))
+    for x in (np.array([-2.0, 0.4, 0.3]), np.array([1.5, -1.0, -0.7])):
+        theta = coordinates.constrain(x)
+        np.testing.assert_allclose(coordinates.unconstrain(theta), x, rtol=1e-8)
+        J = coordinates.jacobian(x)
+        assert coordinates.log_jacobian(x) == pytest.approx(np.linalg.slogdet(J)[1], rel=1e-8)
+        h = 1e-6
+        numeric = [(coordinates.constrain(x + e) - coordinates.constrain(x - e)) / (2 * h) for e in h * np.eye(3)]
+        np.testing.assert_allclose(J, np.array(numeric).T, rtol=1e-6, atol=1e-8)
+        by = coordinates.pullback(x, np.zeros(3))
+        slope = [(coordinates.log_jacobian(x + e) - coordinates.log_jacobian(x - e)) / (2 * h) for e in h * np.eye(3)]
+        np.testing.assert_allclose(by, slope, rtol=1e-5, atol=1e-8)
+
+
+def test_rows_of_unstructured_factors__are_in_the_order_in_which_they_are_known():
+    d = design(("z", "y"), random="us(trait):f")
+    assert best_known_first(latent(d)).design.terms[0].structure.order == (1, 0)  # the Gaussian trait first
+
+
+def test_priors__half_normal_on_liabilities_and_general_elsewhere():
+    assert "half-normal" in str(design(("z",), random="f").priors()["f"])
+    assert "half-normal" not in str(design(("c",), random="f").priors()["f"])
+
+
+def test_structures_without_a_square_factor_are_refused():
+    with pytest.raises(SpecError, match="whose parameters stand in a square factor"):
+        latent(design(("y", "z", "c"), random="fa(trait,1):f"))
+
+
+def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
+    # An undocumented setting: without it the sampler still runs, with two to three times the gradients.
+    assert has_exact_trajectories()
