@@ -205,6 +205,7 @@ def effects(
     source = fit_of(design) if posterior is None else posterior_of(design, posterior)
     found = breeding_values(source, chosen, best=best, design=design)
     few = len(entries.levels) * len(entries.effects) <= 1000
+    few = few and design.gaussian
     trial = trial_heritability(source, chosen, design=design) if few else None
     writes = [] if target is None else [Write(what="the effects", target=target, write=_csv_of(found))]
     give(effects_document(found, trial, source, 10), form, writes)
@@ -260,6 +261,7 @@ def report(
         raise SpecError(f"cannot write a report to '{output}': its name must end in .html")
     words, economic = settings_of(context, None), _weights_of(weights)
     design: Design = load_design(model, data)
+    design.require_gaussian("reports are made")
     drawn_from = {} if posterior is None else {"the posterior": posterior}
     keep_inputs([target], files_of(design.spec, model, data) | drawn_from)
     fit = fit_of(design)

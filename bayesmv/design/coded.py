@@ -83,6 +83,7 @@ def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]
         read = {"binary": _binary, "binomial": _binomial, "ordered": _ordered, "poisson": _counts}[stated.family]
         out[:, t], family = read(trait, stated, data, y, notes)
         families.append(family)
+        notes.append(f"{trait}: {stated.family}, {stated.told}")
     return out, tuple(families)
 
 

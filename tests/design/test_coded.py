@@ -35,15 +35,16 @@ def test_scores_are_numbered_from_one_and_a_note_says_so():
     scores = RNG.integers(3, 6, 60).astype(float)
     d = build(scores, "ordered")
     assert np.array_equal(d.response[:, 0], scores - 2)
-    assert d.notes == ("t: scores 3 to 5 are numbered 1 to 3",)
+    said = "t: ordered, probit: residual variance 1, first threshold 0"
+    assert d.notes == ("t: scores 3 to 5 are numbered 1 to 3", said)
     d = build(ones() + 1.0, "binary")
-    assert d.notes == ("t: 1 and 2 were read as 0 and 1",)
+    assert d.notes == ("t: 1 and 2 were read as 0 and 1", "t: binary, probit: residual variance 1")
 
 
 def test_rare_classes_are_said():
     values = np.zeros(60)
     values[::20] = 1.0
-    assert build(values, "binary").notes == ("t: only 3 of 60 records are 1: they say little",)
+    assert build(values, "binary").notes[0] == "t: only 3 of 60 records are 1: they say little"
 
 
 def test_sizes_of_binomial_traits():
