@@ -99,6 +99,14 @@ def test_choice__gaussian_engines_do_not_serve_other_traits():
         MixedModelLikelihood(d)
 
 
+def test_fit_reml__singular_estimates_have_standard_errors():
+    fit = bmv.fit_reml(design(("z", "c")))
+    assert fit.converged
+    assert fit.at_boundary
+    assert np.isfinite(fit.varcomp["component"]).all()
+    assert np.isfinite(fit.varcomp["std_error"]).any()
+
+
 def test_fit_reml__says_that_it_is_approximate():
     fit = bmv.fit_reml(design(("z",), random="f"))
     assert fit.converged

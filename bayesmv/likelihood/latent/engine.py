@@ -45,8 +45,9 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part
 _ENOUGH = 1e-10
 #: Most steps of a search.
 _STEPS = 200
-#: Step of differences of gradients, relative to standard deviations.
-_DIFFERENCE = 1e-4
+#: Step of differences of gradients, relative to standard deviations; variances are raised by more, so that a matrix
+#: that is singular has both sides; and the variance that smaller ones count as for that.
+_DIFFERENCE, _LIFT, _SMALL = 1e-4, 5e-4, 1e-2
 #: Step of differences by the logarithm of a distance of thresholds.
 _THRESHOLD_STEP = 1e-3
 
@@ -156,25 +157,20 @@ class LatentLikelihood:
         pieces, begin = [packed_rows(len(S)) for S in sigmas], 0
         ends = np.cumsum([len(rows) for rows, _ in pieces])
         out = np.zeros((int(ends[-1]),) * 2)
-        here = self._packed(sigmas, pieces)
+        lifted = [S + np.diag(_LIFT * np.maximum(np.diag(S), _SMALL)) for S in sigmas]
         for k, (rows, cols) in enumerate(pieces):
-            sd = np.sqrt(np.maximum(np.diag(sigmas[k]), 1e-4))
+            sd = np.sqrt(np.maximum(np.diag(sigmas[k]), _SMALL))
             for c, (i, j) in enumerate(zip(rows, cols, strict=True)):
                 if k == len(pieces) - 1 and i != j:  # residuals are independent
                     continue
                 step = _DIFFERENCE * sd[i] * sd[j]
-                moved = [self._packed(_moved(sigmas, k, int(i), int(j), s), pieces) for s in (step, -step)]
-                if all(np.isfinite(m).all() for m in moved):
-                    out[begin + c] = (moved[1] - moved[0]) / (2.0 * step)
-                else:
-                    out[begin + c] = (here - moved[0]) / step
+                up, down = (self._packed(_moved(lifted, k, int(i), int(j), s), pieces) for s in (step, -step))
+                out[begin + c] = (down - up) / (2.0 * step)
             begin = int(ends[k])
         return np.asarray(0.5 * (out + out.T))
 
     def _packed(self, sigmas: Sequence[Array], pieces: Sequence[tuple[IntArray, IntArray]]) -> Array:
-        """Gradient by the stacked lower triangles; NaN where a matrix is no covariance."""
-        if any(np.linalg.eigvalsh(S)[0] < 0.0 for S in sigmas):
-            return np.full(sum(len(rows) for rows, _ in pieces), np.nan)
+        """Gradient by the stacked lower triangles."""
         _, gradients = self.value_and_gradient(sigmas)
         parts = [
             G[rows, cols] * np.where(rows == cols, 1.0, 2.0) for G, (rows, cols) in zip(gradients, pieces, strict=True)
