@@ -19,7 +19,7 @@ from bayesmv.errors import DataError, listing, require_complete, rows_of
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
 from bayesmv.model.families import TraitFamily
 from bayesmv.model.spec import ModelSpec
-from bayesmv.relationship.labels import as_text
+from bayesmv.relationship.labels import as_text, is_missing_word
 
 #: Most categories of an ordered trait, and records of a class below which a note says that they are few.
 _MOST, _FEW = 30, 10
@@ -36,9 +36,9 @@ def with_levels_coded(spec: ModelSpec, data: pd.DataFrame) -> pd.DataFrame:
     changed: dict[str, Any] = {}
     for trait, family in spec.families.items():
         if family.levels:
-            text = data[trait].map(lambda value: value if pd.isna(value) else as_text(value).strip())
-            blank = text.isna() | text.isin(["", *(spec.missing or ("NA",))])
-            unknown = ~blank & ~text.isin(family.levels)
+            column = data[trait].astype(object)
+            text = column.map(lambda value: value if pd.isna(value) else as_text(value).strip())
+            unknown = ~is_missing_word(text) & ~text.isin([*family.levels, *(spec.missing or ())])
             if unknown.any():
                 raise DataError(
                     f"the trait '{trait}' holds {listing(text[unknown].unique())} ({rows_of(data.index[unknown])}), "
@@ -46,7 +46,8 @@ def with_levels_coded(spec: ModelSpec, data: pd.DataFrame) -> pd.DataFrame:
                 )
             first = 0 if family.family == "binary" else 1
             codes = {level: float(first + i) for i, level in enumerate(family.levels)}
-            changed[trait] = text.map(codes).where(~blank, np.nan).astype(float)
+            # Words for missing stay: they are read, and counted in a note, as those of any trait.
+            changed[trait] = text.map(lambda word, codes=codes: codes.get(word, word))
     return data.assign(**changed) if changed else data
 
 

@@ -9,7 +9,8 @@ restricted likelihood of one design.
     The word of the engine, for ``engine=``, reports and saved results.
 ``universal``
     Whether there is no model that it cannot serve. It must then build an instance of every design. Exactly one of the
-    engines is universal, the last of those listed, so that every design gets one.
+    engines is universal, the last of those listed, so that every design gets one. Of the engines of traits that are
+    not Gaussian each is, for such designs.
 ``offer(design)``
     An :class:`Offer`: the obstacle, or the predicted cost and a function that prepares the engine. It does what is
     needed to know them and no more; what it found, the offer hands on to the instance. Asked by

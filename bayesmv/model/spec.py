@@ -476,8 +476,7 @@ def _check_families(spec: ModelSpec) -> None:
     for what, given in lacking.items():
         if given:
             raise SpecError(f"{what} are of models in which every trait is Gaussian; leave them out")
-    m = len(spec.traits)
-    if m > 1 and {word for word, _ in spec.residual_sets if len(_) > 1} - {"diag", "idv"}:
+    if {word for word, traits in spec.residual_sets if len(traits) > 1} - {"diag", "idv"}:
         raise SpecError(
             f"residuals of traits that are not Gaussian are independent of those of others, so far: write the residual "
             f"diag(trait):units, not {spec.residual_formula}"

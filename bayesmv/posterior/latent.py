@@ -38,7 +38,7 @@ from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.engine import State, Undefined
 from bayesmv.numerics.supernodes import Supernodes
 from bayesmv.posterior import latent_kernels as kernels
-from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
+from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, STRAIGHT, PlanarCoordinates
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.suited import restructured
 
@@ -75,7 +75,7 @@ class HalfLineCoordinates(PlanarCoordinates):
     def _log_jacobian_rows(self, x: Array) -> float:
         total = super()._log_jacobian_rows(x)
         for d in self._alone:
-            folded = np.log(np.cosh(x[d] / 4.0))
+            folded = np.log(np.cosh(x[d] / STRAIGHT))
             total += float(-np.log1p(np.exp(-BEND * x[d])) - folded)
         return total
 
@@ -269,6 +269,16 @@ class LatentPosterior:
             gaps[t] = np.concatenate([[0.0], np.cumsum(np.exp(x[begin : begin + n]))])
             begin += n
         return Place(theta, factors, residual, centring, spread, gaps)
+
+    def cuts(self, place: Place) -> Array:
+        """Thresholds of ordered traits between -∞ and ∞, as the kernel takes them, (t, most categories + 1)."""
+        out = np.full(self._cut_shape, np.inf)
+        out[:, 0] = -np.inf
+        for t, f in enumerate(self.design.families):
+            if isinstance(f, Ordered):
+                own = place.gaps[t] * place.spread[t] if t in place.gaps else np.zeros(1)
+                out[t, 1 : 1 + len(own)] = own
+        return out
 
     def families(self, place: Place) -> tuple[Family, ...]:
         """Families with the numbers of a place."""
@@ -579,7 +589,6 @@ class LatentMap:
         placed = np.empty(self.n_unknowns)
         placed[self.position] = s
         out = np.zeros(self.n_unknowns)
-        column = 0
         for b in range(len(self.symbolic.start) - 1):
             begin, end = int(self.symbolic.start[b]), int(self.symbolic.start[b + 1])
             below = self.symbolic.rows[self.symbolic.row_start[b] : self.symbolic.row_start[b + 1]]
@@ -589,7 +598,6 @@ class LatentMap:
             out[begin:end] = (
                 np.triu(panel[:, : end - begin]) @ rows[: end - begin] + panel[:, end - begin :] @ rows[end - begin :]
             )
-            column += end - begin
         return out
 
     def _moved(self, place: Place, G: Array) -> Array:
@@ -634,7 +642,7 @@ class LatentMap:
 
     def _value_and_gradient(self, z: Array) -> tuple[float, Array]:
         latent, p = self.latent, self.latent.engine.predictor
-        n, design = latent.size, latent.design
+        n = latent.size
         x = self.x_of(z[:n])
         place = latent.place(x)
         (of_G, d_G), (of_kappa, d_kappa) = (kernels.along(x, axes, nodes) for axes, nodes in self._axes)
@@ -649,12 +657,7 @@ class LatentMap:
         fixed = latent._is_fixed, latent._constant, latent._slot_trait
         numbers = kernels.numbers_of(joined, place.spread, p.slot, p.weight, p.entry, fixed)
         squares = np.concatenate([[1.0], *place.centring]) ** 2
-        cuts = np.full(latent._cut_shape, np.inf)
-        cuts[:, 0] = -np.inf
-        for t, f in enumerate(design.families):
-            if isinstance(f, Ordered):
-                own = place.gaps[t] * place.spread[t] if t in place.gaps else np.zeros(1)
-                cuts[t, 1 : 1 + len(own)] = own
+        cuts = latent.cuts(place)
         by_s, by_numbers, by_squares = np.zeros_like(s), np.zeros(len(numbers)), np.zeros(len(squares))
         by_variance, by_cuts = np.zeros(len(sd)), np.zeros_like(cuts)
         value = kernels.joint(
@@ -684,6 +687,48 @@ class LatentMap:
         by_w, by_moved, by_kappa = kernels.carried_back(
             by_s, G, shrink, scaled, self._tables, self._factor, maps, self._shape, crosses
         )
+        d_theta = self._by_theta(place, by_flat, crosses, by_squares, by_variance, d_spread)
+        prior, d_prior = latent.posterior.prior(place.theta)
+        value += prior + latent.coordinates.log_jacobian(x[: latent.d])
+        by_x = np.empty(n)
+        by_x[: latent.d] = latent.coordinates.pullback(x[: latent.d], d_theta + d_prior)
+        by_x[latent.d :] = self._by_gaps(x, place, by_cuts)
+        value -= 0.5 * float(x[latent.d :] @ x[latent.d :])
+        for (axes, _), by_weight, slope, sign in (
+            (self._axes[0], by_moved, d_G, 1.0),
+            (self._axes[1], by_kappa, d_kappa, -1.0),
+        ):
+            np.add.at(by_x, axes[:, 0].astype(np.intp), sign * by_weight * slope)
+        return float(value), np.concatenate([self.root.T @ by_x, by_w])
+
+    def _by_theta(
+        self,
+        place: Place,
+        by_flat: Array,
+        crosses: tuple[Array, Array],
+        by_squares: Array,
+        by_variance: Array,
+        d_spread: Array,
+    ) -> Array:
+        """Gradient by θ, (d,), of the density of records and effects.
+
+        Parameters
+        ----------
+        place
+            Place of the point.
+        by_flat
+            Derivatives by the factors, as they stand in A.
+        crosses
+            Sums of G g' of every term, and of the residuals of counts, through which the map of s depends on θ.
+        by_squares
+            Derivatives by the squares of the centring.
+        by_variance
+            Derivatives by the residual variances of Gaussian traits, (t,).
+        d_spread
+            Derivatives by the spreads, (t,).
+        """
+        latent, p = self.latent, self.latent.engine.predictor
+        design, sd = latent.design, np.sqrt(place.residual)
         d_theta = np.zeros(latent.d)
         begin = 1
         d_excess = 0.5 * d_spread / (place.spread * np.where(latent._link > 0.0, latent._link, np.inf))
@@ -706,25 +751,18 @@ class LatentMap:
         by_sd = by_flat[p.factor_start[-2] : p.factor_start[-1]]
         dc = by_sd * sd - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
         d_sd = by_sd * c + cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
-        by_variance += 0.5 * d_sd / np.maximum(sd, 1e-150)
+        by_variance = by_variance + 0.5 * d_sd / np.maximum(sd, 1e-150)
         at = latent.slices[-1]
         if at.stop > at.start:
             J = latent.blocks.structures[-1].jacobian(place.theta[at])
             d_theta[at] += np.einsum("ptt,t->p", J, by_variance)
-        prior, d_prior = latent.posterior.prior(place.theta)
-        value += prior + latent.coordinates.log_jacobian(x[: latent.d])
-        by_x = np.empty(n)
-        by_x[: latent.d] = latent.coordinates.pullback(x[: latent.d], d_theta + d_prior)
-        begin = latent.d
+        return d_theta
+
+    def _by_gaps(self, x: Array, place: Place, by_cuts: Array) -> Array:
+        """Gradient by the logarithms of distances of thresholds, their priors included."""
+        latent = self.latent
+        logs, parts = x[latent.d :], [np.zeros(0)]
         for t, count in zip(latent.ordered, latent.n_gaps, strict=True):
-            by_gap = place.spread[t] * by_cuts[t, 1 : 2 + count]
-            logs = x[begin : begin + count]
-            by_x[begin : begin + count] = np.cumsum(by_gap[:0:-1])[::-1] * np.exp(logs) - logs
-            value -= 0.5 * float(logs @ logs)
-            begin += count
-        for (axes, _), by_weight, slope, sign in (
-            (self._axes[0], by_moved, d_G, 1.0),
-            (self._axes[1], by_kappa, d_kappa, -1.0),
-        ):
-            np.add.at(by_x, axes[:, 0].astype(np.intp), sign * by_weight * slope)
-        return float(value), np.concatenate([self.root.T @ by_x, by_w])
+            by_gap = place.spread[t] * by_cuts[t, 2 : 2 + count]
+            parts.append(np.cumsum(by_gap[::-1])[::-1])
+        return np.asarray(np.concatenate(parts) * np.exp(logs) - logs)

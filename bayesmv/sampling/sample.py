@@ -116,6 +116,8 @@ def sample(
     if not design.gaussian:
         if resume is not None or checkpoint is not None:
             design.require_gaussian("runs are written as they go and resumed")
+        if reml is not None:
+            ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
         return sample_latent(design, chosen, priors, wanted)
     posterior = log_posterior(design, priors, engine)
     so_far = None if resume is None else as_trace(resume)

@@ -31,6 +31,19 @@ def test_words_are_coded_in_their_order():
     assert len(d.families[0].thresholds) == 2
 
 
+def test_words_for_missing_are_missing_and_counted():
+    words = np.where(ones() > 0, "yes", "no").astype(object)
+    words[:4] = [".", "*", "NA", None]
+    words[4] = "lost"
+    data = pd.DataFrame({"f": [f"F{i % 6}" for i in range(60)], "t": words})
+    spec = bmv.ModelSpec.from_formula(
+        "t ~ 1", random="f", families={"t": {"family": "binary", "levels": ["no", "yes"]}}, missing=["lost"]
+    )
+    d = bmv.build_design(spec, data)
+    assert len(d.units) == 55
+    assert "'lost' in 1 records of 't' read as missing" in d.notes[0]
+
+
 def test_scores_are_numbered_from_one_and_a_note_says_so():
     scores = RNG.integers(3, 6, 60).astype(float)
     d = build(scores, "ordered")
@@ -95,6 +108,24 @@ def separated():
             {"values": np.tile([1.0, 7.0], 30), "family": {"family": "binomial", "size": 5}},
             "holds '7' .*not at most the number of trials",
         ),
+        ({"values": np.arange(60.0), "family": "ordered"}, "has 60 scores; an ordered trait has 30 at most"),
+        ({"values": np.ones(60), "family": {"family": "binomial", "size": 1}}, "constant|ended alike"),
+        (
+            {"values": ones(), "family": {"family": "binomial", "size": "sown"}, "sown": np.tile([1.0, 2.5], 30)},
+            "number of trials 'sown' of 't' is not a whole number of 1 or more",
+        ),
+        (
+            {"values": ones(), "family": {"family": "binomial", "size": "sown"}, "sown": np.tile([1.0, np.nan], 30)},
+            "number of trials 'sown'.*missing",
+        ),
+        (
+            {
+                "values": np.tile([2.0, 3.0], 30),
+                "family": {"family": "binomial", "size": "tried"},
+                "tried": np.tile([2, 3], 30),
+            },
+            "ended alike",
+        ),
         (
             {"values": ones(), "family": "binary", "random": "own", "own": range(60)},
             "every level of own has one record",
@@ -121,5 +152,11 @@ def test_results_of_gaussian_models_are_refused():
     fit = bmv.fit_reml(d)
     with pytest.raises(SpecError, match="only where every trait is Gaussian"):
         bmv.residuals(fit)
+    with pytest.raises(SpecError, match="reports are made so far only where every trait is Gaussian"):
+        bmv.report(d)
+    with pytest.raises(SpecError, match="records are simulated so far only where every trait is Gaussian, and 't' is"):
+        bmv.simulate_model(d.spec, pd.DataFrame({"f": ["a", "b"]}), covariances={}, means={}, rng=RNG)
+    with pytest.raises(SpecError, match="the REML fit"):
+        bmv.sample(build(ones(), "binary"), reml=fit)
     with pytest.raises(SpecError, match="resumed so far only where every trait is Gaussian"):
         bmv.sample(d, checkpoint="t.nc")

@@ -48,6 +48,8 @@ _STEPS = 200
 #: Step of differences of gradients, relative to standard deviations; variances are raised by more, so that a matrix
 #: that is singular has both sides; and the variance that smaller ones count as for that.
 _DIFFERENCE, _LIFT, _SMALL = 1e-4, 5e-4, 1e-2
+#: Residual variance, in working units, that smaller ones are raised to.
+_LEAST = 1e-10
 #: Step of differences by the logarithm of a distance of thresholds.
 _THRESHOLD_STEP = 1e-3
 
@@ -66,9 +68,9 @@ class State(NamedTuple):
     numbers
         A, slot by slot.
     spread
-        A H⁻¹ on the pattern of A, slot by slot.
+        A H⁻¹ on the pattern of A, slot by slot; empty at a mode, for which its gradient alone needs it.
     variance
-        Variance of the latent value of each record, (N,).
+        Variance of the latent value of each record, (N,); empty at a mode.
     families
         Families with the residual variances and thresholds that hold, trait by trait.
     """
@@ -99,8 +101,6 @@ class LatentLikelihood:
 
     name: ClassVar[str]
     universal: ClassVar[bool] = True
-    #: How results are labelled.
-    label: ClassVar[str]
 
     def __init__(self, design: Design, predictor: Predictor | None = None) -> None:
         self.design = design
@@ -400,7 +400,6 @@ class VariationalLikelihood(LatentLikelihood):
     """Highest Gaussian lower bound of the restricted log-likelihood; see the head of this file."""
 
     name: ClassVar[str] = "variational"
-    label: ClassVar[str] = "approximate: variational"
 
     @override
     def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
@@ -439,17 +438,13 @@ class VariationalLikelihood(LatentLikelihood):
         p = self.predictor
         per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
         by_numbers = state.at.slope[per_slot] * state.mean[p.column] - state.at.weight[per_slot] * state.spread
-        return by_numbers, self._by_residual(state, state.variance)
-
-    def _by_residual(self, state: State, variance: Array) -> Array:
-        return _by_residual(state, self._records, self._y, variance)
+        return by_numbers, _by_residual(state, self._records, state.variance)
 
 
 class LaplaceLikelihood(LatentLikelihood):
     """Laplace's approximation of the restricted log-likelihood; see the head of this file."""
 
     name: ClassVar[str] = "laplace"
-    label: ClassVar[str] = "approximate: Laplace"
 
     @override
     def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
@@ -482,24 +477,24 @@ class LaplaceLikelihood(LatentLikelihood):
     def _at_mode(self, numbers: Array, families: tuple[Family, ...]) -> State:
         p = self.predictor
         s, at = self._mode(numbers, families)
-        spread, variance = self._spread(numbers)
         value = self._constant + float(at.value.sum() - 0.5 * s @ (p.prior @ s)) - self._log_determinant()
-        return State(value, s, at, numbers, spread, variance, families)
+        return State(value, s, at, numbers, np.zeros(0), np.zeros(0), families)
 
     @override
     def _slopes(self, state: State) -> tuple[Array, Array]:
         p, A = self.predictor, self.predictor.matrix(state.numbers)
         per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
         at, s = state.at, state.mean
-        through = -0.5 * at.bend * state.variance  # dl / dη of the weights
+        spread, variance = self._spread(state.numbers)
+        through = -0.5 * at.bend * variance  # dl / dη of the weights
         back = self._solved(self._half(A.T @ through))
         carried_back = A @ back
         by_numbers = (
             (at.slope + through - at.weight * carried_back)[per_slot] * s[p.column]
-            - at.weight[per_slot] * state.spread
+            - at.weight[per_slot] * spread
             + at.slope[per_slot] * back[p.column]
         )
-        by_residual = _by_residual(state, self._records, self._y, state.variance)
+        by_residual = _by_residual(state, self._records, variance)
         for t, family in enumerate(state.families):
             if isinstance(family, Gaussian):
                 rows = self._records[t]
@@ -507,11 +502,7 @@ class LaplaceLikelihood(LatentLikelihood):
         return by_numbers, by_residual
 
 
-#: Residual variance, in working units, that smaller ones are raised to.
-_LEAST = 1e-10
-
-
-def _by_residual(state: State, records: Sequence[IntArray], y: Array, variance: Array) -> Array:
+def _by_residual(state: State, records: Sequence[IntArray], variance: Array) -> Array:
     """Derivative by the residual variance of every Gaussian trait at given m and H, 0 for others, (t,)."""
     out = np.zeros(len(records))
     for t, (family, rows) in enumerate(zip(state.families, records, strict=True)):

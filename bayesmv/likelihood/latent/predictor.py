@@ -19,6 +19,7 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.families.declared import Poisson
+from bayesmv.likelihood.sparse.equations import column_size
 from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
 from bayesmv.numerics.supernodes import Supernodes, analyse, locate
@@ -97,7 +98,7 @@ def build_predictor(design: Design) -> Predictor:
     record = np.full(design.observed.shape, -1)
     record[unit, trait] = np.arange(len(unit))
     X = design.fixed.working
-    fixed_scale = _column_size(X)
+    fixed_scale = column_size(X)
     fixed_of, order = _numbered(design.fixed.present)
     sizes = [len(term.effects) ** 2 for term in design.terms]
     factor_start = np.cumsum([0, *sizes, len(design.traits)])
@@ -145,12 +146,6 @@ def build_predictor(design: Design) -> Predictor:
         prior_place=locate(symbolic, low.row.astype(np.int64), low.col.astype(np.int64)),
         prior_value=low.data,
     )
-
-
-def _column_size(X: sparse.csc_array) -> Array:
-    """Root mean square of each column, 1 for empty ones."""
-    size = np.sqrt(np.asarray(X.multiply(X).sum(axis=0)).reshape(-1) / max(X.shape[0], 1))
-    return np.where(size > 0, size, 1.0)
 
 
 def _numbered(present: npt.NDArray[np.bool_]) -> tuple[IntArray, int]:

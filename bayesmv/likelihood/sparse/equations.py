@@ -154,7 +154,7 @@ def build_equations(design: Design, fewest: int | None = FEWEST) -> Equations:
     """
     reduced = reduce_design(design, fewest)
     design = replace(design, terms=reduced.terms)
-    fixed_scale = _column_size(_weighted_fixed(design))
+    fixed_scale = column_size(_weighted_fixed(design))
     node_first, node_size = _nodes(design)
     loads = _loads(design, node_first, fixed_scale)
     rows, cols, slot, weight, slots = _cross_products(design, loads, reduced, node_first)
@@ -183,7 +183,7 @@ def _weighted_fixed(design: Design) -> sparse.csc_array:
     return sparse.csc_array(sparse.diags_array(np.sqrt(design.residual.weights)) @ design.fixed.working)
 
 
-def _column_size(X: sparse.csc_array) -> Array:
+def column_size(X: sparse.csc_array) -> Array:
     """Root mean square of each column, 1 for empty ones: keeps the equations well scaled."""
     size = np.sqrt(np.asarray(X.multiply(X).sum(axis=0)).reshape(-1) / max(X.shape[0], 1))
     return np.where(size > 0, size, 1.0)
