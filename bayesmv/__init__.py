@@ -27,6 +27,7 @@ from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.enriched import enrich, prior_predictive, records_of
 from bayesmv.estimates.evolution import evolvability, price, principal_components
 from bayesmv.estimates.loadings import factor_loadings
+from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
 from bayesmv.estimates.residuals import residuals
@@ -125,6 +126,7 @@ __all__ = [
     "load_pedigree",
     "load_posterior",
     "log_posterior",
+    "observed_scale",
     "plot_comparison",
     "plot_correlations",
     "plot_effects",

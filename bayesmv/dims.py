@@ -28,6 +28,11 @@ def covariance_name(term: str) -> str:
     return f"{saved(term)}_cov"
 
 
+def threshold_name(trait: str) -> str:
+    """Variable that holds the thresholds of an ordered trait, after the first."""
+    return f"{trait}_thresholds"
+
+
 def variance_name(term: str) -> str:
     """Variable that holds a term's variances."""
     return f"{saved(term)}_var"

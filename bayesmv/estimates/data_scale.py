@@ -100,7 +100,7 @@ def data_scale(
     mu, G, P = (np.broadcast_to(x, (draws, *x.shape[1:])) for x in (mu, G, P))
     rows = [
         {"parameter": name, "trait_i": named[i], "trait_j": named[j], **_told(values)}
-        for name, i, j, values in _parameters(mu, G, P, chosen)
+        for name, i, j, values in parameters_on_data_scale(mu, G, P, chosen)
     ]
     return pd.DataFrame(rows)
 
@@ -124,23 +124,38 @@ def _matrices(values: npt.ArrayLike, what: str) -> Array:
     return S
 
 
-def _parameters(mu: Array, G: Array, P: Array, families: Sequence[Family]) -> list[tuple[str, int, int, Array]]:
-    """Parameters of every trait and pair, (draws,) each."""
+def parameters_on_data_scale(
+    mu: Array, G: Array, P: Array, families: Sequence[Family], weights: Array | None = None
+) -> list[tuple[str, int, int, Array]]:
+    """Parameters of every trait and pair, (draws,) each.
+
+    Parameters
+    ----------
+    mu
+        Fixed parts, (draws, units, t).
+    G, P
+        Latent additive genetic and phenotypic covariance, without the variance of the link, (draws, t, t).
+    families
+        Families of the traits.
+    weights
+        Weights of the units, which add to 1; by default alike.
+    """
     t = len(families)
+    share = np.full(mu.shape[1], 1.0 / mu.shape[1]) if weights is None else weights
     sd = np.sqrt(np.diagonal(P, axis1=-2, axis2=-1))
     x, w = np.polynomial.hermite_e.hermegauss(_NODES)
     w = w / w.sum()
     eta = [mu[:, :, i, None] + sd[:, None, i, None] * x for i in range(t)]  # (draws, units, nodes)
     mean = [f.mean(e) @ w for f, e in zip(families, eta, strict=True)]  # (draws, units)
-    slope = np.stack([(f.slope(e) @ w).mean(axis=1) for f, e in zip(families, eta, strict=True)], axis=1)
+    slope = np.stack([f.slope(e) @ w @ share for f, e in zip(families, eta, strict=True)], axis=1)
     out: list[tuple[str, int, int, Array]] = []
     variances = []
     for i, f in enumerate(families):
         of_means = (f.mean(eta[i]) ** 2) @ w - mean[i] ** 2
-        variances.append((of_means + f.variance(eta[i]) @ w).mean(axis=1))
+        variances.append((of_means + f.variance(eta[i]) @ w) @ share)
         additive = slope[:, i] ** 2 * G[:, i, i]
         out += [
-            ("mean", i, i, mean[i].mean(axis=1)),
+            ("mean", i, i, mean[i] @ share),
             ("phenotypic variance", i, i, variances[i]),
             ("additive genetic variance", i, i, additive),
             ("heritability", i, i, additive / variances[i]),
@@ -152,7 +167,7 @@ def _parameters(mu: Array, G: Array, P: Array, families: Sequence[Family]) -> li
             scale = slope[:, i] * slope[:, j] * np.sqrt(G[:, i, i] * G[:, j, j])
             with np.errstate(invalid="ignore", divide="ignore"):
                 r = np.asarray(covariance / scale)
-            between = _covariance(mu, P, families, i, j)
+            between = _covariance(mu, P, families, i, j, share)
             out += [
                 ("additive genetic covariance", j, i, covariance),
                 ("genetic correlation", j, i, r),
@@ -161,7 +176,7 @@ def _parameters(mu: Array, G: Array, P: Array, families: Sequence[Family]) -> li
     return out
 
 
-def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int) -> Array:
+def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int, share: Array) -> Array:
     """Covariance of the expectations of two traits given their latent values, mean over units, (draws,)."""
     x, w = np.polynomial.hermite_e.hermegauss(_PAIR)
     w = w / w.sum()
@@ -175,5 +190,5 @@ def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int)
         second = (mu[d, :, i, None] + b[d] * x)[..., None] + rest[d] * x
         given = families[i].mean(second) @ w
         other = families[j].mean(first)
-        out[d] = float(np.mean((given * other) @ w - (given @ w) * (other @ w)))
+        out[d] = float(((given * other) @ w - (given @ w) * (other @ w)) @ share)
     return out

@@ -14,7 +14,7 @@ from bayesmv.design.design import Design
 from bayesmv.design.elsewhere import Combinations
 from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
-from bayesmv.likelihood.protocol import Solution
+from bayesmv.likelihood.protocol import EffectEquations, Solution
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.numerics.symmetric import packed_rows, vech
 
@@ -66,9 +66,7 @@ def root_of(V: Array) -> Array:
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
-def combined_at(
-    equations: MixedModelLikelihood, sigmas: Sequence[Array], combinations: Combinations
-) -> tuple[Array, Array]:
+def combined_at(equations: EffectEquations, sigmas: Sequence[Array], combinations: Combinations) -> tuple[Array, Array]:
     """Values (k,) and covariance of the errors (k, k) of combinations at given covariances, units of the data."""
     value, covariance = equations.combine(sigmas, combinations.fixed, combinations.random)
     unit = combinations.unit

@@ -33,6 +33,7 @@ from bayesmv.estimates.points import (
     slopes,
     trait_means,
 )
+from bayesmv.likelihood.choose import APPROXIMATE
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import packed_rows
@@ -342,7 +343,9 @@ class RemlEstimates(Estimates):
 
     def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
         """Best linear unbiased predictions, with the covariance of their errors."""
-        equations = MixedModelLikelihood(design)
+        # Of traits that are not Gaussian on the latent scale, in the approximation that was fitted.
+        fitted = [each for each in APPROXIMATE if each.name == self.fit.engine_name]
+        equations = fitted[0](design) if fitted else MixedModelLikelihood(design)
         value, covariance = combined_at(equations, self.fit.sigmas, combinations)
         return Combined(value=value, covariance=covariance)
 

@@ -136,9 +136,13 @@ class Ordered(Family):
     ----------
     thresholds
         Thresholds, increasing.
+    scale
+        What they are multiplied by, or that of every record, (n,): where a liability is known in part, they and its
+        latent value are in units of what is not.
     """
 
     thresholds: tuple[float, ...] = (0.0,)
+    scale: Any = 1.0
     word: ClassVar[str] = "ordered"
 
     def __post_init__(self) -> None:
@@ -153,7 +157,11 @@ class Ordered(Family):
 
     def _passed(self, eta: Array) -> Array:
         """P(y > k) of every threshold, on a last axis."""
-        return np.asarray(ndtr(np.asarray(eta)[..., None] - np.array(self.thresholds)))
+        return np.asarray(ndtr(np.asarray(eta)[..., None] - self._cuts))
+
+    @property
+    def _cuts(self) -> Array:
+        return np.asarray(np.asarray(self.scale)[..., None] * np.array(self.thresholds))
 
     @override
     def mean(self, eta: Array) -> Array:
@@ -161,7 +169,7 @@ class Ordered(Family):
 
     @override
     def slope(self, eta: Array) -> Array:
-        return np.asarray(_density(np.asarray(eta)[..., None] - np.array(self.thresholds)).sum(axis=-1))
+        return np.asarray(_density(np.asarray(eta)[..., None] - self._cuts).sum(axis=-1))
 
     @override
     def variance(self, eta: Array) -> Array:

@@ -64,6 +64,8 @@ def averaged(family: Family, y: Array, mean: Array, variance: Array) -> Terms:
     eta = mean[:, None] + np.sqrt(np.maximum(variance, 0.0))[:, None] * _NODES
     if isinstance(family, Binomial) and np.ndim(family.size):
         family = replace(family, size=family.size[:, None])
+    if isinstance(family, Ordered) and np.ndim(family.scale):
+        family = replace(family, scale=family.scale[:, None])
     at = terms(family, y[:, None], eta)
     return Terms(at.value @ _WEIGHTS, at.slope @ _WEIGHTS, at.weight @ _WEIGHTS, np.zeros_like(mean))
 
@@ -112,18 +114,20 @@ def _passed(eta: Array) -> Terms:
 
 @terms.register
 def _(family: Ordered, y: Array, eta: Array) -> Terms:
-    value, slope, weight, bend, _, _ = ordered(y, eta, np.array(family.thresholds))
+    value, slope, weight, bend, _, _ = ordered(y, eta, np.array(family.thresholds), family.scale)
     return Terms(value, slope, weight, bend)
 
 
-def ordered(y: Array, eta: Array, thresholds: Array) -> tuple[Array, Array, Array, Array, Array, Array]:
+def ordered(
+    y: Array, eta: Array, thresholds: Array, scale: Array | float = 1.0
+) -> tuple[Array, Array, Array, Array, Array, Array]:
     """Terms of scores y = 1 … K, and the derivatives of the value by the threshold above and the one below.
 
-    ``log p = log(Φ(t_y - η) - Φ(t_{y-1} - η))``, reflected where both arguments are positive.
+    ``log p = log(Φ(c t_y - η) - Φ(c t_{y-1} - η))``, c the scale, reflected where both arguments are positive.
     """
     cut = np.concatenate([[-np.inf], thresholds, [np.inf]])
     score = np.asarray(y, dtype=int)
-    above, below = cut[score] - eta, cut[score - 1] - eta
+    above, below = scale * cut[score] - eta, scale * cut[score - 1] - eta
     flip = below > 0.0
     high, low = np.where(flip, -below, above), np.where(flip, -above, below)
     upper, lower = log_ndtr(high), log_ndtr(low)
@@ -136,7 +140,7 @@ def ordered(y: Array, eta: Array, thresholds: Array) -> tuple[Array, Array, Arra
     curve = z * b - x * a  # second derivative of P over P
     weight = slope**2 - curve
     third = a * (1.0 - x**2) - b * (1.0 - z**2)
-    return value, slope, weight, -2.0 * slope * weight - third + curve * slope, a, -b
+    return value, slope, weight, -2.0 * slope * weight - third + curve * slope, scale * a, -scale * b
 
 
 def _ratio(x: Array, log_p: Array) -> Array:
@@ -145,10 +149,11 @@ def _ratio(x: Array, log_p: Array) -> Array:
         return np.where(np.isfinite(x), np.exp(-0.5 * x**2 - 0.5 * np.log(2.0 * np.pi) - log_p), 0.0)
 
 
-def averaged_thresholds(y: Array, mean: Array, variance: Array, thresholds: Array) -> Array:
+def averaged_thresholds(y: Array, mean: Array, variance: Array, family: Ordered) -> Array:
     """Gradient by the thresholds, (K - 1,), of the expected log density summed over records."""
     eta = mean[:, None] + np.sqrt(np.maximum(variance, 0.0))[:, None] * _NODES
-    *_, above, below = ordered(y[:, None], eta, thresholds)
+    scale, thresholds = np.broadcast_to(family.scale, len(y))[:, None], np.array(family.thresholds)
+    *_, above, below = ordered(y[:, None], eta, thresholds, scale)
     score, k = np.asarray(y, dtype=int), len(thresholds)
     by = np.bincount(score, above @ _WEIGHTS, minlength=k + 2) + np.append(
         np.bincount(score, below @ _WEIGHTS, minlength=k + 2)[1:], 0.0

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
-from bayesmv.likelihood.latent.engine import LaplaceLikelihood, VariationalLikelihood
+from bayesmv.likelihood.latent.engine import (
+    JointMode,
+    LaplaceLikelihood,
+    LaplaceML,
+    LatentLikelihood,
+    VariationalLikelihood,
+)
 from bayesmv.likelihood.protocol import Offer, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
@@ -18,7 +24,7 @@ from bayesmv.likelihood.strata import StrataLikelihood
 ENGINES: tuple[type[RestrictedLikelihood], ...] = (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood)
 
 #: Engines of designs with traits that are not Gaussian: approximations, the better first.
-APPROXIMATE: tuple[type[RestrictedLikelihood], ...] = (VariationalLikelihood, LaplaceLikelihood)
+APPROXIMATE: tuple[type[LatentLikelihood], ...] = (VariationalLikelihood, LaplaceLikelihood, LaplaceML, JointMode)
 
 #: ``auto``, or the name of one of the :data:`ENGINES` or of those that are :data:`APPROXIMATE`.
 type Engine = str
@@ -83,7 +89,8 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
     engine
         ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
         ``auto`` for the first of them that is possible. Where a trait is not Gaussian these are ``variational`` and
-        ``laplace``, both approximate.
+        ``laplace``, both approximate; ``laplace_ml``, as of lme4 and glmmTMB, whose fixed effects are not integrated
+        over; and ``mode``, the joint mode of effects and thresholds where all covariances are held.
     progress
         Show a progress bar if preparing the engine takes over two seconds; by default on a terminal only.
 
@@ -93,7 +100,7 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
         If the engine is unknown or cannot serve the design.
     """
     engines = ENGINES if design.gaussian else APPROXIMATE
-    by_name = {each.name: each for each in engines}
+    by_name: dict[str, type[RestrictedLikelihood]] = {each.name: each for each in engines}
     if engine != "auto" and engine not in by_name:
         raise SpecError(f"unknown engine '{engine}'{_of(design)}; engines: {', '.join(['auto', *by_name])}")
     progress = sys.stderr.isatty() if progress is None else progress

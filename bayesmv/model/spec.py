@@ -301,7 +301,9 @@ class ModelSpec(Shown):
             mine = {name: value for name, value in held.items() if _names_only(name, traits)}
             left -= set(mine)
             if traits:
-                parts.append((self._covariance(RESIDUAL, word, traits, mine), traits))
+                # Of one trait they are alike, and what a family fixes has the name of the trait.
+                own = "diag" if word == "idv" and len(traits) == 1 and mine else word
+                parts.append((self._covariance(RESIDUAL, own, traits, mine), traits))
         if left and recorded is None:
             raise SpecError(
                 f"[constraints.{RESIDUAL}]: {listing(sorted(left))} is of no one set of traits of the residual; name "
@@ -476,15 +478,31 @@ def _check_families(spec: ModelSpec) -> None:
     for what, given in lacking.items():
         if given:
             raise SpecError(f"{what} are of models in which every trait is Gaussian; leave them out")
-    if {word for word, traits in spec.residual_sets if len(traits) > 1} - {"diag", "idv"}:
-        raise SpecError(
-            f"residuals of traits that are not Gaussian are independent of those of others, so far: write the residual "
-            f"diag(trait):units, not {spec.residual_formula}"
-        )
+    for word, traits in spec.residual_sets:
+        if word not in ("diag", "idv") and len(traits) > 1:
+            _check_correlated(spec, word, [trait for trait in traits if trait in spec.families])
     held = spec.constraints.get(RESIDUAL, {})
     twice = [name for name in spec._identified(spec.traits) if name in held]
     if twice:
         raise SpecError(f"[constraints.{RESIDUAL}]: {listing(twice)} is fixed by the family of its trait; leave it out")
+
+
+def _check_correlated(spec: ModelSpec, word: str, traits: Sequence[str]) -> None:
+    """Refuse correlations of residuals that a distribution does not have, or of which the integral is not known."""
+    apart = "write its residual apart, as in us(y, w):units + idv(z):units"
+    for trait in traits:
+        family = spec.families[trait]
+        if family.family == "binomial" or family.link == "logit":
+            kind = "many trials" if family.family == "binomial" else "a logit"
+            raise SpecError(
+                f"the residual of '{trait}', of {kind}, is no normal deviate and cannot be correlated with others as "
+                f"{word}(trait) says: {apart}"
+            )
+    liabilities = [trait for trait in traits if spec.families[trait].law.link_variance > 0.0]
+    if len(liabilities) > 1:
+        raise SpecError(
+            f"residuals of two threshold traits, {listing(liabilities)}, cannot be correlated, so far: {apart}"
+        )
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:

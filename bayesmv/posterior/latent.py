@@ -101,7 +101,9 @@ class Place(NamedTuple):
     factors
         F of every random term.
     residual
-        Residual variances, (t,).
+        Residual covariances R, (t, t).
+    mixing
+        Numbers by which residuals are conditioned on (:mod:`bayesmv.likelihood.latent.conditioning`).
     centring
         c of every column of the factors of the terms, then of the residuals of counts.
     spread
@@ -113,9 +115,15 @@ class Place(NamedTuple):
     theta: Array
     factors: list[Array]
     residual: Array
+    mixing: Array
     centring: list[Array]
     spread: Array
     gaps: dict[int, Array]
+
+    @property
+    def residual_sd(self) -> Array:
+        """Residual standard deviations, (t,)."""
+        return np.sqrt(np.diag(self.residual))
 
 
 class Table(NamedTuple):
@@ -201,14 +209,6 @@ class LatentPosterior:
         self._sizes = [s.size for s in self.blocks.structures]
         #: Row of the scale of every column of the factors.
         self.pivots = [_pivot_rows(s) for s in self.blocks.structures[:-1]]
-        lengths = np.diff(p.indptr)
-        record = np.repeat(np.arange(len(p.unit)), lengths)
-        one = int(p.factor_start[-1])
-        fixed_terms = p.entry == one
-        self._is_fixed = np.zeros(len(p.column), dtype=bool)
-        self._is_fixed[p.slot[fixed_terms]] = True
-        self._slot_trait = p.trait[record]
-        self._constant = np.bincount(p.slot[fixed_terms], p.weight[fixed_terms], minlength=len(p.column))
         self._fixed_trait = np.nonzero(design.fixed.present)[1]
         groups = [np.zeros(p.first[0], dtype=np.int64)]
         begin = 1
@@ -216,9 +216,8 @@ class LatentPosterior:
             m = len(term.effects)
             groups.append(np.tile(np.arange(begin, begin + m), len(term.levels)))
             begin += m
-        counts = np.array([isinstance(f, Poisson) for f in design.families])
-        self._count_records = np.flatnonzero(counts[p.trait])
-        groups.append(begin + p.trait[self._count_records])
+        self.count_trait = p.trait[p.count_record].astype(np.int64)
+        groups.append(begin + self.count_trait)
         self._group = np.concatenate(groups).astype(np.int64)
         self._n_groups = begin + len(design.traits)
         self._count_of_group = np.bincount(self._group, minlength=self._n_groups).astype(float)
@@ -230,19 +229,28 @@ class LatentPosterior:
         for family, rows in zip(self.engine._families, self.engine._records, strict=True):
             if isinstance(family, Binomial):
                 sizes[rows] = family.size
-        self._record_arrays = (self.engine._y, self.engine._offset, sizes, p.trait.astype(np.int64))
+        self._record_arrays = (self.engine._y, sizes, p.trait.astype(np.int64), self._own_mix())
         self._codes = np.array([_code(f) for f in design.families], dtype=np.int64)
         widest = max([2, *(len(_cuts(f)) + 2 for f in design.families)])
         self._cut_shape = (len(design.traits), widest)
         prior = p.prior.tocsr()
         self._prior = (prior.indptr.astype(np.int64), prior.indices.astype(np.int64), prior.data.astype(float))
 
+    def _own_mix(self) -> IntArray:
+        """Place of the number M of every record with itself, (N,)."""
+        p = self.engine.predictor
+        out = np.zeros(len(p.unit), dtype=np.int64)
+        own = p.pair_row == p.pair_source
+        out[p.pair_row[own]] = p.pair_mix[own]
+        return out
+
     def _incidence(self, k: int) -> sparse.csr_array:
-        """Z' of a term: slopes of the records to levels × effects, (q m, N)."""
-        p, m = self.engine.predictor, len(self.design.terms[k].effects)
+        """Z' of a term: derivatives by latent values before conditioning to levels × effects, (q m, N)."""
+        p, m, t = self.engine.predictor, len(self.design.terms[k].effects), len(self.design.traits)
         record = np.repeat(np.arange(len(p.unit)), np.diff(p.indptr))
         e, j = np.divmod(p.entry - p.factor_start[k], m)
-        mine = (p.entry >= p.factor_start[k]) & (p.entry < p.factor_start[k + 1]) & (j == 0)
+        itself = (p.mix // t) % t == p.mix % t
+        mine = itself & (p.entry >= p.factor_start[k]) & (p.entry < p.factor_start[k + 1]) & (j == 0)
         level = (p.column[p.slot[mine]] - p.first[k]) // m
         shape = (len(self.design.terms[k].levels) * m, len(p.unit))
         return sparse.csr_array((p.weight[mine], (level * m + e[mine], record[p.slot[mine]])), shape=shape)
@@ -256,8 +264,9 @@ class LatentPosterior:
             F = np.zeros((m, m))
             np.add.at(F, (row, column), weight * theta[at][parameter])
             factors.append(F)
-        residual = np.diag(self.blocks.structures[-1].matrix(theta[self.slices[-1]])).copy()
-        scales = [*_pivots(factors, self.pivots), np.sqrt(residual)]
+        residual = self.blocks.structures[-1].matrix(theta[self.slices[-1]])
+        mixing = self.engine.predictor.conditioning.numbers(residual)
+        scales = [*_pivots(factors, self.pivots), np.sqrt(np.diag(residual))]
         centring = [1.0 / np.sqrt(1.0 + (s / tau) ** 2) for s, tau in zip(scales, self.tau, strict=True)]
         link = self._link
         excess = np.zeros(len(link))
@@ -268,7 +277,7 @@ class LatentPosterior:
         for t, n in zip(self.ordered, self.n_gaps, strict=True):
             gaps[t] = np.concatenate([[0.0], np.cumsum(np.exp(x[begin : begin + n]))])
             begin += n
-        return Place(theta, factors, residual, centring, spread, gaps)
+        return Place(theta, factors, residual, mixing, centring, spread, gaps)
 
     def cuts(self, place: Place) -> Array:
         """Thresholds of ordered traits between -∞ and ∞, as the kernel takes them, (t, most categories + 1)."""
@@ -282,22 +291,19 @@ class LatentPosterior:
 
     def families(self, place: Place) -> tuple[Family, ...]:
         """Families with the numbers of a place."""
-        out: list[Family] = []
-        for t, f in enumerate(self.engine._families):
-            if isinstance(f, Gaussian):
-                out.append(Gaussian(float(place.residual[t])))
-            elif t in place.gaps:
-                out.append(Ordered(tuple(place.gaps[t] * place.spread[t])))
-            else:
-                out.append(f)
-        return tuple(out)
+        return tuple(
+            replace(f, thresholds=tuple(place.gaps[t] * place.spread[t]))
+            if t in place.gaps and isinstance(f, Ordered)
+            else f
+            for t, f in enumerate(self.engine.scaled(self.engine._families, place.mixing))
+        )
 
     def marginal(self, x: Array) -> tuple[float, State, Place]:
         """Laplace marginal log posterior at x, with what it was found from; raises :class:`Undefined`."""
         place = self.place(x)
-        flat = np.concatenate([*(F.reshape(-1) for F in place.factors), np.sqrt(place.residual), [1.0]])
+        flat = np.concatenate([np.zeros(0), *(F.reshape(-1) for F in place.factors)])
         with np.errstate(over="ignore", invalid="ignore"):
-            state = self.engine._at_mode(self.engine.predictor.numbers(flat), self.families(place))
+            state = self.engine.at_mode(self.engine.place(flat, place.mixing, self.families(place)))
         return state.value + self._prior_of(x, place), state, place
 
     def _prior_of(self, x: Array, place: Place) -> float:
@@ -469,7 +475,7 @@ class LatentMap:
         self.informed = 1.0 - trace / np.maximum(latent._count_of_group, 1.0)
         r = np.clip(self.informed, 1e-6, 1.0 - 1e-6)
         begin, tau = 1, []
-        scales = [*_pivots(place.factors, latent.pivots), np.sqrt(place.residual)]
+        scales = [*_pivots(place.factors, latent.pivots), place.residual_sd]
         for s in scales:
             own = r[begin : begin + len(s)]
             tau.append(np.maximum(np.abs(s), 1e-3) * np.sqrt((1.0 - own) / own))
@@ -491,10 +497,11 @@ class LatentMap:
         G = np.empty(self.n_unknowns)
         first = latent.engine.predictor.first
         G[: first[0]] = state.mean[: first[0]] / place.spread[latent._fixed_trait]
+        slope, of_counts = latent.engine.predictor.unmixed(state.at.slope, place.mixing)
         for k, (Z, solver) in enumerate(zip(latent._slopes_to, latent._solvers, strict=True)):
-            ZG = (Z @ state.at.slope).reshape(-1, len(place.factors[k]))
+            ZG = (Z @ slope).reshape(-1, len(place.factors[k]))
             G[first[k] : first[k + 1]] = (ZG if solver is None else solver.solve(ZG)).reshape(-1)
-        G[first[-1] :] = state.at.slope[latent._count_records]
+        G[first[-1] :] = of_counts / place.residual_sd[latent.count_trait]
         diagonal = np.log(latent.engine._work.factor[self._diagonal])
         scaled = np.empty_like(D)
         scaled[self.position] = np.log(D)
@@ -545,7 +552,20 @@ class LatentMap:
         self._factor = (self.symbolic, self.factor, self.position)
         p = latent.engine.predictor
         sizes = np.array(latent._sizes[:-1], dtype=np.int64)
-        self._shape = (p.first.astype(np.int64), sizes, p.trait[latent._count_records].astype(np.int64))
+        self._shape = (p.first.astype(np.int64), sizes, latent.count_trait)
+        self._static = (
+            *(array for axes in self._axes for array in axes),
+            self._tables,
+            self._factor,
+            self._shape,
+            (p.indptr, p.column, p.slot, p.weight, p.entry, p.mix),
+            (p.pair_row, p.pair_source, p.pair_mix),
+            latent.engine._given,
+            latent._prior,
+            latent._group,
+            latent._record_arrays,
+            latent._codes,
+        )
 
     def _highest(self, k: int) -> float:
         """Coordinate at which a scale is 4."""
@@ -607,8 +627,7 @@ class LatentMap:
         for k, F in enumerate(place.factors):
             T = F / place.centring[k]
             out[first[k] : first[k + 1]] = (G[first[k] : first[k + 1]].reshape(-1, len(F)) @ T).reshape(-1)
-        trait = self.latent.engine.predictor.trait[self.latent._count_records]
-        out[first[-1] :] = G[first[-1] :] * (np.sqrt(place.residual) / place.centring[-1])[trait]
+        out[first[-1] :] = G[first[-1] :] * (place.residual_sd / place.centring[-1])[self.latent.count_trait]
         return out
 
     def x_of(self, z: Array) -> Array:
@@ -629,7 +648,7 @@ class LatentMap:
         T = np.zeros((len(place.factors), m, m))
         for k, (F, c) in enumerate(zip(place.factors, place.centring, strict=False)):
             T[k, : len(F), : len(F)] = F / c
-        return T, np.sqrt(place.residual) / place.centring[-1]
+        return T, place.residual_sd / place.centring[-1]
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
         """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""
@@ -645,60 +664,35 @@ class LatentMap:
         n = latent.size
         x = self.x_of(z[:n])
         place = latent.place(x)
-        (of_G, d_G), (of_kappa, d_kappa) = (kernels.along(x, axes, nodes) for axes, nodes in self._axes)
         maps = self._maps(place)
-        w = np.ascontiguousarray(z[n:])
-        s, G, shrink, scaled, kappa = kernels.unknowns(
-            w, (of_G, of_kappa), self._tables, self._factor, maps, self._shape
-        )
-        sd = np.sqrt(place.residual)
         flat = [(F * c).reshape(-1) for F, c in zip(place.factors, place.centring[:-1], strict=True)]
-        joined = np.concatenate([*flat, sd * place.centring[-1], [1.0]])
-        fixed = latent._is_fixed, latent._constant, latent._slot_trait
-        numbers = kernels.numbers_of(joined, place.spread, p.slot, p.weight, p.entry, fixed)
+        joined = np.concatenate([*flat, place.spread, [1.0]])
+        mixing, t = place.mixing, len(place.spread)
+        centred = (mixing.reshape(-1, 2, t, t) * np.stack([np.ones(t), place.centring[-1]])[:, None, :]).reshape(-1)
         squares = np.concatenate([[1.0], *place.centring]) ** 2
-        cuts = latent.cuts(place)
-        by_s, by_numbers, by_squares = np.zeros_like(s), np.zeros(len(numbers)), np.zeros(len(squares))
-        by_variance, by_cuts = np.zeros(len(sd)), np.zeros_like(cuts)
-        value = kernels.joint(
-            s,
-            numbers,
-            p.indptr,
-            p.column,
-            latent._prior,
-            latent._group,
-            squares,
-            latent._record_arrays,
-            (latent._codes, np.maximum(place.residual, 1e-300), cuts),
-            (by_s, by_numbers, by_squares, by_variance, by_cuts),
+        w = np.ascontiguousarray(z[n:])
+        value, by_w, by_tables, by_flat, by_centred, by_mixing, by_squares, by_cuts, crosses = kernels.evaluate(
+            w, x, (joined, centred, mixing, squares, latent.cuts(place)), maps, self._static
         )
+        value += p.conditioning.log_jacobian(mixing)
         # Prior of V: its determinant; the Jacobian of fixed effects relative to the spread.
         counts = latent._count_of_group
         value += 0.5 * float(counts[1:] @ np.log(squares[1:]))
         by_squares[1:] += 0.5 * counts[1:] / squares[1:]
-        per_trait = np.bincount(latent._fixed_trait, minlength=len(sd))
-        value += float(per_trait @ np.log(place.spread)) - kappa
+        per_trait = np.bincount(latent._fixed_trait, minlength=t)
+        value += float(per_trait @ np.log(place.spread))
         d_spread = per_trait / place.spread
-        by_flat, by_spread = kernels.gathered(by_numbers, p.slot, p.weight, p.entry, fixed, len(joined), len(sd))
-        d_spread += by_spread
-        for t in place.gaps:
-            d_spread[t] += place.gaps[t] @ by_cuts[t, 1 : 1 + len(place.gaps[t])]
-        crosses = np.zeros_like(maps[0]), np.zeros(len(sd))
-        by_w, by_moved, by_kappa = kernels.carried_back(
-            by_s, G, shrink, scaled, self._tables, self._factor, maps, self._shape, crosses
-        )
-        d_theta = self._by_theta(place, by_flat, crosses, by_squares, by_variance, d_spread)
+        d_spread += by_flat[p.factor_start[-2] : p.factor_start[-1]]
+        for k, gaps in place.gaps.items():
+            d_spread[k] += gaps @ by_cuts[k, 1 : 1 + len(gaps)]
+        d_theta = self._by_theta(place, by_flat, crosses, by_squares, (by_mixing, by_centred), d_spread)
         prior, d_prior = latent.posterior.prior(place.theta)
         value += prior + latent.coordinates.log_jacobian(x[: latent.d])
         by_x = np.empty(n)
         by_x[: latent.d] = latent.coordinates.pullback(x[: latent.d], d_theta + d_prior)
         by_x[latent.d :] = self._by_gaps(x, place, by_cuts)
         value -= 0.5 * float(x[latent.d :] @ x[latent.d :])
-        for (axes, _), by_weight, slope, sign in (
-            (self._axes[0], by_moved, d_G, 1.0),
-            (self._axes[1], by_kappa, d_kappa, -1.0),
-        ):
-            np.add.at(by_x, axes[:, 0].astype(np.intp), sign * by_weight * slope)
+        by_x += by_tables
         return float(value), np.concatenate([self.root.T @ by_x, by_w])
 
     def _by_theta(
@@ -707,7 +701,7 @@ class LatentMap:
         by_flat: Array,
         crosses: tuple[Array, Array],
         by_squares: Array,
-        by_variance: Array,
+        by_mixing: tuple[Array, Array],
         d_spread: Array,
     ) -> Array:
         """Gradient by θ, (d,), of the density of records and effects.
@@ -722,13 +716,13 @@ class LatentMap:
             Sums of G g' of every term, and of the residuals of counts, through which the map of s depends on θ.
         by_squares
             Derivatives by the squares of the centring.
-        by_variance
-            Derivatives by the residual variances of Gaussian traits, (t,).
+        by_mixing
+            Derivatives by the numbers of the conditioning, and by them with the coefficients of ε centred.
         d_spread
             Derivatives by the spreads, (t,).
         """
         latent, p = self.latent, self.latent.engine.predictor
-        design, sd = latent.design, np.sqrt(place.residual)
+        design, sd, t = latent.design, place.residual_sd, len(place.spread)
         d_theta = np.zeros(latent.d)
         begin = 1
         d_excess = 0.5 * d_spread / (place.spread * np.where(latent._link > 0.0, latent._link, np.inf))
@@ -747,15 +741,17 @@ class LatentMap:
             d_theta[at] += np.bincount(parameter, weight * dF[row, column], minlength=at.stop - at.start)
             begin += m
         c = place.centring[-1]
-        cross = crosses[1]
-        by_sd = by_flat[p.factor_start[-2] : p.factor_start[-1]]
-        dc = by_sd * sd - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
-        d_sd = by_sd * c + cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
-        by_variance = by_variance + 0.5 * d_sd / np.maximum(sd, 1e-150)
         at = latent.slices[-1]
         if at.stop > at.start:
+            cross, shape = crosses[1], (-1, 2, t, t)
+            by_centred, N = by_mixing[1].reshape(shape), place.mixing.reshape(shape)[:, 1]
+            dc = (by_centred[:, 1] * N).sum(axis=(0, 1)) - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
+            d_sd = cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
+            by_numbers = by_mixing[0] + (by_centred * np.stack([np.ones(t), c])[:, None, :]).reshape(-1)
+            by_R = p.conditioning.pulled(place.residual, by_numbers)
+            by_R[np.arange(t), np.arange(t)] += 0.5 * d_sd / np.maximum(sd, 1e-150)
             J = latent.blocks.structures[-1].jacobian(place.theta[at])
-            d_theta[at] += np.einsum("ptt,t->p", J, by_variance)
+            d_theta[at] += np.einsum("pab,ab->p", J, by_R)
         return d_theta
 
     def _by_gaps(self, x: Array, place: Place, by_cuts: Array) -> Array:

@@ -53,27 +53,28 @@ def binomial(y, size, eta):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def record(family, y, size, eta, variance, cuts):  # type: ignore[no-untyped-def]
-    """log density of a record, up to a constant; its derivatives by η, the residual variance, and the cuts about y."""
+def record(family, y, size, eta, scale, cuts):  # type: ignore[no-untyped-def]
+    """log density of a record, up to a constant; its derivatives by η, and by the arguments about y of an ordered one.
+
+    Thresholds of an ordered record are multiplied by a scale.
+    """
     if family == GAUSSIAN:
-        slope = (y - eta) / variance
-        value = -0.5 * (y - eta) * slope - 0.5 * math.log(variance)
-        return value, slope, 0.5 * (slope * slope - 1.0 / variance), 0.0, 0.0
+        return -0.5 * (y - eta) ** 2, y - eta, 0.0, 0.0
     if family == PROBIT:
         value, slope = binomial(y, size, eta)
-        return value, slope, 0.0, 0.0, 0.0
+        return value, slope, 0.0, 0.0
     if family == LOGIT:
         value = y * eta - size * (max(eta, 0.0) + math.log1p(math.exp(-abs(eta))))
-        return value, y - size / (1.0 + math.exp(-eta)), 0.0, 0.0, 0.0
+        return value, y - size / (1.0 + math.exp(-eta)), 0.0, 0.0
     if family == POISSON:
         mu = math.exp(min(eta, _HIGHEST))
-        return y * eta - mu, y - mu, 0.0, 0.0, 0.0
-    value, above, below = between(cuts[int(y)] - eta, cuts[int(y) - 1] - eta)
-    return value, below - above, 0.0, above, -below
+        return y * eta - mu, y - mu, 0.0, 0.0
+    value, above, below = between(scale * cuts[int(y)] - eta, scale * cuts[int(y) - 1] - eta)
+    return value, below - above, above, -below
 
 
 @njit(cache=True, error_model="numpy")
-def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits, by):  # type: ignore[no-untyped-def]
+def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits, latent, by):  # type: ignore[no-untyped-def]
     """Log density of records y given s, and of s, up to a constant; derivatives are written to `by`.
 
     Parameters
@@ -87,16 +88,18 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
     scale_of, squares
         Group of each unknown, and by how much its prior precision is multiplied, group by group.
     records
-        y, offset, number of trials, trait (N,) each.
+        y, number of trials, trait, and place of the record's own number among those of the conditioning, (N,) each.
     traits
-        Family's number and residual variance (t,) each, cuts (t, categories + 1), infinite at both ends.
+        Family's number (t,), numbers of the conditioning, cuts (t, categories + 1), infinite at both ends.
+    latent
+        Latent values where s is 0, (N,); overwritten by the derivatives by latent values.
     by
-        Derivatives by s (q,), numbers (slots,), squares, residual variances (t,) and cuts, set to 0 before.
+        Derivatives by s (q,), numbers (slots,), squares, numbers of the conditioning and cuts, set to 0 before.
     """
-    y, offset, size, trait_of = records
-    family, variance, cuts = traits
+    y, size, trait_of, own = records
+    family, mixing, cuts = traits
     pointer, index, data = prior
-    by_s, by_numbers, by_squares, by_variance, by_cuts = by
+    by_s, by_numbers, by_squares, by_mixing, by_cuts = by
     value = 0.0
     for i in range(len(s)):
         inner = 0.0
@@ -106,15 +109,17 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
         by_squares[scale_of[i]] -= 0.5 * s[i] * inner
         by_s[i] = -squares[scale_of[i]] * inner
     for r in range(len(y)):
-        eta, t = offset[r], trait_of[r]
+        eta, t = latent[r], trait_of[r]
         for a in range(indptr[r], indptr[r + 1]):
             eta += numbers[a] * s[column[a]]
-        of_record, g, of_variance, above, below = record(family[t], y[r], size[r], eta, variance[t], cuts[t])
+        of_record, g, above, below = record(family[t], y[r], size[r], eta, mixing[own[r]], cuts[t])
         value += of_record
-        by_variance[t] += of_variance
+        latent[r] = g
         if family[t] == ORDERED:
-            by_cuts[t, int(y[r])] += above
-            by_cuts[t, int(y[r]) - 1] += below
+            for score, slope in ((int(y[r]), above), (int(y[r]) - 1, below)):
+                if slope != 0.0:
+                    by_cuts[t, score] += slope * mixing[own[r]]
+                    by_mixing[own[r]] += slope * cuts[t, score]
         for a in range(indptr[r], indptr[r + 1]):
             by_s[column[a]] += g * numbers[a]
             by_numbers[a] = g * s[column[a]]
@@ -234,26 +239,90 @@ def projected(basis, by):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def gathered(by_numbers, slot, weight, entry, fixed, n_entries, n_traits):  # type: ignore[no-untyped-def]
-    """Derivatives by all factors, and by the spreads of the traits that fixed effects are relative to."""
-    is_fixed, constant, slot_trait = fixed
-    by_flat, by_spread = np.zeros(n_entries), np.zeros(n_traits)
+def numbers_of(joined, mixing, slot, weight, entry, mix, slots):  # type: ignore[no-untyped-def]
+    """A at factors and numbers of the conditioning, slot by slot."""
+    out = np.zeros(slots)
     for p in range(len(slot)):
-        by_flat[entry[p]] += weight[p] * by_numbers[slot[p]]
-    for a in range(len(by_numbers)):
-        if is_fixed[a]:
-            by_spread[slot_trait[a]] += constant[a] * by_numbers[a]
-    return by_flat, by_spread
+        out[slot[p]] += weight[p] * joined[entry[p]] * mixing[mix[p]]
+    return out
 
 
 @njit(cache=True)
-def numbers_of(joined, spread, slot, weight, entry, fixed):  # type: ignore[no-untyped-def]
-    """A at the factors, slot by slot, fixed effects relative to the spreads of their traits."""
-    is_fixed, constant, slot_trait = fixed
-    out = np.zeros(len(is_fixed))
+def gathered(by_numbers, joined, mixing, slot, weight, entry, mix):  # type: ignore[no-untyped-def]
+    """Derivatives by factors and numbers of the conditioning of what depends on A."""
+    by_flat, by_mixing = np.zeros(len(joined)), np.zeros(len(mixing))
     for p in range(len(slot)):
-        out[slot[p]] += weight[p] * joined[entry[p]]
-    for a in range(len(out)):
-        if is_fixed[a]:
-            out[a] = constant[a] * spread[slot_trait[a]]
+        by_term = weight[p] * by_numbers[slot[p]]
+        by_flat[entry[p]] += by_term * mixing[mix[p]]
+        by_mixing[mix[p]] += by_term * joined[entry[p]]
+    return by_flat, by_mixing
+
+
+@njit(cache=True)
+def offset_of(given, mixing, row, source, mix):  # type: ignore[no-untyped-def]
+    """Latent values where s is 0, (N,)."""
+    out = np.zeros(len(given))
+    for p in range(len(row)):
+        out[row[p]] += mixing[mix[p]] * given[source[p]]
     return out
+
+
+@njit(cache=True)
+def pairs_gathered(by_latent, given, row, source, mix, by_mixing):  # type: ignore[no-untyped-def]
+    """Add the derivatives by numbers of the conditioning of what depends on those latent values."""
+    for p in range(len(row)):
+        by_mixing[mix[p]] += by_latent[row[p]] * given[source[p]]
+
+
+@njit(cache=True, error_model="numpy")
+def evaluate(w, x, place, maps, static):  # type: ignore[no-untyped-def]
+    """Log density at (x, w) but for what depends on x alone, and its derivatives.
+
+    All of one evaluation that grows with the data, in one call: each call from Python costs as much as ten animals.
+
+    Parameters
+    ----------
+    w, x
+        Coordinates of the unknowns (q,) and of θ (size,).
+    place
+        Factors and sizes of fixed effects as they stand in A; numbers of the conditioning with coefficients of ε
+        centred, and plain; squares of the centring; cuts.
+    maps
+        T of every term, and of the residuals of counts.
+    static
+        Tables with their axes, factor, layout, terms of A, pairs of records, what is given of them, precision, groups,
+        records, families: arrays that no evaluation changes.
+
+    Returns
+    -------
+    tuple
+        Value; derivatives by w, by x through the tables, by factors, by both numbers of the conditioning, by squares,
+        by cuts; and the sums of G g' of every term and of the residuals of counts.
+    """
+    joined, centred, mixing, squares, cuts = place
+    axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout, predictor, pairs, given, prior, group = static[
+        :12
+    ]
+    records, families = static[12:]
+    indptr, column, slot, weight, entry, mix = predictor
+    row, source, pair_mix = pairs
+    of_G, d_G = along(x, axes_G, nodes_G)
+    of_kappa, d_kappa = along(x, axes_kappa, nodes_kappa)
+    s, G, shrink, scaled, kappa = unknowns(w, (of_G, of_kappa), tables, factor, maps, layout)
+    numbers = numbers_of(joined, centred, slot, weight, entry, mix, len(column))
+    latent = offset_of(given, mixing, row, source, pair_mix)
+    by_s, by_numbers, by_squares = np.zeros(len(s)), np.zeros(len(column)), np.zeros(len(squares))
+    by_mixing, by_cuts = np.zeros(len(mixing)), np.zeros(cuts.shape)
+    by = (by_s, by_numbers, by_squares, by_mixing, by_cuts)
+    traits = (families, mixing, cuts)
+    value = joint(s, numbers, indptr, column, prior, group, squares, records, traits, latent, by) - kappa
+    by_flat, by_centred = gathered(by_numbers, joined, centred, slot, weight, entry, mix)
+    pairs_gathered(latent, given, row, source, pair_mix, by_mixing)
+    crosses = np.zeros(maps[0].shape), np.zeros(len(maps[1]))
+    by_w, by_moved, by_kappa = carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
+    by_x = np.zeros(len(x))
+    for m in range(len(axes_G)):
+        by_x[int(axes_G[m, 0])] += by_moved[m] * d_G[m]
+    for m in range(len(axes_kappa)):
+        by_x[int(axes_kappa[m, 0])] -= by_kappa[m] * d_kappa[m]
+    return value, by_w, by_x, by_flat, by_centred, by_mixing, by_squares, by_cuts, crosses

@@ -14,6 +14,8 @@ from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
+from bayesmv.likelihood.choose import APPROXIMATE
+from bayesmv.likelihood.latent.engine import LaplaceML, LatentLikelihood
 from bayesmv.likelihood.protocol import EffectEquations, RestrictedLikelihood
 from bayesmv.numerics.symmetric import correlation, packed_rows
 from bayesmv.reml.delta import Uncertainty, component_gradient, moving
@@ -81,8 +83,7 @@ class RemlFit(Shown):
         """Name of what was maximised; where a trait is not Gaussian, that it is approximate."""
         if not self.record.spec.families:
             return "REML"
-        bias = "; variances of binary traits are underestimated" if self.engine_name == "laplace" else ""
-        return f"REML, approximate ({self.engine_name}{bias})"
+        return next(each.label for each in APPROXIMATE if each.name == self.engine_name)
 
     @property
     def design(self) -> Design:
@@ -220,14 +221,31 @@ class RemlFit(Shown):
 
     @property
     def aic(self) -> float:
-        """``-2l + 2 q``, q covariance parameters; comparable between fits with the same fixed effects."""
-        return -2.0 * self.loglik + 2.0 * self.n_parameters
+        """``-2l + 2 q``, q covariance parameters; comparable between fits with the same fixed effects.
+
+        Of a likelihood that is not restricted (``laplace_ml``) q counts fixed effects too.
+        """
+        return -2.0 * self.loglik + 2.0 * (self.n_parameters + self._fixed_fitted)
+
+    @property
+    def _fixed_fitted(self) -> int:
+        """Number of fixed effects that the likelihood was maximised by."""
+        return self.record.n_coefficients if self.engine_name == LaplaceML.name else 0
 
     @property
     def bic(self) -> float:
         """``-2l + q log(N-p)``."""
-        n_free = self.record.n_records - self.record.n_coefficients
-        return float(-2.0 * self.loglik + self.n_parameters * np.log(n_free))
+        fitted = self._fixed_fitted
+        n_free = self.record.n_records - (self.record.n_coefficients - fitted)
+        return float(-2.0 * self.loglik + (self.n_parameters + fitted) * np.log(n_free))
+
+    @cached_property
+    def thresholds(self) -> pd.DataFrame:
+        """Thresholds of ordered traits (trait, threshold, estimate), in residual standard deviations, from 0."""
+        engine = self.engine
+        found = engine.thresholds(self.sigmas) if isinstance(engine, LatentLikelihood) else {}
+        rows = [(trait, k + 1, float(t)) for trait, own in found.items() for k, t in enumerate(own)]
+        return pd.DataFrame(rows, columns=["trait", "threshold", "estimate"])
 
     @cached_property
     def fixed(self) -> pd.DataFrame:

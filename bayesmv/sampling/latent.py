@@ -206,6 +206,6 @@ class _Keeper:
         for t, own in gaps.items():
             trait = latent.design.traits[t]
             dim = f"threshold_{trait}"
-            variables[f"{trait}_thresholds"] = ((dims.CHAIN, dims.DRAW, dim), (own * spreads[..., [t]])[..., 1:])
+            variables[dims.threshold_name(trait)] = ((dims.CHAIN, dims.DRAW, dim), (own * spreads[..., [t]])[..., 1:])
             coords[dim] = np.arange(2, own.shape[-1] + 1)
         return xr.Dataset(variables, coords)

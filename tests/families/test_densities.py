@@ -72,7 +72,7 @@ def test_averaged_thresholds__is_the_gradient_by_differences():
         return averaged(Ordered(tuple(t)), y, ETA, variance).value.sum()
 
     differences = [(value(t + e) - value(t - e)) / (2 * h) for e in h * np.eye(3)]
-    np.testing.assert_allclose(averaged_thresholds(y, ETA, variance, t), differences, rtol=1e-5)
+    np.testing.assert_allclose(averaged_thresholds(y, ETA, variance, Ordered(tuple(t))), differences, rtol=1e-5)
 
 
 def test_terms__refuses_families_without_a_likelihood():

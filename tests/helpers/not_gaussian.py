@@ -5,10 +5,12 @@ import pandas as pd
 
 import bayesmv as bmv
 from bayesmv.families.terms import terms
+from bayesmv.likelihood.latent.conditioning import build_conditioning
 
 FAMILIES = {
     "z": "binary",
     "c": "poisson",
+    "d": "poisson",
     "o": "ordered",
     "m": {"family": "binomial", "size": 5, "link": "logit"},
 }
@@ -35,9 +37,18 @@ def table(n=150, seed=1):
     return out
 
 
-def design(traits, random="us(trait):f", data=None, fixed="x"):
+def table_with_gaps():
+    """Table in which units lack some of the traits, with a second count."""
+    data = table(60)
+    data["d"] = np.random.default_rng(3).poisson(np.exp(0.3 + 0.3 * data.y.fillna(0.0)))
+    for i, trait in enumerate("zcow"):
+        data.loc[10 * i : 10 * i + 7, trait] = np.nan
+    return data.astype({"z": float})
+
+
+def design(traits, random="us(trait):f", data=None, fixed="x", residual="diag(trait):units"):
     families = {trait: FAMILIES[trait] for trait in traits if trait in FAMILIES}
-    residual = None if len(traits) == 1 else "diag(trait):units"
+    residual = None if len(traits) == 1 else residual
     spec = bmv.ModelSpec.from_formula(
         f"{' + '.join(traits)} ~ {fixed}", random=random, residual=residual, families=families
     )
@@ -53,7 +64,10 @@ def some_sigmas(design, seed=2):
         A = rng.normal(size=(m, m))
         full = 0.1 * A @ A.T + 0.1 * np.eye(m)
         out.append(np.diag(np.diag(full)) if "diag" in term.structure.name or m == 1 else full)
-    out.append(np.diag([family.link_variance or 0.6 for family in design.families]))
+    sd = np.sqrt([family.link_variance or 0.6 for family in design.families])
+    linked = build_conditioning(design).linked
+    correlation = np.where(linked, 0.3, 0.0) + np.diag(1.0 - 0.3 * np.ones(len(sd)))
+    out.append(sd[:, None] * correlation * sd)
     return out
 
 

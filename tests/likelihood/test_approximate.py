@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from not_gaussian import design, some_sigmas, table, written_out
+from not_gaussian import design, some_sigmas, table, table_with_gaps, written_out
 from scipy import sparse
+from scipy.stats import multivariate_normal, norm, poisson
 
 import bayesmv as bmv
 from bayesmv.errors import SpecError
@@ -56,6 +57,77 @@ def test_value_and_gradient__by_differences(engine, traits):
             ends.append(likelihood.loglik(moved))
         wanted = (ends[0] - ends[1]) / (2 * h)
         assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+@BOTH
+@pytest.mark.parametrize("traits", [("y", "z"), ("z", "y", "w"), ("c", "y", "o"), ("c", "d", "z")], ids="-".join)
+def test_correlated_residuals__gradient_by_differences(engine, traits):
+    d = design(traits, data=table_with_gaps(), residual="us(trait):units")
+    likelihood, sigmas, h = engine(d), some_sigmas(d), 1e-4
+    _, gradients = likelihood.value_and_gradient(sigmas)
+    for k in (0, 1):
+        for i, j in zip(*np.tril_indices(len(traits)), strict=True):
+            ends = []
+            for step in (h, -h):
+                moved = [S.copy() for S in sigmas]
+                moved[k][i, j] += step
+                if i != j:
+                    moved[k][j, i] += step
+                ends.append(likelihood.loglik(moved))
+            wanted = (ends[0] - ends[1]) / (2 * h)
+            assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
+@BOTH
+def test_correlated_residuals__of_gaussian_traits_are_those_of_the_mixed_model_equations(engine):
+    d = design(("y", "w"), residual="us(trait):units")
+    sigmas = [np.array([[0.5, 0.2], [0.2, 0.4]]), np.array([[0.6, 0.3], [0.3, 0.9]])]
+    (value, gradients), (got, its) = (e(d).value_and_gradient(sigmas) for e in (MixedModelLikelihood, engine))
+    assert got == pytest.approx(value, abs=1e-9)
+    for G, H in zip(gradients, its, strict=True):
+        np.testing.assert_allclose(H, G, atol=1e-9)
+
+
+def test_correlated_residuals__density_is_that_written_out():
+    """N(e of Gaussian traits and counts) · Poisson · Φ of the liability given them, unit by unit."""
+    d = design(("o", "c", "y", "w"), data=table_with_gaps(), residual="us(trait):units")
+    sigmas = some_sigmas(d)
+    engine = LaplaceLikelihood(d)
+    p, R = engine.predictor, sigmas[-1]
+    state = engine.approximation(sigmas)
+    rng = np.random.default_rng(0)
+    s = 0.3 * rng.normal(size=p.order)
+    epsilon = s[p.first[-1] :]
+    got = engine._terms(state.families, state.offset + p.matrix(state.numbers) @ s).value.sum()
+    got += p.conditioning.log_jacobian(state.mixing) + norm.logpdf(epsilon).sum()
+    # Latent values without residuals: those of the same effects where nothing is conditioned on.
+    alone = LaplaceLikelihood(design(("o", "c", "y", "w"), data=table_with_gaps()))
+    start = alone.place(
+        alone._factors([sigmas[0], np.eye(4)]), alone.predictor.conditioning.numbers(np.eye(4)), alone._families
+    )
+    nothing = np.append(s[: p.first[-1]], np.zeros(len(epsilon)))
+    table = np.full(d.observed.shape, np.nan)
+    table[p.unit, p.trait] = alone.predictor.matrix(start.numbers) @ nothing
+    y, wanted, cuts = d.working_response, 0.0, np.array([-np.inf, *state.families[0].thresholds, np.inf])
+    count = {int(p.unit[r]): k for k, r in enumerate(p.count_record)}
+    for unit, seen in enumerate(d.observed):
+        g = [t for t in (2, 3) if seen[t]]
+        e, known = y[unit, g] - table[unit, g], list(g)
+        if seen[1]:
+            L = np.linalg.cholesky(R[np.ix_([*g, 1], [*g, 1])])
+            z = np.append(np.linalg.solve(L[: len(g), : len(g)], e), epsilon[count[unit]])
+            wanted += poisson.logpmf(y[unit, 1], np.exp(table[unit, 1] + L[-1] @ z))
+            # The density of e of the count, times de / dε.
+            e, known = np.append(e, L[-1] @ z), [*g, 1]
+            wanted += np.log(L[-1, -1])
+        if known:
+            wanted += multivariate_normal.logpdf(e, cov=R[np.ix_(known, known)])
+        if seen[0]:
+            b = np.linalg.solve(R[np.ix_(known, known)], R[known, 0]) if known else np.zeros(0)
+            mean, sd = table[unit, 0] + b @ e, np.sqrt(R[0, 0] - b @ R[known, 0])
+            above, below = (norm.cdf((cuts[int(y[unit, 0]) - k] - mean) / sd) for k in (0, 1))
+            wanted += np.log(above - below)
+    assert got == pytest.approx(wanted, abs=1e-8)
 
 
 @pytest.mark.parametrize("sigma", [0.3, 0.8, 1.5])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from not_gaussian import design
+from not_gaussian import design, table_with_gaps
 
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.latent import LaplaceLikelihood
@@ -18,10 +18,11 @@ CASES = [
     (("y", "z"), "us(trait):f"),
     (("z", "c", "o"), "diag(trait):f"),
 ]
+CORRELATED = [("y", "z"), ("c", "y", "o"), ("c", "d", "z")]
 
 
-def mapped(traits, random):
-    d = design(traits, random=random)
+def mapped(traits, random, **given):
+    d = design(traits, random=random, **given)
     return LatentMap(LatentPosterior(best_known_first(latent(d))))
 
 
@@ -31,7 +32,15 @@ def latent(d):
 
 @pytest.mark.parametrize(("traits", "random"), CASES, ids=str)
 def test_density__gradient_by_differences_and_laplace_marginal_at_the_middle(traits, random):
-    where = mapped(traits, random)
+    check_density(mapped(traits, random))
+
+
+@pytest.mark.parametrize("traits", CORRELATED, ids="-".join)
+def test_density__with_correlated_residuals(traits):
+    check_density(mapped(traits, "diag(trait):f", residual="us(trait):units", data=table_with_gaps()))
+
+
+def check_density(where):
     n, q = where.latent.size, where.n_unknowns
     z, h = 0.5 * np.random.default_rng(1).standard_normal(n + q), 1e-5
     _, gradient = where.value_and_gradient(z)

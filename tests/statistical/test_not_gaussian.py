@@ -44,6 +44,10 @@ def test_phoenix__binary_animal_model():
     means = trace["posterior"]["fixed"].to_numpy().reshape(-1, 1)
     observed = bmv.data_scale(means, variance, variance, "binary").set_index("parameter")
     assert observed.loc["heritability", "median"] == pytest.approx(0.299, abs=0.02)
+    own = bmv.observed_scale(trace, genetic="animal", relationship="animal", design=d, max_draws=4000)
+    assert own.set_index("parameter").loc["heritability", "median"] == pytest.approx(
+        observed.loc["heritability", "median"], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("trait", ["z", "c", "o"])

@@ -13,11 +13,14 @@ Two Gaussian approximations of the posterior of s stand for it. Both are exact w
 whose best H is that with the expected weights of the records.
 
 **Laplace**: the mode in the place of m, the weights there in that of the expected ones. It underestimates variances of
-binary traits with few records a level, and is here for comparison with other programs.
+binary traits with few records a level, and is here for comparison with other programs; for some of them (lme4,
+glmmTMB) also as a likelihood that is not restricted, **Laplace ML**: fixed effects at the mode, not integrated over.
 
-Thresholds of ordered traits are those at which l is highest.
+Thresholds of ordered traits are those at which l is highest; of the **joint mode** of textbooks, at given covariances,
+those at which the density of records and effects is.
 
-Source: Opper & Archambeau (2009), Neural Comput. 21:786-792; Breslow & Clayton (1993), J. Am. Stat. Assoc. 88:9-25.
+Source: Opper & Archambeau (2009), Neural Comput. 21:786-792; Breslow & Clayton (1993), J. Am. Stat. Assoc. 88:9-25;
+Gianola & Foulley (1983), Genet. Sel. Evol. 15:201-224 (the joint mode).
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from scipy.special import ndtri
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
+from bayesmv.errors import SpecError
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
 from bayesmv.families.terms import Terms, averaged, averaged_thresholds, start_of, terms
 from bayesmv.likelihood.latent.predictor import Predictor, add_squares, build_predictor, carried
@@ -48,8 +52,10 @@ _STEPS = 200
 #: Step of differences of gradients, relative to standard deviations; variances are raised by more, so that a matrix
 #: that is singular has both sides; and the variance that smaller ones count as for that.
 _DIFFERENCE, _LIFT, _SMALL = 1e-4, 5e-4, 1e-2
-#: Residual variance, in working units, that smaller ones are raised to.
-_LEAST = 1e-10
+#: Precision of fixed effects in a determinant of which they are no part.
+_HELD = 1e10
+#: Relative step of differences by the scale of thresholds.
+_SCALE_STEP = 1e-5
 #: Step of differences by the logarithm of a distance of thresholds.
 _THRESHOLD_STEP = 1e-3
 
@@ -72,7 +78,11 @@ class State(NamedTuple):
     variance
         Variance of the latent value of each record, (N,); empty at a mode.
     families
-        Families with the residual variances and thresholds that hold, trait by trait.
+        Families with the thresholds that hold, trait by trait.
+    offset
+        Latent values where all effects are 0, (N,).
+    mixing
+        Numbers of the conditioning on residuals.
     """
 
     value: float
@@ -82,6 +92,8 @@ class State(NamedTuple):
     spread: Array
     variance: Array
     families: tuple[Family, ...]
+    offset: Array
+    mixing: Array
 
 
 class Undefined(ArithmeticError):
@@ -101,16 +113,27 @@ class LatentLikelihood:
 
     name: ClassVar[str]
     universal: ClassVar[bool] = True
+    #: Whether fixed effects are integrated over, as in a restricted likelihood.
+    restricted: ClassVar[bool] = True
+    #: What is said of its estimates, in the words of a label.
+    label: ClassVar[str]
 
     def __init__(self, design: Design, predictor: Predictor | None = None) -> None:
         self.design = design
         self.predictor = predictor or build_predictor(design)
         self._work = workspace(self.predictor.symbolic)
-        self._y = design.working_response[self.predictor.unit, self.predictor.trait]
-        own = np.array([not isinstance(f, Gaussian) for f in design.families])[self.predictor.trait]
-        self._offset = np.where(own, design.offset[self.predictor.unit, self.predictor.trait], 0.0)
+        y = design.working_response[self.predictor.unit, self.predictor.trait]
+        normal = np.array([isinstance(f, Gaussian) for f in design.families])[self.predictor.trait]
+        # A Gaussian record is 0, and its latent value counted from it; its offset was taken off the record.
+        self._y = np.where(normal, 0.0, y)
+        self._given = np.where(normal, -y, design.offset[self.predictor.unit, self.predictor.trait])
         self._records = [np.flatnonzero(self.predictor.trait == t) for t in range(len(design.traits))]
-        self._constant = _constant(design, self.predictor)
+        # Records of ordered traits whose residuals are correlated with others, and their scale among the M.
+        p, apart = self.predictor, self.predictor.conditioning.alone
+        mine = np.array([isinstance(f, Ordered) for f in design.families])[p.trait] & ~apart[p.trait]
+        own = (p.pair_row == p.pair_source) & mine[p.pair_row]
+        self._scaled, self._scale_mix = p.pair_row[own], p.pair_mix[own]
+        self._constant = _constant(design, self.predictor, self.restricted)
         self._families = tuple(
             replace(f, size=np.broadcast_to(f.size, len(design.units))[self.predictor.unit[rows]])
             if isinstance(f, Binomial)
@@ -140,16 +163,22 @@ class LatentLikelihood:
             state = self.approximation(sigmas)
         except Undefined:
             return -np.inf, [np.zeros_like(S) for S in sigmas]
-        by_numbers, by_residual = self._slopes(state)
+        by_numbers, by_latent, by_scale = self._slopes(state)
         p = self.predictor
-        flat = np.bincount(p.entry, p.weight * by_numbers[p.slot], minlength=int(p.factor_start[-1]) + 1)
+        factors = self._factors(sigmas)
+        by_terms = p.weight * by_numbers[p.slot]
+        flat = np.bincount(p.entry, by_terms * state.mixing[p.mix], minlength=len(factors))
         out = []
         for k, S in enumerate(sigmas[:-1]):
             F = clipped_factor(S)
             d_factor = flat[p.factor_start[k] : p.factor_start[k + 1]].reshape(F.shape)
             out.append(symmetric_part(0.5 * np.linalg.solve(F.T, d_factor.T).T))
-        sd = np.sqrt(np.maximum(np.diag(sigmas[-1]), _LEAST))
-        out.append(np.diag(by_residual + 0.5 * flat[p.factor_start[-2] : p.factor_start[-1]] / sd))
+        by_mixing = np.bincount(p.mix, by_terms * factors[p.entry], minlength=len(state.mixing))
+        by_mixing += np.bincount(
+            p.pair_mix, by_latent[p.pair_row] * self._given[p.pair_source], minlength=len(by_mixing)
+        )
+        by_mixing += np.bincount(self._scale_mix, by_scale[self._scaled], minlength=len(by_mixing))
+        out.append(p.conditioning.pulled(sigmas[-1], by_mixing))
         return state.value, out
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
@@ -161,7 +190,7 @@ class LatentLikelihood:
         for k, (rows, cols) in enumerate(pieces):
             sd = np.sqrt(np.maximum(np.diag(sigmas[k]), _SMALL))
             for c, (i, j) in enumerate(zip(rows, cols, strict=True)):
-                if k == len(pieces) - 1 and i != j:  # residuals are independent
+                if k == len(pieces) - 1 and not self.predictor.conditioning.linked[i, j]:
                     continue
                 step = _DIFFERENCE * sd[i] * sd[j]
                 up, down = (self._packed(_moved(lifted, k, int(i), int(j), s), pieces) for s in (step, -step))
@@ -182,22 +211,61 @@ class LatentLikelihood:
 
         Its factor is that of this engine's memory until the next call.
         """
-        p = self.predictor
-        sd = np.sqrt(np.maximum(np.diag(sigmas[-1]), _LEAST))
-        factors = np.concatenate([*(clipped_factor(S).reshape(-1) for S in sigmas[:-1]), sd, [1.0]])
-        families = tuple(
-            Gaussian(float(v**2)) if isinstance(f, Gaussian) else f for f, v in zip(self._families, sd, strict=True)
-        )
+        mixing = self.predictor.conditioning.numbers(sigmas[-1])
+        families = self._with_thresholds(self.scaled(self._families, mixing))
         with np.errstate(over="ignore", invalid="ignore"):
-            return self._search(p.numbers(factors), self._with_thresholds(families))
+            return self._search(self.place(self._factors(sigmas), mixing, families))
+
+    def _factors(self, sigmas: Sequence[Array]) -> Array:
+        """F of all terms, and what follows them."""
+        return np.concatenate([*(clipped_factor(S).reshape(-1) for S in sigmas[:-1]), np.ones(len(sigmas[-1]) + 1)])
+
+    def scaled(self, families: Sequence[Family], mixing: Array) -> tuple[Family, ...]:
+        """Families with the scales of the thresholds of ordered traits whose liabilities are known in part."""
+        scale = np.ones(len(self._y))
+        scale[self._scaled] = mixing[self._scale_mix]
+        return tuple(
+            replace(f, scale=scale[rows]) if isinstance(f, Ordered) and np.isin(rows, self._scaled).any() else f
+            for f, rows in zip(families, self._records, strict=True)
+        )
+
+    def place(self, factors: Array, mixing: Array, families: tuple[Family, ...]) -> State:
+        """State at factors and M, with nothing found as yet."""
+        p, none = self.predictor, np.zeros(0)
+        return State(
+            self._constant + p.conditioning.log_jacobian(mixing),
+            none,
+            Terms(none, none, none, none),
+            p.numbers(factors, mixing),
+            none,
+            none,
+            families,
+            p.offset(self._given, mixing),
+            mixing,
+        )
 
     @abstractmethod
-    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
-        """Best approximation of a kind."""
+    def _search(self, start: State) -> State:
+        """Best approximation of a kind, from a state whose value is that of the constant terms."""
 
     @abstractmethod
-    def _slopes(self, state: State) -> tuple[Array, Array]:
-        """Derivatives of l by A, slot by slot, and by the residual variances of Gaussian traits, (t,)."""
+    def _slopes(self, state: State) -> tuple[Array, Array, Array]:
+        """Derivatives of l by A, slot by slot, by the latent values, and by the scales of thresholds, (N,) each."""
+
+    def _by_scale(self, state: State, of: Callable[[Sequence[Family]], Array]) -> Array:
+        """Derivatives of each record's part by the scale of its thresholds, by differences, (N,)."""
+        if not len(self._scaled):
+            return np.zeros(len(self._y))
+
+        def moved(step: float) -> Array:
+            families = [
+                replace(f, scale=f.scale * (1.0 + step)) if isinstance(f, Ordered) else f for f in state.families
+            ]
+            return of(families)
+
+        scale = np.ones(len(self._y))
+        scale[self._scaled] = state.mixing[self._scale_mix]
+        return np.asarray((moved(_SCALE_STEP) - moved(-_SCALE_STEP)) / (2.0 * _SCALE_STEP * scale))
 
     def _with_thresholds(self, families: tuple[Family, ...]) -> tuple[Family, ...]:
         """Families with thresholds of ordered traits to start from: those of the shares of the scores."""
@@ -221,10 +289,13 @@ class LatentLikelihood:
     def _averaged(self, families: Sequence[Family], eta: Array, variance: Array) -> Terms:
         return self._each(families, lambda f, rows: averaged(f, self._y[rows], eta[rows], variance[rows]))
 
-    def _factorise(self, numbers: Array, weight: Array) -> None:
+    def _factorise(self, numbers: Array, weight: Array, fixed: float = 0.0) -> None:
+        """Factorise H, with a precision of the fixed effects."""
         p, factor = self.predictor, self._work.factor
         factor[:] = 0.0
         factor[p.prior_place] = p.prior_value
+        if fixed:
+            factor[self._diagonal[p.position[: p.first[0]]]] = fixed
         add_squares(p.indptr, p.pairs, numbers, weight, factor)
         if not np.isfinite(weight).all() or not factorize(p.symbolic, self._work):
             raise Undefined
@@ -258,31 +329,32 @@ class LatentLikelihood:
         spread = carried(p.indptr, p.pairs, numbers, self._work.inverse)
         return spread, np.add.reduceat(np.append(spread * numbers, 0.0), p.indptr[:-1])
 
-    def _start(self, A: sparse.csr_array, numbers: Array, families: Sequence[Family]) -> Array:
+    def _start(self, A: sparse.csr_array, state: State) -> Array:
         """Mode of the model that is linear about plain latent values."""
         eta = np.zeros(len(self._y))
-        for family, rows in zip(families, self._records, strict=True):
+        for family, rows in zip(state.families, self._records, strict=True):
             eta[rows] = start_of(family, self._y[rows])
-        at = self._terms(families, eta)
-        self._factorise(numbers, at.weight)
-        return self._solved(self._half(A.T @ (at.weight * (eta - self._offset) + at.slope)))
+        at = self._terms(state.families, eta)
+        self._factorise(state.numbers, at.weight)
+        return self._solved(self._half(A.T @ (at.weight * (eta - state.offset) + at.slope)))
 
-    def _mode(self, numbers: Array, families: tuple[Family, ...]) -> tuple[Array, Terms]:
+    def _mode(self, state: State) -> tuple[Array, Terms]:
         """Mode of the location effects, and the terms there, by Newton's method with halved steps."""
-        p, A = self.predictor, self.predictor.matrix(numbers)
-        s = self._start(A, numbers, families)
+        p, A = self.predictor, self.predictor.matrix(state.numbers)
+        families, offset = state.families, state.offset
+        s = self._start(A, state)
 
         def density(at: Terms, s: Array) -> float:
             return float(at.value.sum() - 0.5 * s @ (p.prior @ s))
 
-        at = self._terms(families, self._offset + A @ s)
+        at = self._terms(families, offset + A @ s)
         here = density(at, s)
         if not np.isfinite(here):
             s = np.zeros(p.order)
-            at = self._terms(families, self._offset + A @ s)
+            at = self._terms(families, offset + A @ s)
             here = density(at, s)
         for _ in range(_STEPS):
-            self._factorise(numbers, at.weight)
+            self._factorise(state.numbers, at.weight)
             half = self._half(A.T @ at.slope - p.prior @ s)
             gain = float(half[:, 0] @ half[:, 0])
             if not np.isfinite(gain):
@@ -292,7 +364,7 @@ class LatentLikelihood:
             step, length = self._solved(half), 1.0
             while True:
                 moved = s + length * step
-                there = self._terms(families, self._offset + A @ moved)
+                there = self._terms(families, offset + A @ moved)
                 value = density(there, moved)
                 if value >= here - 1e-9:
                     break
@@ -400,19 +472,21 @@ class VariationalLikelihood(LatentLikelihood):
     """Highest Gaussian lower bound of the restricted log-likelihood; see the head of this file."""
 
     name: ClassVar[str] = "variational"
+    label: ClassVar[str] = "REML, approximate (variational)"
 
     @override
-    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
-        p, A = self.predictor, self.predictor.matrix(numbers)
-        m, at = self._mode(numbers, families)
+    def _search(self, start: State) -> State:
+        p, numbers, families = self.predictor, start.numbers, start.families
+        A = p.matrix(numbers)
+        m, at = self._mode(start)
         weight, held, best = at.weight, 0.0, -np.inf
         for _ in range(_STEPS):
             self._factorise(numbers, weight)
             spread, variance = self._spread(numbers)
-            eta = self._offset + A @ m
+            eta = start.offset + A @ m
             at = self._averaged(families, eta, variance)
             value = (
-                self._constant
+                start.value
                 + float(at.value.sum() - 0.5 * m @ (p.prior @ m) + 0.5 * weight @ variance)
                 - self._log_determinant()
             )
@@ -423,7 +497,8 @@ class VariationalLikelihood(LatentLikelihood):
                 raise Undefined
             change = float(np.abs((at.weight - weight) * variance).max(initial=0.0))
             if gain < _ENOUGH and change < 1e-7:
-                return State(value, m, at._replace(weight=weight), numbers, spread, variance, families)
+                at = at._replace(weight=weight)
+                return start._replace(value=value, mean=m, at=at, spread=spread, variance=variance, families=families)
             # Where the bound falls, weights and effects overshoot: nearer steps from then on.
             held = min(0.8, held + 0.2) if value < best - 1e-8 else held
             best = max(best, value)
@@ -433,26 +508,30 @@ class VariationalLikelihood(LatentLikelihood):
         raise Undefined
 
     @override
-    def _slopes(self, state: State) -> tuple[Array, Array]:
+    def _slopes(self, state: State) -> tuple[Array, Array, Array]:
         # The bound is highest in m, H and thresholds: what A does through them is nothing.
         p = self.predictor
         per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
         by_numbers = state.at.slope[per_slot] * state.mean[p.column] - state.at.weight[per_slot] * state.spread
-        return by_numbers, _by_residual(state, self._records, state.variance)
+        eta = state.offset + p.matrix(state.numbers) @ state.mean
+        by_scale = self._by_scale(state, lambda families: self._averaged(families, eta, state.variance).value)
+        return by_numbers, state.at.slope, by_scale
 
 
 class LaplaceLikelihood(LatentLikelihood):
     """Laplace's approximation of the restricted log-likelihood; see the head of this file."""
 
     name: ClassVar[str] = "laplace"
+    label: ClassVar[str] = "REML, approximate (laplace; variances of binary traits are underestimated)"
 
     @override
-    def _search(self, numbers: Array, families: tuple[Family, ...]) -> State:
+    def _search(self, start: State) -> State:
+        families = start.families
         scores = [t for t, f in enumerate(families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
         logs = np.concatenate([np.log(np.diff(_thresholds(families[t]))) for t in scores] or [np.zeros(0)])
 
         def at(logs: Array) -> State:
-            return self._at_mode(numbers, _with_gaps(families, scores, logs))
+            return self.at_mode(start._replace(families=_with_gaps(families, scores, logs)))
 
         h = _THRESHOLD_STEP
         state = at(logs)
@@ -474,43 +553,107 @@ class LaplaceLikelihood(LatentLikelihood):
         # The memory holds the factor of the last mode that was found.
         return at(logs) if len(logs) else state
 
-    def _at_mode(self, numbers: Array, families: tuple[Family, ...]) -> State:
-        p = self.predictor
-        s, at = self._mode(numbers, families)
-        value = self._constant + float(at.value.sum() - 0.5 * s @ (p.prior @ s)) - self._log_determinant()
-        return State(value, s, at, numbers, np.zeros(0), np.zeros(0), families)
+    def at_mode(self, start: State) -> State:
+        """State at the mode of the effects, for given thresholds."""
+        s, at = self._mode(start)
+        value = float(at.value.sum() - 0.5 * s @ (self.predictor.prior @ s)) - self._half_log_determinant(start, at)
+        return start._replace(value=start.value + value, mean=s, at=at)
+
+    def _half_log_determinant(self, start: State, at: Terms) -> float:
+        """½ log|H| of the effects that are integrated over; the factor of all is left in the memory."""
+        return self._log_determinant()
+
+    def _spread_at(self, state: State) -> tuple[Array, Array]:
+        """What `_spread` returns, of the effects that are integrated over, whose factor is left in the memory."""
+        return self._spread(state.numbers)
 
     @override
-    def _slopes(self, state: State) -> tuple[Array, Array]:
+    def _slopes(self, state: State) -> tuple[Array, Array, Array]:
         p, A = self.predictor, self.predictor.matrix(state.numbers)
         per_slot = np.repeat(np.arange(len(self._y)), np.diff(p.indptr))
         at, s = state.at, state.mean
-        spread, variance = self._spread(state.numbers)
+        spread, variance = self._spread_at(state)
         through = -0.5 * at.bend * variance  # dl / dη of the weights
         back = self._solved(self._half(A.T @ through))
         carried_back = A @ back
+        by_latent = at.slope + through - at.weight * carried_back
         by_numbers = (
-            (at.slope + through - at.weight * carried_back)[per_slot] * s[p.column]
-            - at.weight[per_slot] * spread
-            + at.slope[per_slot] * back[p.column]
+            by_latent[per_slot] * s[p.column] - at.weight[per_slot] * spread + at.slope[per_slot] * back[p.column]
         )
-        by_residual = _by_residual(state, self._records, variance)
-        for t, family in enumerate(state.families):
-            if isinstance(family, Gaussian):
-                rows = self._records[t]
-                by_residual[t] -= carried_back[rows] @ at.slope[rows] / family.variance_of_records
-        return by_numbers, by_residual
+        eta = state.offset + A @ s
+
+        def of_scales(families: Sequence[Family]) -> Array:
+            moved = self._terms(families, eta)
+            return np.asarray(moved.value - 0.5 * variance * moved.weight + carried_back * moved.slope)
+
+        return by_numbers, by_latent, self._by_scale(state, of_scales)
 
 
-def _by_residual(state: State, records: Sequence[IntArray], variance: Array) -> Array:
-    """Derivative by the residual variance of every Gaussian trait at given m and H, 0 for others, (t,)."""
-    out = np.zeros(len(records))
-    for t, (family, rows) in enumerate(zip(state.families, records, strict=True)):
-        if isinstance(family, Gaussian):
-            R = family.variance_of_records
-            square = (R * state.at.slope[rows]) ** 2 + variance[rows]
-            out[t] = 0.5 * float(np.sum(square / R**2 - 1.0 / R))
-    return out
+class LaplaceML(LaplaceLikelihood):
+    """Laplace's approximation of the likelihood, fixed effects at its mode; see the head of this file."""
+
+    name: ClassVar[str] = "laplace_ml"
+    label: ClassVar[str] = "ML, approximate (laplace; variances of binary traits are underestimated)"
+    restricted: ClassVar[bool] = False
+
+    def _hold(self, numbers: Array, weight: Array) -> None:
+        """Factorise H with fixed effects that cannot move: its determinant is that of the others, but for `_HELD`."""
+        self._factorise(numbers, weight, _HELD)
+
+    @override
+    def _half_log_determinant(self, start: State, at: Terms) -> float:
+        self._hold(start.numbers, at.weight)
+        value = self._log_determinant() - 0.5 * int(self.predictor.first[0]) * np.log(_HELD)
+        self._factorise(start.numbers, at.weight)
+        return float(value)
+
+    @override
+    def _spread_at(self, state: State) -> tuple[Array, Array]:
+        self._hold(state.numbers, state.at.weight)
+        return self._spread(state.numbers)
+
+    @override
+    def _mode(self, state: State) -> tuple[Array, Terms]:
+        """Fixed effects at which the approximation is highest, the others at their mode given these."""
+        p, A = self.predictor, self.predictor.matrix(state.numbers)
+        s, at = super()._mode(state)
+        for _ in range(_STEPS):
+            self._hold(state.numbers, at.weight)
+            _, variance = self._spread(state.numbers)
+            through = -0.5 * at.bend * variance
+            by_fixed = A.T @ (through - at.weight * (A @ self._solved(self._half(A.T @ through))))
+            rhs = A.T @ at.slope - p.prior @ s
+            rhs[: p.first[0]] += by_fixed[: p.first[0]]
+            self._factorise(state.numbers, at.weight)
+            half = self._half(rhs)
+            gain = float(half[:, 0] @ half[:, 0])
+            if gain < _ENOUGH:
+                return s, at
+            s = s + self._solved(half)
+            at = self._terms(state.families, state.offset + A @ s)
+            if not np.isfinite(gain):
+                break
+        raise Undefined
+
+
+class JointMode(LaplaceLikelihood):
+    """Mode of effects and thresholds together at given covariances; see the head of this file."""
+
+    name: ClassVar[str] = "mode"
+    label: ClassVar[str] = "joint mode of effects and thresholds at given covariances"
+
+    @classmethod
+    @override
+    def offer(cls, design: Design) -> Offer:
+        if design.blocks.n_parameters:
+            raise SpecError(
+                "the engine 'mode' is of models whose covariances are all given: hold every parameter in [constraints]"
+            )
+        return super().offer(design)
+
+    @override
+    def _half_log_determinant(self, start: State, at: Terms) -> float:
+        return 0.0
 
 
 def started(family: Ordered, y: Array) -> Ordered:
@@ -528,9 +671,11 @@ def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array)
     """Families with thresholds at distances exp(logs), of the ordered traits one after the other."""
     out, begin = list(families), 0
     for t in scores:
-        n = len(_thresholds(families[t])) - 1
+        family = families[t]
+        assert isinstance(family, Ordered)
+        n = len(family.thresholds) - 1
         distances = np.exp(logs[begin : begin + n])
-        out[t] = Ordered(tuple(np.concatenate([[0.0], np.cumsum(distances)])))
+        out[t] = replace(family, thresholds=tuple(np.concatenate([[0.0], np.cumsum(distances)])))
         begin += n
     return tuple(out)
 
@@ -540,7 +685,7 @@ def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Or
 
     def gradient(logs: Array) -> Array:
         t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
-        by = averaged_thresholds(y, eta, variance, t)[1:]
+        by = averaged_thresholds(y, eta, variance, replace(family, thresholds=tuple(t)))[1:]
         return np.asarray(np.cumsum(by[::-1])[::-1] * np.exp(logs))
 
     logs, h = np.log(np.diff(family.thresholds)), 1e-5
@@ -561,11 +706,13 @@ def _moved(sigmas: Sequence[Array], k: int, i: int, j: int, step: float) -> list
     return out
 
 
-def _constant(design: Design, p: Predictor) -> float:
-    """Terms of l that nothing changes, as of the restricted likelihood of Gaussian traits."""
+def _constant(design: Design, p: Predictor, restricted: bool) -> float:
+    """Terms of l that nothing changes, as of the (restricted) likelihood of Gaussian traits."""
     log_K = sum(
         len(term.effects) * term.relationship.log_determinant for term in design.terms if term.relationship is not None
     )
+    if not restricted:
+        return float(-0.5 * log_K + design.log_jacobian)
     log_X = 2.0 * design.fixed.present.sum(axis=1) @ (np.log(p.fixed_scale) - design.fixed.log_mixing)
     of_fixed = int(design.fixed.present.sum()) * np.log(2 * np.pi)
     return float(-0.5 * (log_K + log_X - of_fixed) + design.log_jacobian)

@@ -1,15 +1,18 @@
 """Latent values of the records as a sparse function of all location effects, and the Hessian of these, analysed once.
 
-With every effect written u = F v (Σ = FF', v ~ N(0, K ⊗ I)) the latent values are η = o + A(F) s, with offsets o and
-s = (β, v_1 … v_K, ε). ε are residuals of counts, one for each record, F their standard deviation. The Hessian of s,
+With every effect written u = F v (Σ = FF', v ~ N(0, K ⊗ I)) the latent values of the records, Gaussian ones and
+counts conditioned on (:mod:`.conditioning`), are o + A s, with s = (β, v_1 … v_K, ε). ε are residuals of counts, one
+for each record. The Hessian of s,
 
     H = ⊕(0, K_k⁻¹ ⊗ I, I) + A'W A
 
-with W the weights of the records, has one pattern whatever F and W: it is ordered and analysed once.
+with W the weights of the records, has one pattern whatever F, W and the residual covariances: it is ordered and
+analysed once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +21,7 @@ from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.families.declared import Poisson
+from bayesmv.likelihood.latent.conditioning import COUNT, NORMAL, Conditioning, build_conditioning
 from bayesmv.likelihood.sparse.equations import column_size
 from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
@@ -26,7 +29,7 @@ from bayesmv.numerics.supernodes import Supernodes, analyse, locate
 
 
 class Predictor(NamedTuple):
-    """The map from s to η, and places in the factor of H.
+    """The map from s to the latent values of the records, and places in the factor of H.
 
     Parameters
     ----------
@@ -34,10 +37,19 @@ class Predictor(NamedTuple):
         Unit and trait of each record, (N,).
     indptr, column
         Unknowns of each record, as rows of a CSR matrix A; its numbers are *slots*.
-    slot, weight, entry
-        A[slot] is the sum of weight · F[entry], F all factors one after the other, with a 1 at the end, (terms,).
+    slot, weight, entry, mix
+        A[slot] is the sum of weight · F[entry] · M[mix], (terms,): F all factors one after the other, then the sizes of
+        the fixed effects of every trait, then a 1; M the numbers of the conditioning.
     factor_start
-        Where each factor begins in F, (K + 2,): of the random terms, then the diagonal of the residual.
+        Where each factor begins in F, (K + 2,): of the random terms, then the sizes of fixed effects.
+    conditioning
+        How residuals are conditioned on.
+    pair_row, pair_source, pair_mix
+        o is the sum of M[mix] times what is given of a record, over pairs of a record and one that it depends on.
+    count_record
+        Record of every ε.
+    count_row, count_of, count_mix
+        Coefficient M[mix] of an ε in a row of A, pair by pair.
     prior
         Precision of s, (q, q): 0 for fixed effects.
     first
@@ -63,7 +75,16 @@ class Predictor(NamedTuple):
     slot: IntArray
     weight: Array
     entry: IntArray
+    mix: IntArray
     factor_start: IntArray
+    conditioning: Conditioning
+    pair_row: IntArray
+    pair_source: IntArray
+    pair_mix: IntArray
+    count_record: IntArray
+    count_row: IntArray
+    count_of: IntArray
+    count_mix: IntArray
     prior: sparse.csr_array
     first: IntArray
     fixed_of: IntArray
@@ -83,9 +104,23 @@ class Predictor(NamedTuple):
         """Number q of unknowns."""
         return len(self.position)
 
-    def numbers(self, factors: Array) -> Array:
-        """A at the factors, slot by slot."""
-        return np.bincount(self.slot, self.weight * factors[self.entry], minlength=len(self.column))
+    def numbers(self, factors: Array, mixing: Array) -> Array:
+        """A at factors, which may lack what follows those of the terms, and M; slot by slot."""
+        F = np.concatenate([factors, np.ones(int(self.factor_start[-1]) + 1 - len(factors))])
+        return np.bincount(self.slot, self.weight * F[self.entry] * mixing[self.mix], minlength=len(self.column))
+
+    def offset(self, given: Array, mixing: Array) -> Array:
+        """o from what is given of every record: its offset, or the negative record of a Gaussian trait, (N,)."""
+        return np.bincount(self.pair_row, mixing[self.pair_mix] * given[self.pair_source], minlength=len(self.unit))
+
+    def unmixed(self, slope: Array, mixing: Array) -> tuple[Array, Array]:
+        """Derivatives by the latent values before conditioning, (N,), and by every ε, from those after, (N,)."""
+        return (
+            np.bincount(self.pair_source, mixing[self.pair_mix] * slope[self.pair_row], minlength=len(self.unit)),
+            np.bincount(
+                self.count_of, mixing[self.count_mix] * slope[self.count_row], minlength=len(self.count_record)
+            ),
+        )
 
     def matrix(self, numbers: Array) -> sparse.csr_array:
         """A (N, q)."""
@@ -97,12 +132,13 @@ def build_predictor(design: Design) -> Predictor:
     unit, trait = np.nonzero(design.observed)
     record = np.full(design.observed.shape, -1)
     record[unit, trait] = np.arange(len(unit))
+    conditioning = build_conditioning(design)
     X = design.fixed.working
     fixed_scale = column_size(X)
     fixed_of, order = _numbered(design.fixed.present)
     sizes = [len(term.effects) ** 2 for term in design.terms]
     factor_start = np.cumsum([0, *sizes, len(design.traits)])
-    parts = [_fixed(X, fixed_scale, fixed_of, record, int(factor_start[-1]))]
+    parts = [_fixed(X, fixed_scale, fixed_of, record, trait, int(factor_start[-2]))]
     first = []
     for k, term in enumerate(design.terms):
         first.append(order)
@@ -116,16 +152,31 @@ def build_predictor(design: Design) -> Predictor:
                 parts.append((rows[seen], where, Z.data[seen], np.full(seen.sum(), factor_start[k] + e * m + j)))
         order += len(term.levels) * m
     first.append(order)
-    counts = np.array([isinstance(f, Poisson) for f in design.families])
-    rows = np.flatnonzero(counts[trait])
-    parts.append((rows, order + np.arange(len(rows)), np.ones(len(rows)), factor_start[-2] + trait[rows]))
-    order += len(rows)
     row, column, weight, entry = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    pair_row, pair_source, pair_mix = _pairs_of_records(conditioning, unit, trait, record, NORMAL)
+    copies, at = _joined(row, pair_source)
+    row, column, weight, entry, mix = pair_row[at], column[copies], weight[copies], entry[copies], pair_mix[at]
+    count_record = np.flatnonzero(conditioning.kinds[trait] == COUNT)
+    number = np.full(len(unit), -1)
+    number[count_record] = np.arange(len(count_record))
+    count_row, count_source, count_mix = _pairs_of_records(conditioning, unit, trait, record, COUNT)
+    of = number[count_source]
+    row, column, weight, entry, mix = (
+        np.concatenate(two)
+        for two in (
+            (row, count_row),
+            (column, order + of),
+            (weight, np.ones(len(of))),
+            (entry, np.full(len(of), factor_start[-1])),
+            (mix, count_mix),
+        )
+    )
+    order += len(count_record)
     key, slot = np.unique(row.astype(np.int64) * order + column, return_inverse=True)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(key // order, minlength=len(unit)))]).astype(np.int64)
     column = (key % order).astype(np.int64)
-    prior = _prior(design, int(fixed_of.max(initial=-1)) + 1, len(rows))
-    symbolic, position = _analysed(indptr, column, prior)
+    prior = _prior(design, int(fixed_of.max(initial=-1)) + 1, len(count_record))
+    symbolic, position = _analysed(indptr, column, prior, _together(design, first, order))
     low = sparse.coo_array(sparse.tril(_permuted(prior, position)))
     return Predictor(
         unit=unit,
@@ -135,7 +186,16 @@ def build_predictor(design: Design) -> Predictor:
         slot=slot.reshape(-1),
         weight=weight.astype(float),
         entry=entry.astype(np.int64),
+        mix=mix.astype(np.int64),
         factor_start=factor_start,
+        conditioning=conditioning,
+        pair_row=pair_row,
+        pair_source=pair_source,
+        pair_mix=pair_mix,
+        count_record=count_record,
+        count_row=count_row,
+        count_of=of,
+        count_mix=count_mix,
         prior=prior,
         first=np.array(first),
         fixed_of=fixed_of,
@@ -156,13 +216,48 @@ def _numbered(present: npt.NDArray[np.bool_]) -> tuple[IntArray, int]:
 
 
 def _fixed(
-    X: sparse.csc_array, size: Array, fixed_of: IntArray, record: IntArray, one: int
+    X: sparse.csc_array, size: Array, fixed_of: IntArray, record: IntArray, trait: IntArray, first: int
 ) -> tuple[IntArray, IntArray, Array, IntArray]:
     entries = sparse.coo_array(X)
     rows, columns = record[entries.row], fixed_of[entries.col]  # (entries, t) each
     both = (rows >= 0) & (columns >= 0)
     values = np.broadcast_to((entries.data / size[entries.col])[:, None], rows.shape)[both]
-    return rows[both], columns[both], values, np.full(both.sum(), one)
+    return rows[both], columns[both], values, first + trait[rows[both]]
+
+
+def _pairs_of_records(
+    conditioning: Conditioning, unit: IntArray, trait: IntArray, record: IntArray, kind: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Records, those of the same unit that they depend on, and the place of their number M (or N, of counts).
+
+    A record depends on itself, and on those of correlated traits of the kind before it in the order of conditioning.
+    """
+    c, t = conditioning, len(conditioning.kinds)
+    before = np.empty(t, dtype=np.int64)
+    before[c.order] = np.arange(t)
+    rows, sources, mixes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for i in range(t):
+        mine = np.flatnonzero(trait == i)
+        for j in range(t):
+            itself = j == i and (kind == NORMAL or c.kinds[j] == kind)
+            if not itself and not (c.linked[i, j] and c.kinds[j] == kind and before[j] < before[i]):
+                continue
+            source = record[unit[mine], j]
+            both = source >= 0
+            rows.append(mine[both])
+            sources.append(source[both])
+            block = 2 * c.pattern[unit[mine[both]]] + (kind == COUNT)
+            mixes.append((block * t + i) * t + j)
+    return np.concatenate(rows), np.concatenate(sources), np.concatenate(mixes)
+
+
+def _joined(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray]:
+    """Positions in both of every pair of equal numbers."""
+    order = np.argsort(right, kind="stable")
+    begin, end = (np.searchsorted(right[order], left, side=side) for side in ("left", "right"))
+    copies = np.repeat(np.arange(len(left)), end - begin)
+    within = np.arange(len(copies)) - np.repeat(np.cumsum(end - begin) - (end - begin), end - begin)
+    return copies, order[np.repeat(begin, end - begin) + within]
 
 
 def _prior(design: Design, n_fixed: int, n_residual: int) -> sparse.csr_array:
@@ -170,7 +265,10 @@ def _prior(design: Design, n_fixed: int, n_residual: int) -> sparse.csr_array:
     parts += [
         sparse.csr_array(sparse.kron(term.precision, sparse.eye_array(len(term.effects)))) for term in design.terms
     ]
-    return sparse.csr_array(sparse.block_diag([*parts, sparse.eye_array(n_residual)], format="csr"))
+    whole = sparse.csr_array(sparse.block_diag([*parts, sparse.eye_array(n_residual)], format="csr"))
+    # A Kronecker product of small matrices comes as dense blocks: their zeros have no place in the factor.
+    whole.eliminate_zeros()
+    return whole
 
 
 def _permuted(matrix: sparse.csr_array, position: IntArray) -> sparse.coo_array:
@@ -178,10 +276,24 @@ def _permuted(matrix: sparse.csr_array, position: IntArray) -> sparse.coo_array:
     return sparse.coo_array((M.data, (position[M.row], position[M.col])), shape=M.shape)
 
 
-def _analysed(indptr: IntArray, column: IntArray, prior: sparse.csr_array) -> tuple[Supernodes, IntArray]:
+def _together(design: Design, first: Sequence[int], order: int) -> sparse.csr_array:
+    """A row for every level: its effects, whose covariances are asked for also where it has no record."""
+    rows = [np.zeros(0, dtype=np.int64)]
+    for term in design.terms:
+        levels = np.repeat(np.arange(len(term.levels)), len(term.effects))
+        rows.append(levels + 1 + rows[-1].max(initial=-1))
+    row = np.concatenate(rows)
+    column = np.arange(len(row)) + (first[0] if len(first) else 0)
+    return sparse.csr_array((np.ones(len(row)), (row, column)), shape=(int(row.max(initial=-1)) + 1, order))
+
+
+def _analysed(
+    indptr: IntArray, column: IntArray, prior: sparse.csr_array, together: sparse.csr_array
+) -> tuple[Supernodes, IntArray]:
     """Supernodes of H, and the place of every unknown in its order."""
     q = prior.shape[0]
-    touched = sparse.csr_array((np.ones(len(column)), column, indptr), shape=(len(indptr) - 1, q))
+    records = sparse.csr_array((np.ones(len(column)), column, indptr), shape=(len(indptr) - 1, q))
+    touched = sparse.csr_array(sparse.vstack([records, together]))
     graph = sparse.csr_array(touched.T @ touched + abs(prior))
     graph.setdiag(0.0)
     graph.eliminate_zeros()

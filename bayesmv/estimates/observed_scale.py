@@ -1,0 +1,179 @@
+"""Heritabilities of a model's traits on the scale of their data, averaged over the fixed effects of its units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmv import dims
+from bayesmv.arrays import Array
+from bayesmv.design.design import Design
+from bayesmv.errors import SpecError
+from bayesmv.estimates.data_scale import parameters_on_data_scale
+from bayesmv.estimates.genetic import genetic_matrices
+from bayesmv.estimates.points import Point
+from bayesmv.estimates.source import Estimates, PosteriorEstimates, RemlEstimates, describe, estimates_of
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.model.genetic import Genetic
+from bayesmv.sampling.trace import drawn_group, draws_of
+
+type Rows = list[tuple[str, int, int, Array]]
+
+
+def observed_scale(
+    source: Any,
+    *,
+    genetic: str | Genetic | None = None,
+    relationship: str | None = None,
+    design: Design | None = None,
+    max_draws: int = 400,
+) -> pd.DataFrame:
+    r"""Heritabilities and (co)variances of the traits of a model on the scale of the data.
+
+    With :math:`η ~ N(μ_r, P)` the latent value of unit r, μ_r its fixed part, and E(y | η) of the family of the trait,
+
+    .. math:: G_{obs,ij} = Ψ_i Ψ_j G_{ij}, \quad Ψ_i = E_r E \frac{d E(y_i | η)}{dη_i}, \quad
+        h^2_{obs} = G_{obs,ii} / E_r \mathrm{var}(y_i | μ_r)
+
+    so that the variance among the fixed parts of units counts in neither. Binomial traits are of one trial.
+
+    Parameters
+    ----------
+    source
+        A fit, or a posterior from :func:`bayesmv.sample`.
+    genetic, relationship
+        The genetic term; by default the one that the model states.
+    design
+        Design of a posterior, or of a loaded fit.
+    max_draws
+        Most draws of a posterior to use, evenly spaced.
+
+    Returns
+    -------
+    DataFrame
+        parameter (mean, phenotypic variance, additive genetic variance, heritability, latent heritability; of pairs
+        additive genetic covariance, genetic correlation, phenotypic correlation), trait_i, trait_j and, of a fit,
+        estimate, std_error (delta method at the thresholds estimated) and constraint; of a posterior mean, median, sd,
+        hdi_low, hdi_high, ess_bulk, ess_tail, r_hat.
+
+    Raises
+    ------
+    SpecError
+        If the model states no genetic term and none is given, or a posterior comes without its design.
+
+    See Also
+    --------
+    data_scale : the same of numbers from any program.
+
+    References
+    ----------
+    de Villemereuil, Schielzeth, Nakagawa & Morrissey (2016), Genetics 204:1281-1294.
+    """
+    estimates = estimates_of(source)
+    own, chosen = estimates.design_of(design), estimates.genetic(genetic, relationship)
+    scale = _Scale(estimates, own, chosen)
+    rows, table = (
+        _of_posterior(estimates, scale, max_draws)
+        if isinstance(estimates, PosteriorEstimates)
+        else _of_fit(estimates, scale)
+    )
+    names = [(name, own.traits[i], own.traits[j]) for name, i, j, _ in rows]
+    labels = pd.DataFrame(names, columns=["parameter", "trait_i", "trait_j"])
+    return pd.concat([labels, table], axis=1)
+
+
+class _Scale:
+    """Parameters on the scale of the data at latent covariances, fixed effects and thresholds."""
+
+    def __init__(self, estimates: Estimates, design: Design, genetic: Genetic) -> None:
+        self._estimates, self.design, self._genetic = estimates, design, genetic
+        link = np.array([family.link_variance for family in design.families])
+        self._link = np.diag(link)
+        own = np.array([not isinstance(family, Gaussian) for family in design.families])
+        # Units alike in all that their fixed part is made of stand for one another.
+        X = design.fixed.X.toarray()
+        known = np.where(own, design.offset, 0.0)
+        parts, counts = np.unique(np.hstack([X, known]), axis=0, return_counts=True)
+        self._X, self._known = parts[:, : X.shape[1]], parts[:, X.shape[1] :]
+        self._weights = counts / counts.sum()
+
+    def coefficients(self, values: Array) -> Array:
+        """Fixed effects (v, t) from those that are fitted, one after the other."""
+        out = np.zeros(self.design.fixed.present.shape)
+        out[self.design.fixed.present] = values
+        return out
+
+    def fixed_part(self, coefficients: Array) -> Array:
+        """μ of every distinct unit, (units, t)."""
+        return np.asarray(self._X @ coefficients + self._known)
+
+    def means(self, fixed_part: Array) -> Array:
+        """Means over units, (t,), without what is known of them."""
+        return np.asarray(self._weights @ (fixed_part - self._known))
+
+    def families(self, thresholds: Mapping[str, Sequence[float]]) -> tuple[Family, ...]:
+        """Families at thresholds, and of one trial."""
+        out: list[Family] = []
+        for trait, family in zip(self.design.traits, self.design.families, strict=True):
+            if isinstance(family, Ordered):
+                family = Ordered(tuple(thresholds[trait]))
+            out.append(replace(family, size=1.0) if isinstance(family, Binomial) else family)
+        return tuple(out)
+
+    def at(self, covariances: Mapping[str, Array], mu: Array, families: Sequence[Family]) -> Rows:
+        """Parameters of every trait and pair, (1,) each."""
+        layouts = self._estimates.layouts
+        G, P = genetic_matrices(covariances, self.design.traits, self._genetic, layouts)
+        latent = P - self._link
+        return parameters_on_data_scale(mu[None], G[None], latent[None], families, self._weights)
+
+
+def _of_fit(estimates: Estimates, scale: _Scale) -> tuple[Rows, pd.DataFrame]:
+    assert isinstance(estimates, RemlEstimates)
+    fit = estimates.fit
+    relative, _, _ = estimates.fixed_moments(scale.design, 1)
+    mu = scale.fixed_part(scale.coefficients(relative) * scale.design.scale)
+    cuts = {str(trait): tuple(own["estimate"]) for trait, own in fit.thresholds.groupby("trait")}
+    families, here = scale.families(cuts), scale.means(mu)
+
+    def compute(point: Point) -> Array:
+        return _values(scale.at(point.covariances, mu + (point.means() - here), families))
+
+    return scale.at(fit.covariances, mu, families), estimates.derived(compute, scale.design, None)
+
+
+def _of_posterior(estimates: PosteriorEstimates, scale: _Scale, max_draws: int) -> tuple[Rows, pd.DataFrame]:
+    trace = estimates.trace
+    if dims.FIXED not in drawn_group(trace):
+        raise SpecError("the posterior holds no fixed effects; sample with effects=True")
+    fixed = draws_of(trace, dims.FIXED).to_numpy()
+    covariances = estimates.covariances()
+    chains, draws = fixed.shape[:2]
+    picked = np.unique(np.linspace(0, draws - 1, min(draws, max(1, max_draws // chains))).astype(int))
+    names = [t for t, f in zip(scale.design.traits, scale.design.families, strict=True) if isinstance(f, Ordered)]
+    cuts = {trait: _cuts(trace, trait, fixed.shape[:2]) for trait in names}
+    rows: Rows = []
+    values = []
+    for chain in range(chains):
+        for draw in picked:
+            families = scale.families({trait: own[chain, draw] for trait, own in cuts.items()})
+            mu = scale.fixed_part(scale.coefficients(fixed[chain, draw]))
+            rows = scale.at({name: S[chain, draw] for name, S in covariances.items()}, mu, families)
+            values.append(_values(rows))
+    found = np.array(values).reshape(chains, len(picked), -1)
+    return rows, pd.DataFrame([describe(found[..., k]) for k in range(found.shape[-1])])
+
+
+def _cuts(trace: Any, trait: str, shape: tuple[int, ...]) -> Array:
+    """Thresholds of draws, the first of them 0, (chains, draws, K - 1)."""
+    name = dims.threshold_name(trait)
+    rest = draws_of(trace, name).to_numpy() if name in drawn_group(trace) else np.zeros((*shape, 0))
+    return np.concatenate([np.zeros((*shape, 1)), rest], axis=-1)
+
+
+def _values(rows: Rows) -> Array:
+    return np.array([float(values[0]) for *_, values in rows])
