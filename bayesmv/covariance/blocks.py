@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -29,7 +30,7 @@ class CovarianceBlocks:
         """Length of θ."""
         return sum(s.n_parameters for s in self.structures)
 
-    @property
+    @cached_property
     def slices(self) -> list[slice]:
         """Places of each structure's parameters in θ."""
         ends = np.cumsum([0, *(s.n_parameters for s in self.structures)])
@@ -45,7 +46,7 @@ class CovarianceBlocks:
         """Power of a natural value that every θ is, (n_parameters,)."""
         return np.concatenate([s.powers for s in self.structures])
 
-    @property
+    @cached_property
     def anchor(self) -> npt.NDArray[np.intp]:
         """For each θ the scale of its row of a factor, or its kind, (n_parameters,)."""
         parts = [

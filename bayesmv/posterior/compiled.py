@@ -26,7 +26,7 @@ from bayesmv.numerics.small_matrices import (
     subtract_product,
     weighted_sum,
 )
-from bayesmv.posterior.coordinates import BEND, STRAIGHT
+from bayesmv.posterior.coordinate_kernels import constrain, pull_rows
 from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
@@ -122,63 +122,9 @@ def _spectral(length, z, gradient, value, copies):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _rows(anchor, unit, x):  # type: ignore[no-untyped-def]
-    """Count n, b and q² of the row of every scale, in its place; 1 + Σ sinh² for q² of those that are relative."""
-    count, b, square = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
-    for p in range(len(x)):
-        if anchor[p] == p and unit[p] == 0.0:
-            square[p] += 1.0
-        elif anchor[p] == p:
-            b[p] = np.log1p(np.exp(-BEND * abs(x[p]))) / BEND + max(x[p], 0.0)
-            square[p] += b[p] ** 2
-        elif anchor[p] >= 0:
-            count[anchor[p]] += 1.0
-            square[anchor[p]] += (np.sinh(x[p]) if unit[anchor[p]] == 0.0 else x[p]) ** 2
-    return count, b, square
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _radial(square, n, unit):  # type: ignore[no-untyped-def]
-    """g, d log s / d log q and its derivative by log q, from q²."""
-    r = np.sqrt(square) / STRAIGHT
-    sinh, rest = np.sinh(r), 1.0 + square
-    slope = r * np.cosh(r) / sinh
-    gain = unit * (square / rest) ** (0.5 * n) * sinh / r
-    return gain, n / rest + slope, -2.0 * n * square / rest**2 + slope - (r / sinh) ** 2
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _constrain(anchor, unit, x, theta):  # type: ignore[no-untyped-def]
-    """Write θ(x); return log|dθ/dx|."""
-    count, b, square = _rows(anchor, unit, x)
-    gain = np.ones(len(x))
-    total = 0.0
-    for d in range(len(x)):
-        theta[d] = x[d]
-        if anchor[d] != d:
-            continue
-        if unit[d] == 0.0:
-            theta[d] = gain[d] = np.exp(x[d]) / np.sqrt(square[d])
-            total += (count[d] + 1.0) * (x[d] - 0.5 * np.log(square[d]))
-        elif count[d] == 0.0:
-            theta[d] = unit[d] * STRAIGHT * np.sinh(x[d] / STRAIGHT)
-            total += np.log(unit[d] * np.cosh(x[d] / STRAIGHT))
-        else:
-            gain[d], elasticity, _ = _radial(square[d], count[d], unit[d])
-            theta[d] = gain[d] * b[d]
-            total += (count[d] + 1.0) * np.log(gain[d]) + np.log(elasticity) - np.log1p(np.exp(-BEND * x[d]))
-    for p in range(len(x)):
-        d = anchor[p]
-        if d >= 0 and d != p:
-            theta[p] = gain[d] * (np.sinh(x[p]) if unit[d] == 0.0 else x[p])
-            total += np.log(np.cosh(x[p])) if unit[d] == 0.0 else 0.0
-    return total
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
 def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
     """Write θ(x) and the factors; return log|dθ/dx| and what the priors say of single parameters."""
-    total = _constrain(layout.anchor, layout.unit, x, theta)
+    total = constrain(layout.anchor, layout.unit, True, x, theta)
     for p in range(len(x)):
         if layout.a[p] != 0.0:
             total += layout.a[p] * np.log(np.abs(theta[p]))
@@ -217,38 +163,7 @@ def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
     for p in range(len(theta)):
         if layout.a[p] != 0.0:
             by_theta[p] += layout.a[p] / theta[p]
-    return pull_affine(root, _pull_rows(layout.anchor, layout.unit, x, theta, by_theta))
-
-
-@njit(cache=True, fastmath=FAST, error_model="numpy")
-def _pull_rows(anchor, unit, x, theta, by_theta):  # type: ignore[no-untyped-def]
-    """Gradient by x, that of log|dθ/dx| included, from the derivatives by θ."""
-    by_x = by_theta.copy()
-    count, b, square = _rows(anchor, unit, x)
-    along = np.zeros(len(x))
-    for p in range(len(x)):
-        if anchor[p] >= 0:
-            along[anchor[p]] += theta[p] * by_theta[p]
-    for p in range(len(x)):
-        d = anchor[p]
-        if d < 0:
-            continue
-        if unit[d] == 0.0:
-            # By log θ_d with the ratios to it held.
-            whole, sinh, cosh = along[d] + count[d] + 1.0, np.sinh(x[p]), np.cosh(x[p])
-            turned = cosh * (theta[d] * by_theta[p] - whole * sinh / square[d]) + sinh / cosh
-            by_x[p] = whole if p == d else turned
-        elif count[d] == 0.0:
-            r = x[d] / STRAIGHT
-            by_x[d] = by_theta[d] * unit[d] * np.cosh(r) + np.tanh(r) / STRAIGHT
-        else:
-            gain, elasticity, bend = _radial(square[d], count[d], unit[d])
-            radial = ((along[d] + count[d] + 1.0) * (elasticity - 1.0) + bend / elasticity) / square[d]
-            by_x[p] = gain * by_theta[p] + radial * (b[d] if p == d else x[p])
-            if p == d:
-                rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
-                by_x[d] = by_x[d] * rate + BEND * (1.0 - rate)
-    return by_x
+    return pull_affine(root, pull_rows(layout.anchor, layout.unit, True, x, theta, by_theta))
 
 
 @njit(inline="always")

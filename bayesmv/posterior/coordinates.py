@@ -97,9 +97,9 @@ class Coordinates:
         """θ(x), (…, d) → (…, d)."""
         theta = np.array(x, dtype=float)
         with np.errstate(over="ignore"):
+            self._constrain_rows(x, theta)
             theta[..., self.angles] = np.arctan(np.sinh(x[..., self.angles]))
             theta[..., self.logs] = np.exp(x[..., self.logs])
-            self._constrain_rows(x, theta)
         return theta
 
     def unconstrain(self, theta: Array, smallest: Array | float = 0.0) -> Array:

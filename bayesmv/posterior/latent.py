@@ -38,7 +38,10 @@ from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.engine import State, Undefined
 from bayesmv.numerics.supernodes import Supernodes
 from bayesmv.posterior import latent_kernels as kernels
-from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, STRAIGHT, PlanarCoordinates
+from bayesmv.posterior import latent_places as places
+from bayesmv.posterior.coordinate_kernels import constrain, pull_rows
+from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
+from bayesmv.posterior.latent_places import Place, Shape
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.suited import restructured
 
@@ -60,6 +63,9 @@ class HalfLineCoordinates(PlanarCoordinates):
 
     @override
     def _constrain_rows(self, x: Array, theta: Array) -> None:
+        if x.ndim == 1:
+            constrain(self.anchor, self.unit, False, x, theta)
+            return
         super()._constrain_rows(x, theta)
         for d in self._alone:
             theta[..., d] = self.unit[d] * np.logaddexp(0.0, BEND * x[..., d]) / BEND
@@ -73,57 +79,15 @@ class HalfLineCoordinates(PlanarCoordinates):
 
     @override
     def _log_jacobian_rows(self, x: Array) -> float:
-        total = super()._log_jacobian_rows(x)
-        for d in self._alone:
-            folded = np.log(np.cosh(x[d] / STRAIGHT))
-            total += float(-np.log1p(np.exp(-BEND * x[d])) - folded)
-        return total
+        return float(constrain(self.anchor, self.unit, False, x, np.empty_like(x)))
 
     @override
     def _pull_rows(self, x: Array, theta: Array, by_theta: Array, by_x: Array) -> None:
-        super()._pull_rows(x, theta, by_theta, by_x)
-        for d in self._alone:
-            rate = 1.0 / (1.0 + np.exp(-BEND * x[d]))
-            by_x[d] = by_theta[d] * self.unit[d] * rate + BEND * (1.0 - rate)
+        by_x[:] = pull_rows(self.anchor, self.unit, False, x, theta, by_theta)
 
     @cached_property
     def _alone(self) -> list[int]:
         return [d for d, off in self.rows if not len(off)]
-
-
-class Place(NamedTuple):
-    """What depends on a point x, and not on the effects.
-
-    Parameters
-    ----------
-    theta
-        Parameters of the structures, (d,).
-    factors
-        F of every random term.
-    residual
-        Residual covariances R, (t, t).
-    mixing
-        Numbers by which residuals are conditioned on (:mod:`bayesmv.likelihood.latent.conditioning`).
-    centring
-        c of every column of the factors of the terms, then of the residuals of counts.
-    spread
-        √(1 + Σσ²/v) of threshold traits, 1 of others, (t,).
-    gaps
-        Thresholds of every ordered trait relative to the spread, from 0.
-    """
-
-    theta: Array
-    factors: list[Array]
-    residual: Array
-    mixing: Array
-    centring: list[Array]
-    spread: Array
-    gaps: dict[int, Array]
-
-    @property
-    def residual_sd(self) -> Array:
-        """Residual standard deviations, (t,)."""
-        return np.sqrt(np.diag(self.residual))
 
 
 class Table(NamedTuple):
@@ -189,8 +153,6 @@ class LatentPosterior:
         #: Parameters of the structures, and all of them with the logarithms of distances of thresholds.
         self.d = blocks.n_parameters
         self.size = self.d + sum(self.n_gaps)
-        self.tau: list[Array] = [np.full(len(term.effects), np.inf) for term in design.terms]
-        self.tau.append(np.full(len(design.traits), np.inf))
         self._layout()
 
     def _residual_kinds(self, gaussian: Sequence[bool]) -> Array:
@@ -204,11 +166,7 @@ class LatentPosterior:
 
     def _layout(self) -> None:
         p, design = self.engine.predictor, self.design
-        self._link = np.array([f.link_variance for f in design.families])
-        self._placements = [s.placement for s in self.blocks.structures[:-1] if s.placement is not None]
         self._sizes = [s.size for s in self.blocks.structures]
-        #: Row of the scale of every column of the factors.
-        self.pivots = [_pivot_rows(s) for s in self.blocks.structures[:-1]]
         self._fixed_trait = np.nonzero(design.fixed.present)[1]
         groups = [np.zeros(p.first[0], dtype=np.int64)]
         begin = 1
@@ -231,10 +189,42 @@ class LatentPosterior:
                 sizes[rows] = family.size
         self._record_arrays = (self.engine._y, sizes, p.trait.astype(np.int64), self._own_mix())
         self._codes = np.array([_code(f) for f in design.families], dtype=np.int64)
-        widest = max([2, *(len(_cuts(f)) + 2 for f in design.families)])
-        self._cut_shape = (len(design.traits), widest)
         prior = p.prior.tocsr()
         self._prior = (prior.indptr.astype(np.int64), prior.indices.astype(np.int64), prior.data.astype(float))
+
+        self.shape = self._shape()
+
+    def _shape(self) -> Shape:
+        design, K, t = self.design, len(self.design.terms), len(self.design.traits)
+        width = max([t, *self._sizes[:-1]])
+        pivot, trait_of, parts = np.zeros((K, width), dtype=np.int64), np.zeros((K, width), dtype=np.int64), []
+        for k, (term, structure, at) in enumerate(zip(design.terms, self.blocks.structures, self.slices, strict=False)):
+            pivot[k, : structure.size] = _pivot_rows(structure)
+            trait_of[k, : structure.size] = term.trait_of
+            if structure.placement is not None:
+                row, column, parameter, weight = structure.placement
+                parts.append((np.full(len(row), k), row, column, parameter + at.start, weight))
+        none = np.zeros(0, dtype=np.int64)
+        term_of, row, column, parameter = (np.concatenate([none, *(p[i] for p in parts)]) for i in range(4))
+        free = dict(zip(self.ordered, self.n_gaps, strict=True))
+        gaps = [(free.get(i, 0), max(len(_cuts(f)), 1) * isinstance(f, Ordered)) for i, f in enumerate(design.families)]
+        conditioning = self.engine.predictor.conditioning
+        return Shape(
+            term=term_of,
+            row=row,
+            column=column,
+            parameter=parameter,
+            weight=np.concatenate([np.zeros(0), *(p[4] for p in parts)]),
+            sizes=np.array(self._sizes[:-1], dtype=np.int64),
+            pivot=pivot,
+            trait_of=trait_of,
+            link=np.array([float(f.link_variance) for f in design.families]),
+            gaps=np.array(gaps, dtype=np.int64),
+            tau=np.full((K + 1, width), np.inf),
+            counts=self._count_of_group,
+            fixed=np.bincount(self._fixed_trait, minlength=t).astype(float),
+            residuals=(conditioning.kinds, conditioning.order, conditioning.patterns, conditioning.records),
+        )
 
     def _own_mix(self) -> IntArray:
         """Place of the number M of every record with itself, (N,)."""
@@ -258,42 +248,17 @@ class LatentPosterior:
     def place(self, x: Array) -> Place:
         """What depends on x (size,) alone."""
         theta = self.coordinates.constrain(x[: self.d])
-        design = self.design
-        factors = []
-        for (row, column, parameter, weight), m, at in zip(self._placements, self._sizes, self.slices, strict=False):
-            F = np.zeros((m, m))
-            np.add.at(F, (row, column), weight * theta[at][parameter])
-            factors.append(F)
-        residual = self.blocks.structures[-1].matrix(theta[self.slices[-1]])
-        mixing = self.engine.predictor.conditioning.numbers(residual)
-        scales = [*_pivots(factors, self.pivots), np.sqrt(np.diag(residual))]
-        centring = [1.0 / np.sqrt(1.0 + (s / tau) ** 2) for s, tau in zip(scales, self.tau, strict=True)]
-        link = self._link
-        excess = np.zeros(len(link))
-        for F, term in zip(factors, design.terms, strict=True):
-            np.add.at(excess, term.trait_of, (F**2).sum(axis=1))
-        spread = np.where(link > 0.0, np.sqrt(1.0 + excess / np.where(link > 0.0, link, 1.0)), 1.0)
-        gaps, begin = {}, self.d
-        for t, n in zip(self.ordered, self.n_gaps, strict=True):
-            gaps[t] = np.concatenate([[0.0], np.cumsum(np.exp(x[begin : begin + n]))])
-            begin += n
-        return Place(theta, factors, residual, mixing, centring, spread, gaps)
+        return Place(*places.placed(theta, self.residual(theta), x[self.d :], self.shape))
 
-    def cuts(self, place: Place) -> Array:
-        """Thresholds of ordered traits between -∞ and ∞, as the kernel takes them, (t, most categories + 1)."""
-        out = np.full(self._cut_shape, np.inf)
-        out[:, 0] = -np.inf
-        for t, f in enumerate(self.design.families):
-            if isinstance(f, Ordered):
-                own = place.gaps[t] * place.spread[t] if t in place.gaps else np.zeros(1)
-                out[t, 1 : 1 + len(own)] = own
-        return out
+    def residual(self, theta: Array) -> Array:
+        """Residual covariances R, (t, t)."""
+        return np.ascontiguousarray(self.blocks.structures[-1].matrix(theta[self.slices[-1]]))
 
     def families(self, place: Place) -> tuple[Family, ...]:
         """Families with the numbers of a place."""
         return tuple(
-            replace(f, thresholds=tuple(place.gaps[t] * place.spread[t]))
-            if t in place.gaps and isinstance(f, Ordered)
+            replace(f, thresholds=tuple(place.gaps[t, : len(f.thresholds)] * place.spread[t]))
+            if t in self.ordered and isinstance(f, Ordered)
             else f
             for t, f in enumerate(self.engine.scaled(self.engine._families, place.mixing))
         )
@@ -301,15 +266,22 @@ class LatentPosterior:
     def marginal(self, x: Array) -> tuple[float, State, Place]:
         """Laplace marginal log posterior at x, with what it was found from; raises :class:`Undefined`."""
         place = self.place(x)
-        flat = np.concatenate([np.zeros(0), *(F.reshape(-1) for F in place.factors)])
+        flat = np.concatenate([np.zeros(0), *(self.factor(place, k).reshape(-1) for k in range(len(self._sizes) - 1))])
         with np.errstate(over="ignore", invalid="ignore"):
             state = self.engine.at_mode(self.engine.place(flat, place.mixing, self.families(place)))
-        return state.value + self._prior_of(x, place), state, place
+        return state.value + self._prior_of(x), state, place
 
-    def _prior_of(self, x: Array, place: Place) -> float:
+    def factor(self, place: Place, k: int) -> Array:
+        """F of a term, (m, m)."""
+        m = self._sizes[k]
+        return place.factors[k, :m, :m]
+
+    def _prior_of(self, x: Array) -> float:
         """Log prior of θ and thresholds, with the Jacobian of x."""
         logs = x[self.d :]
-        value = self.posterior.prior(place.theta)[0] + self.coordinates.log_jacobian(x[: self.d])
+        value = self.posterior.prior(self.coordinates.constrain(x[: self.d]))[0] + self.coordinates.log_jacobian(
+            x[: self.d]
+        )
         return float(value - 0.5 * logs @ logs)
 
     def start(self) -> Array:
@@ -331,11 +303,6 @@ def _pivot_rows(structure: CovarianceStructure) -> IntArray:
     return out
 
 
-def _pivots(factors: Sequence[Array], rows: Sequence[IntArray]) -> list[Array]:
-    """Scale of every column of the factors."""
-    return [F[row, np.arange(len(F))] for F, row in zip(factors, rows, strict=True)]
-
-
 def best_known_first(latent: LatentPosterior) -> LogPosterior:
     """Posterior with the rows of unstructured factors in the order in which the data know their standard deviations.
 
@@ -350,7 +317,7 @@ def best_known_first(latent: LatentPosterior) -> LogPosterior:
     h, structures = 1e-5, list(latent.blocks.structures)
 
     def logs(x: Array, k: int) -> Array:
-        F = latent.place(x).factors[k]
+        F = latent.factor(latent.place(x), k)
         return np.asarray(0.5 * np.log((F**2).sum(axis=1)))
 
     for k, structure in enumerate(structures[:-1]):
@@ -474,18 +441,19 @@ class LatentMap:
         trace = np.bincount(latent._group[low.row][same], shares[same], minlength=latent._n_groups)
         self.informed = 1.0 - trace / np.maximum(latent._count_of_group, 1.0)
         r = np.clip(self.informed, 1e-6, 1.0 - 1e-6)
-        begin, tau = 1, []
-        scales = [*_pivots(place.factors, latent.pivots), place.residual_sd]
-        for s in scales:
-            own = r[begin : begin + len(s)]
-            tau.append(np.maximum(np.abs(s), 1e-3) * np.sqrt((1.0 - own) / own))
-            begin += len(s)
-        latent.tau = tau
+        begin, tau = 1, latent.shape.tau
+        for k, m in enumerate([*latent.shape.sizes, len(latent.design.traits)]):
+            last = k == len(latent.shape.sizes)
+            s = place.residual_sd if last else place.factors[k, latent.shape.pivot[k, :m], np.arange(m)]
+            own = r[begin : begin + m]
+            tau[k, :m] = np.maximum(np.abs(s), 1e-3) * np.sqrt((1.0 - own) / own)
+            begin += m
 
     def _scaling(self, place: Place) -> Array:
         """Factor D of the unknowns: the Hessian by them is D H D, H that by the plain ones, (q,)."""
         latent = self.latent
-        c = np.concatenate([[1.0], *place.centring])[latent._group]
+        sizes = [*latent.shape.sizes, len(latent.design.traits)]
+        c = np.concatenate([[1.0], *(own[:m] for own, m in zip(place.centring, sizes, strict=True))])[latent._group]
         c[: len(latent._fixed_trait)] = place.spread[latent._fixed_trait]
         return np.asarray(c)
 
@@ -499,7 +467,7 @@ class LatentMap:
         G[: first[0]] = state.mean[: first[0]] / place.spread[latent._fixed_trait]
         slope, of_counts = latent.engine.predictor.unmixed(state.at.slope, place.mixing)
         for k, (Z, solver) in enumerate(zip(latent._slopes_to, latent._solvers, strict=True)):
-            ZG = (Z @ slope).reshape(-1, len(place.factors[k]))
+            ZG = (Z @ slope).reshape(-1, latent._sizes[k])
             G[first[k] : first[k + 1]] = (ZG if solver is None else solver.solve(ZG)).reshape(-1)
         G[first[-1] :] = of_counts / place.residual_sd[latent.count_trait]
         diagonal = np.log(latent.engine._work.factor[self._diagonal])
@@ -551,13 +519,12 @@ class LatentMap:
         self._tables = (self.G, *(_bases(tables, self.n_unknowns) for tables in (self.moved, self.stretched)))
         self._factor = (self.symbolic, self.factor, self.position)
         p = latent.engine.predictor
-        sizes = np.array(latent._sizes[:-1], dtype=np.int64)
-        self._shape = (p.first.astype(np.int64), sizes, latent.count_trait)
+        self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.count_trait)
         self._static = (
             *(array for axes in self._axes for array in axes),
             self._tables,
             self._factor,
-            self._shape,
+            self._layout,
             (p.indptr, p.column, p.slot, p.weight, p.entry, p.mix),
             (p.pair_row, p.pair_source, p.pair_mix),
             latent.engine._given,
@@ -622,12 +589,12 @@ class LatentMap:
 
     def _moved(self, place: Place, G: Array) -> Array:
         """T(θ) G, (q,)."""
-        first, out = self.latent.engine.predictor.first, np.empty(self.n_unknowns)
+        latent, first, out = self.latent, self.latent.engine.predictor.first, np.empty(self.n_unknowns)
+        *_, T, ratio = places.in_predictor(place, latent.shape)
         out[: first[0]] = G[: first[0]]
-        for k, F in enumerate(place.factors):
-            T = F / place.centring[k]
-            out[first[k] : first[k + 1]] = (G[first[k] : first[k + 1]].reshape(-1, len(F)) @ T).reshape(-1)
-        out[first[-1] :] = G[first[-1] :] * (place.residual_sd / place.centring[-1])[self.latent.count_trait]
+        for k, m in enumerate(latent.shape.sizes):
+            out[first[k] : first[k + 1]] = (G[first[k] : first[k + 1]].reshape(-1, m) @ T[k, :m, :m]).reshape(-1)
+        out[first[-1] :] = G[first[-1] :] * ratio[latent.count_trait]
         return out
 
     def x_of(self, z: Array) -> Array:
@@ -639,126 +606,26 @@ class LatentMap:
         x = self.x_of(z[: self.latent.size])
         place = self.latent.place(x)
         weights = tuple(kernels.along(x, axes, nodes)[0] for axes, nodes in self._axes)
-        w, maps = np.ascontiguousarray(z[self.latent.size :]), self._maps(place)
-        return place, kernels.unknowns(w, weights, self._tables, self._factor, maps, self._shape)[0]
-
-    def _maps(self, place: Place) -> tuple[Array, Array]:
-        """T of every term, (terms, most effects, most effects), and of the residuals of counts, (t,)."""
-        m = max(self.latent._sizes[:-1], default=1)
-        T = np.zeros((len(place.factors), m, m))
-        for k, (F, c) in enumerate(zip(place.factors, place.centring, strict=False)):
-            T[k, : len(F), : len(F)] = F / c
-        return T, place.residual_sd / place.centring[-1]
+        w, maps = np.ascontiguousarray(z[self.latent.size :]), places.in_predictor(place, self.latent.shape)[3:]
+        return place, kernels.unknowns(w, weights, self._tables, self._factor, maps, self._layout)[0]
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
         """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""
-        n = self.latent.size
+        latent, n, d = self.latent, self.latent.size, self.latent.d
+        x = self.x_of(z[:n])
         with np.errstate(all="ignore"):
-            value, gradient = self._value_and_gradient(z)
+            theta = latent.coordinates.constrain(x[:d])
+            R = latent.residual(theta)
+            value, by_w, by_x, by_theta, by_R = kernels.evaluate(
+                theta, R, x, np.ascontiguousarray(z[n:]), latent.shape, self._static
+            )
+            at = latent.slices[-1]
+            if at.stop > at.start:
+                by_theta[at] += np.einsum("pab,ab->p", latent.blocks.structures[-1].jacobian(theta[at]), by_R)
+            prior, d_prior = latent.posterior.prior(theta)
+            value += prior + latent.coordinates.log_jacobian(x[:d])
+            by_x[:d] += latent.coordinates.pullback(x[:d], by_theta + d_prior)
+        gradient = np.concatenate([self.root.T @ by_x, by_w])
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
             return -np.inf, np.zeros(n + self.n_unknowns)
-        return value, gradient
-
-    def _value_and_gradient(self, z: Array) -> tuple[float, Array]:
-        latent, p = self.latent, self.latent.engine.predictor
-        n = latent.size
-        x = self.x_of(z[:n])
-        place = latent.place(x)
-        maps = self._maps(place)
-        flat = [(F * c).reshape(-1) for F, c in zip(place.factors, place.centring[:-1], strict=True)]
-        joined = np.concatenate([*flat, place.spread, [1.0]])
-        mixing, t = place.mixing, len(place.spread)
-        centred = (mixing.reshape(-1, 2, t, t) * np.stack([np.ones(t), place.centring[-1]])[:, None, :]).reshape(-1)
-        squares = np.concatenate([[1.0], *place.centring]) ** 2
-        w = np.ascontiguousarray(z[n:])
-        value, by_w, by_tables, by_flat, by_centred, by_mixing, by_squares, by_cuts, crosses = kernels.evaluate(
-            w, x, (joined, centred, mixing, squares, latent.cuts(place)), maps, self._static
-        )
-        value += p.conditioning.log_jacobian(mixing)
-        # Prior of V: its determinant; the Jacobian of fixed effects relative to the spread.
-        counts = latent._count_of_group
-        value += 0.5 * float(counts[1:] @ np.log(squares[1:]))
-        by_squares[1:] += 0.5 * counts[1:] / squares[1:]
-        per_trait = np.bincount(latent._fixed_trait, minlength=t)
-        value += float(per_trait @ np.log(place.spread))
-        d_spread = per_trait / place.spread
-        d_spread += by_flat[p.factor_start[-2] : p.factor_start[-1]]
-        for k, gaps in place.gaps.items():
-            d_spread[k] += gaps @ by_cuts[k, 1 : 1 + len(gaps)]
-        d_theta = self._by_theta(place, by_flat, crosses, by_squares, (by_mixing, by_centred), d_spread)
-        prior, d_prior = latent.posterior.prior(place.theta)
-        value += prior + latent.coordinates.log_jacobian(x[: latent.d])
-        by_x = np.empty(n)
-        by_x[: latent.d] = latent.coordinates.pullback(x[: latent.d], d_theta + d_prior)
-        by_x[latent.d :] = self._by_gaps(x, place, by_cuts)
-        value -= 0.5 * float(x[latent.d :] @ x[latent.d :])
-        by_x += by_tables
-        return float(value), np.concatenate([self.root.T @ by_x, by_w])
-
-    def _by_theta(
-        self,
-        place: Place,
-        by_flat: Array,
-        crosses: tuple[Array, Array],
-        by_squares: Array,
-        by_mixing: tuple[Array, Array],
-        d_spread: Array,
-    ) -> Array:
-        """Gradient by θ, (d,), of the density of records and effects.
-
-        Parameters
-        ----------
-        place
-            Place of the point.
-        by_flat
-            Derivatives by the factors, as they stand in A.
-        crosses
-            Sums of G g' of every term, and of the residuals of counts, through which the map of s depends on θ.
-        by_squares
-            Derivatives by the squares of the centring.
-        by_mixing
-            Derivatives by the numbers of the conditioning, and by them with the coefficients of ε centred.
-        d_spread
-            Derivatives by the spreads, (t,).
-        """
-        latent, p = self.latent, self.latent.engine.predictor
-        design, sd, t = latent.design, place.residual_sd, len(place.spread)
-        d_theta = np.zeros(latent.d)
-        begin = 1
-        d_excess = 0.5 * d_spread / (place.spread * np.where(latent._link > 0.0, latent._link, np.inf))
-        for k, (F, c) in enumerate(zip(place.factors, place.centring[:-1], strict=True)):
-            m = len(F)
-            dF_flat = by_flat[p.factor_start[k] : p.factor_start[k + 1]].reshape(m, m)
-            cross = crosses[0][k, :m, :m]
-            dF = dF_flat * c + cross / c
-            dc = (dF_flat * F).sum(axis=0) - (cross * F).sum(axis=0) / c**2 + 2.0 * c * by_squares[begin : begin + m]
-            pivot = latent.pivots[k]
-            sigma = F[pivot, np.arange(m)]
-            dF[pivot, np.arange(m)] -= dc * c**3 * sigma / latent.tau[k] ** 2
-            dF += 2.0 * d_excess[design.terms[k].trait_of][:, None] * F
-            row, column, parameter, weight = latent._placements[k]
-            at = latent.slices[k]
-            d_theta[at] += np.bincount(parameter, weight * dF[row, column], minlength=at.stop - at.start)
-            begin += m
-        c = place.centring[-1]
-        at = latent.slices[-1]
-        if at.stop > at.start:
-            cross, shape = crosses[1], (-1, 2, t, t)
-            by_centred, N = by_mixing[1].reshape(shape), place.mixing.reshape(shape)[:, 1]
-            dc = (by_centred[:, 1] * N).sum(axis=(0, 1)) - cross * sd / c**2 + 2.0 * c * by_squares[begin:]
-            d_sd = cross / c - dc * c**3 * sd / latent.tau[-1] ** 2
-            by_numbers = by_mixing[0] + (by_centred * np.stack([np.ones(t), c])[:, None, :]).reshape(-1)
-            by_R = p.conditioning.pulled(place.residual, by_numbers)
-            by_R[np.arange(t), np.arange(t)] += 0.5 * d_sd / np.maximum(sd, 1e-150)
-            J = latent.blocks.structures[-1].jacobian(place.theta[at])
-            d_theta[at] += np.einsum("pab,ab->p", J, by_R)
-        return d_theta
-
-    def _by_gaps(self, x: Array, place: Place, by_cuts: Array) -> Array:
-        """Gradient by the logarithms of distances of thresholds, their priors included."""
-        latent = self.latent
-        logs, parts = x[latent.d :], [np.zeros(0)]
-        for t, count in zip(latent.ordered, latent.n_gaps, strict=True):
-            by_gap = place.spread[t] * by_cuts[t, 2 : 2 + count]
-            parts.append(np.cumsum(by_gap[::-1])[::-1])
-        return np.asarray(np.concatenate(parts) * np.exp(logs) - logs)
+        return float(value), gradient

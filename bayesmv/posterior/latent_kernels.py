@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesmv.numerics.cholesky import solve_lower, solve_upper
 from bayesmv.numerics.compiled import njit
+from bayesmv.posterior.latent_places import cuts_of, in_predictor, of_place, placed, pulled
 
 #: Families by number, as the kernel knows them.
 GAUSSIAN, PROBIT, LOGIT, POISSON, ORDERED = range(5)
@@ -274,21 +275,18 @@ def pairs_gathered(by_latent, given, row, source, mix, by_mixing):  # type: igno
         by_mixing[mix[p]] += by_latent[row[p]] * given[source[p]]
 
 
-@njit(cache=True, error_model="numpy")
-def evaluate(w, x, place, maps, static):  # type: ignore[no-untyped-def]
-    """Log density at (x, w) but for what depends on x alone, and its derivatives.
-
-    All of one evaluation that grows with the data, in one call: each call from Python costs as much as ten animals.
+@njit(cache=True, error_model="numpy", nogil=True)
+def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
+    """Log density at a point but for the prior of θ and the Jacobian of its coordinates, and its derivatives.
 
     Parameters
     ----------
-    w, x
-        Coordinates of the unknowns (q,) and of θ (size,).
-    place
-        Factors and sizes of fixed effects as they stand in A; numbers of the conditioning with coefficients of ε
-        centred, and plain; squares of the centring; cuts.
-    maps
-        T of every term, and of the residuals of counts.
+    theta, R
+        Parameters (d,) and residual covariances (t, t), at x.
+    x, w
+        Coordinates of θ and of distances of thresholds (size,), and of the unknowns (q,).
+    shape
+        See :class:`~bayesmv.posterior.latent_places.Shape`.
     static
         Tables with their axes, factor, layout, terms of A, pairs of records, what is given of them, precision, groups,
         records, families: arrays that no evaluation changes.
@@ -296,18 +294,21 @@ def evaluate(w, x, place, maps, static):  # type: ignore[no-untyped-def]
     Returns
     -------
     tuple
-        Value; derivatives by w, by x through the tables, by factors, by both numbers of the conditioning, by squares,
-        by cuts; and the sums of G g' of every term and of the residuals of counts.
+        Value; derivatives by w, by x with θ and R held, by θ and by R.
     """
-    joined, centred, mixing, squares, cuts = place
     axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout, predictor, pairs, given, prior, group = static[
         :12
     ]
     records, families = static[12:]
     indptr, column, slot, weight, entry, mix = predictor
     row, source, pair_mix = pairs
+    d = len(theta)
+    place = placed(theta, R, x[d:], shape)
+    mixing, cuts = place[2], cuts_of(place, shape)
+    joined, centred, squares, T, ratio = in_predictor(place, shape)
     of_G, d_G = along(x, axes_G, nodes_G)
     of_kappa, d_kappa = along(x, axes_kappa, nodes_kappa)
+    maps = (T, ratio)
     s, G, shrink, scaled, kappa = unknowns(w, (of_G, of_kappa), tables, factor, maps, layout)
     numbers = numbers_of(joined, centred, slot, weight, entry, mix, len(column))
     latent = offset_of(given, mixing, row, source, pair_mix)
@@ -316,13 +317,19 @@ def evaluate(w, x, place, maps, static):  # type: ignore[no-untyped-def]
     by = (by_s, by_numbers, by_squares, by_mixing, by_cuts)
     traits = (families, mixing, cuts)
     value = joint(s, numbers, indptr, column, prior, group, squares, records, traits, latent, by) - kappa
-    by_flat, by_centred = gathered(by_numbers, joined, centred, slot, weight, entry, mix)
+    value += of_place(place, squares, shape) - 0.5 * (x[d:] ** 2).sum()
+    by_joined, by_centred = gathered(by_numbers, joined, centred, slot, weight, entry, mix)
     pairs_gathered(latent, given, row, source, pair_mix, by_mixing)
-    crosses = np.zeros(maps[0].shape), np.zeros(len(maps[1]))
-    by_w, by_moved, by_kappa = carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
-    by_x = np.zeros(len(x))
+    crosses, count_crosses = np.zeros(T.shape), np.zeros(len(ratio))
+    by_w, by_moved, by_kappa = carried_back(
+        by_s, G, shrink, scaled, tables, factor, maps, layout, (crosses, count_crosses)
+    )
+    by_theta, by_R, by_x = np.empty(d), np.empty(R.shape), np.zeros(len(x))
+    by_place = (by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, count_crosses)
+    pulled(place, squares, shape, by_place, by_theta, by_R, by_x[d:])
+    by_x[d:] -= x[d:]
     for m in range(len(axes_G)):
         by_x[int(axes_G[m, 0])] += by_moved[m] * d_G[m]
     for m in range(len(axes_kappa)):
         by_x[int(axes_kappa[m, 0])] -= by_kappa[m] * d_kappa[m]
-    return value, by_w, by_x, by_flat, by_centred, by_mixing, by_squares, by_cuts, crosses
+    return value, by_w, by_x, by_theta, by_R

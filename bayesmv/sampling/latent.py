@@ -157,7 +157,7 @@ class _Keeper:
         parts = [self._map.x_of(z[:n]), latent.engine._mixing() @ beta]
         for name, at in self._effects.items():
             k = design.position(name)
-            F = place.factors[k] * place.centring[k]
+            F = latent.factor(place, k) * place.centring[k, : latent._sizes[k]]
             V = s[p.first[k] : p.first[k + 1]].reshape(-1, len(F))[at]
             parts.append((V @ F.T).reshape(-1))
         return np.concatenate(parts)
@@ -201,8 +201,8 @@ class _Keeper:
         for index in np.ndindex(*x.shape[:2]):
             place = latent.place(x[index])
             spreads[index] = place.spread
-            for t, own in place.gaps.items():
-                gaps[t][index] = own
+            for t, own in gaps.items():
+                own[index] = place.gaps[t, : own.shape[-1]]
         for t, own in gaps.items():
             trait = latent.design.traits[t]
             dim = f"threshold_{trait}"
