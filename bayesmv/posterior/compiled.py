@@ -10,6 +10,7 @@ import numpy as np
 from numba import carray
 
 from bayesmv.arrays import Array
+from bayesmv.covariance import CovarianceStructure
 from bayesmv.likelihood import MixedModelLikelihood, RestrictedLikelihood, StrataLikelihood
 from bayesmv.likelihood.sparse.kernels import differentiate, evaluate
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
@@ -30,6 +31,7 @@ from bayesmv.posterior.coordinate_kernels import constrain, pull_rows
 from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.native import DirectDensity, claim, report
+from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.priors.density import row_weights
 
 # Copied into the density where they are called: compiled by themselves they would be optimised twice.
@@ -94,13 +96,15 @@ def _(engine: MixedModelLikelihood) -> Callable[..., int]:
 
 def compiles(posterior: LogPosterior) -> bool:
     """Whether a posterior has a compiled density: its engine has one, all its structures and priors do."""
-    priors = [posterior.priors[name] for name in posterior.design.names]
-    pairs = zip(posterior.blocks.structures, priors, strict=True)
-    flat = all(
-        s.placement is not None and row_weights(s, prior) is not None and prior.sd.compiled is not None
-        for s, prior in pairs
-    )
+    pairs = zip(posterior.blocks.structures, posterior.design.names, strict=True)
+    flat = all(has_compiled_prior(s, posterior.priors[name]) for s, name in pairs)
     return flat and c_function(posterior.engine) is not None
+
+
+def has_compiled_prior(structure: CovarianceStructure, prior: CovariancePrior) -> bool:
+    """Whether a structure has a factor that compiled code knows, and a prior of its rows."""
+    known = structure.placement is not None and row_weights(structure, prior) is not None
+    return known and prior.sd.compiled is not None
 
 
 # The C functions differ in the density that they copy into themselves.
@@ -122,9 +126,9 @@ def _spectral(length, z, gradient, value, copies):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
+def fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
     """Write θ(x) and the factors; return log|dθ/dx| and what the priors say of single parameters."""
-    total = constrain(layout.anchor, layout.unit, True, x, theta)
+    total = constrain(layout.anchor, layout.unit, layout.folded, x, theta)
     for p in range(len(x)):
         if layout.a[p] != 0.0:
             total += layout.a[p] * np.log(np.abs(theta[p]))
@@ -136,7 +140,8 @@ def _fill_factors(layout, x, theta, L):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
+def add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
+    """Log prior of the rows of the factors; its derivatives are added to dL. Half-normal where ν is infinite."""
     total = 0.0
     for k in range(len(layout.size)):
         m, nu, scale2 = layout.size[k], layout.nu[k], layout.scale[k] ** 2
@@ -147,23 +152,36 @@ def _add_prior(layout, L, dL):  # type: ignore[no-untyped-def]
             c, b = layout.c[k, i], layout.b[k, i]
             if c == 0.0 and b == 0.0:
                 continue
-            total += -0.5 * c * (nu + 1.0) * np.log1p(s2 / (scale2 * nu)) - 0.5 * b * np.log(s2)
-            slope = -c * (nu + 1.0) / (nu * scale2 + s2) - b / s2
+            total -= 0.5 * b * np.log(s2)
+            slope = -b / s2
+            if nu == np.inf:
+                total -= 0.5 * c * s2 / scale2
+                slope -= c / scale2
+            else:
+                total -= 0.5 * c * (nu + 1.0) * np.log1p(s2 / (scale2 * nu))
+                slope -= c * (nu + 1.0) / (nu * scale2 + s2)
             for j in range(m):
                 dL[k, i, j] += slope * L[k, i, j]
     return total
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
-def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
-    """Gradient by z from the derivatives by the factors."""
+def by_parameters(layout, theta, dL):  # type: ignore[no-untyped-def]
+    """Gradient by θ from the derivatives by the factors, what the priors say of single parameters included."""
     by_theta = np.zeros(len(theta))
     for e in range(len(layout.block)):
         by_theta[layout.parameter[e]] += layout.weight[e] * dL[layout.block[e], layout.row[e], layout.col[e]]
     for p in range(len(theta)):
         if layout.a[p] != 0.0:
             by_theta[p] += layout.a[p] / theta[p]
-    return pull_affine(root, pull_rows(layout.anchor, layout.unit, True, x, theta, by_theta))
+    return by_theta
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def _gather(layout, x, theta, dL, root):  # type: ignore[no-untyped-def]
+    """Gradient by z from the derivatives by the factors."""
+    by_theta = by_parameters(layout, theta, dL)
+    return pull_affine(root, pull_rows(layout.anchor, layout.unit, layout.folded, x, theta, by_theta))
 
 
 @njit(inline="always")
@@ -172,7 +190,7 @@ def _strata_density(z, copy):  # type: ignore[no-untyped-def]
     c, freedom, products, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
-    value = constant + _fill_factors(layout, x, theta, L)
+    value = constant + fill_factors(layout, x, theta, L)
     t = L.shape[1]
     sigma, G, half = np.zeros_like(L), np.zeros_like(L), np.empty((3, t, t))
     V, seen = half[0], np.ones(t, np.bool_)
@@ -193,7 +211,7 @@ def _strata_density(z, copy):  # type: ignore[no-untyped-def]
                     G[k, i, j] -= c[s, k] * (freedom[s] * V[i, j] - half[2, i, j])
     for k in range(len(L)):
         multiply(G[k], L[k], dL[k])
-    value += _add_prior(layout, L, dL)
+    value += add_prior(layout, L, dL)
     return value, _gather(layout, x, theta, dL, root)
 
 
@@ -202,7 +220,7 @@ def _spectral_density(z, copy):  # type: ignore[no-untyped-def]
     _, centre, root, layout, L, dL, series = copy
     x = affine(centre, root, z)
     theta = np.empty(len(x))
-    value = _fill_factors(layout, x, theta, L)
+    value = fill_factors(layout, x, theta, L)
     sigma, G, seen = np.zeros_like(L), np.empty_like(L), np.ones(L.shape[1], np.bool_)
     for k in range(len(L)):
         add_square(L[k], seen, sigma[k])
@@ -214,7 +232,7 @@ def _spectral_density(z, copy):  # type: ignore[no-untyped-def]
         for i in range(L.shape[1]):
             for j in range(L.shape[2]):
                 dL[k, i, j] *= 2.0
-    value += loglik + _add_prior(layout, L, dL)
+    value += loglik + add_prior(layout, L, dL)
     return value, _gather(layout, x, theta, dL, root)
 
 
@@ -224,7 +242,7 @@ def _sparse_density(z, copy):  # type: ignore[no-untyped-def]
     symbolic, blocks, slots, work, small, loading, classes, constant = arrays
     x = affine(centre, root, z)
     theta = np.empty(len(x))
-    value = constant + _fill_factors(layout, x, theta, L)
+    value = constant + fill_factors(layout, x, theta, L)
     log_V = _fill_small(L, small, loading, classes)
     if not np.isfinite(log_V):
         return np.nan, np.zeros(len(z))
@@ -233,7 +251,7 @@ def _sparse_density(z, copy):  # type: ignore[no-untyped-def]
         return np.nan, np.zeros(len(z))
     _differentiate(symbolic, blocks, slots, work, small)
     _factor_gradient(L, small, loading, classes, dL)
-    value += _add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
+    value += add_prior(layout, L, dL) - 0.5 * (log_V + log_C + ypy)
     return value, _gather(layout, x, theta, dL, root)
 
 

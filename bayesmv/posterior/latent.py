@@ -520,7 +520,7 @@ class LatentMap:
         self._factor = (self.symbolic, self.factor, self.position)
         p = latent.engine.predictor
         self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.count_trait)
-        self._static = (
+        self.static = (
             *(array for axes in self._axes for array in axes),
             self._tables,
             self._factor,
@@ -617,7 +617,7 @@ class LatentMap:
             theta = latent.coordinates.constrain(x[:d])
             R = latent.residual(theta)
             value, by_w, by_x, by_theta, by_R = kernels.evaluate(
-                theta, R, x, np.ascontiguousarray(z[n:]), latent.shape, self._static
+                theta, R, x, np.ascontiguousarray(z[n:]), latent.shape, self.static
             )
             at = latent.slices[-1]
             if at.stop > at.start:

@@ -29,7 +29,9 @@ class DensityLayout(NamedTuple):
     a
         Weights of log|θ|, (d,).
     nu, scale
-        Degrees of freedom and scale of the half-t priors, (B,).
+        Degrees of freedom, infinite for a half-normal one, and scale of the half-t priors, (B,).
+    folded
+        1 where single scales are folded, 0 where they are on a half-line.
     """
 
     anchor: IntArray
@@ -45,21 +47,23 @@ class DensityLayout(NamedTuple):
     a: Array
     nu: Array
     scale: Array
+    folded: int
 
 
-def density_layout(posterior: LogPosterior) -> DensityLayout:
-    """Flatten the structures and priors of a posterior in planar coordinates."""
+def density_layout(posterior: LogPosterior, matrices: int | None = None) -> DensityLayout:
+    """Flatten the structures and priors of a posterior in planar coordinates; of its first matrices where so said."""
     if posterior.unit is None:
         raise ValueError("the compiled density is that of planar coordinates: give the posterior units")
     blocks = posterior.blocks
-    sizes = np.array([s.size for s in blocks.structures])
-    weights = np.zeros((2, len(sizes), sizes.max()))
+    structures = blocks.structures[:matrices]
+    sizes = np.array([s.size for s in structures], dtype=np.int64)
+    weights = np.zeros((2, len(sizes), sizes.max(initial=0)))
     powers: list[Array] = []
     places: list[IntArray] = []
     loads: list[Array] = []
     half_t: list[tuple[float, float]] = []
     priors = [posterior.priors[name] for name in posterior.design.names]
-    for k, (structure, at, prior) in enumerate(zip(blocks.structures, blocks.slices, priors, strict=True)):
+    for k, (structure, at, prior) in enumerate(zip(structures, blocks.slices, priors, strict=False)):
         own = row_weights(structure, prior)
         if structure.placement is None or own is None:
             raise TypeError(f"no compiled density for the structure {structure.name}")
@@ -86,4 +90,5 @@ def density_layout(posterior: LogPosterior) -> DensityLayout:
         a=np.concatenate(powers),
         nu=np.array([nu for nu, _ in half_t]),
         scale=np.array([scale for _, scale in half_t]),
+        folded=1,
     )

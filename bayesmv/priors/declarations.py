@@ -14,8 +14,8 @@ state, for threads share it. s > 0 is always in units of phenotypic standard dev
 ``describe()``
     The prior in words, ``half-normal(1)``, for reports.
 ``compiled``
-    Degrees of freedom and scale if p is a half-Student-t, which is what compiled code knows; None for any other, which
-    is then sampled through Python, some 100 µs an evaluation slower.
+    Degrees of freedom and scale if p is a half-Student-t, half-normal with infinitely many, which is what compiled code
+    knows; None for any other, which is then sampled through Python, some 100 µs an evaluation slower.
 ``to_mapping()``
     Optional: entries of a model file. A prior without it cannot be written to one.
 

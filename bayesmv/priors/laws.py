@@ -24,7 +24,7 @@ def _positive(what: str, **numbers: float) -> None:
 
 
 class Law:
-    """Base of the priors of this file: none has a compiled form, all have one in model files."""
+    """Base of the priors of this file: few have a compiled form, all have one in model files."""
 
     word: ClassVar[str]
 
@@ -62,6 +62,11 @@ class HalfNormal(Law):
 
     def __post_init__(self) -> None:
         _positive("a half-normal prior", scale=self.scale)
+
+    @property
+    def compiled(self) -> tuple[float, float]:
+        """Infinitely many degrees of freedom, and the scale."""
+        return math.inf, self.scale
 
     def log_density(self, s: Array) -> Array:
         """Unnormalised log p(s)."""

@@ -20,6 +20,7 @@ from bayesmv.errors import ConvergenceWarning
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.protocol import Solution
 from bayesmv.posterior.latent import LatentMap, LatentPosterior, best_known_first
+from bayesmv.posterior.latent_density import LatentDensity, compiles
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.sampling.chains import Chains, CutShort, Run
@@ -85,7 +86,7 @@ def _drawn(keeper: _Keeper, settings: SamplerSettings) -> tuple[Chains, bool]:
     while True:
         seed = int(np.random.default_rng([settings.seed or 0, total]).integers(2**31))
         try:
-            new = run_nuts(keeper.model(), _words(settings, more, seed))
+            new = run_nuts(keeper.model(settings.chains), _words(settings, more, seed))
         except CutShort as cut:
             return (cut.chains if chains is None else chains.then(cut.chains)), True
         chains = new if chains is None else chains.then(new)
@@ -125,8 +126,9 @@ class _Keeper:
         self._map, self._latent, self._effects = where, where.latent, effects
         design = self._latent.design
         self._n_fixed = int(design.fixed.present.sum())
+        self._mixing = self._latent.engine._mixing()
 
-    def model(self) -> Any:
+    def model(self, chains: int) -> Any:
         """What nutpie draws from."""
         size = self._latent.size + self._map.n_unknowns
         kept = (
@@ -138,8 +140,10 @@ class _Keeper:
         def start(seed: int) -> Array:
             return _START * np.random.default_rng(seed).standard_normal(size)
 
+        density = LatentDensity(self._map, chains) if compiles(self._map) else self._map.value_and_gradient
+
         def make_density() -> Callable[[Array], tuple[float, Array]]:
-            return self._map.value_and_gradient
+            return density
 
         def make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
             return lambda z: {_KEPT: self._kept(z)}
@@ -154,7 +158,7 @@ class _Keeper:
         place, s = self._map.point(z)
         p, design = latent.engine.predictor, latent.design
         beta = s[: p.first[0]] * place.spread[latent._fixed_trait]
-        parts = [self._map.x_of(z[:n]), latent.engine._mixing() @ beta]
+        parts = [self._map.x_of(z[:n]), self._mixing @ beta]
         for name, at in self._effects.items():
             k = design.position(name)
             F = latent.factor(place, k) * place.centring[k, : latent._sizes[k]]

@@ -7,6 +7,7 @@ from not_gaussian import design, table_with_gaps
 from bayesmv.errors import SpecError
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.posterior.latent import HalfLineCoordinates, LatentMap, LatentPosterior, best_known_first
+from bayesmv.posterior.latent_density import LatentDensity, compiles
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.sampling.latent import has_exact_trajectories
 
@@ -95,3 +96,24 @@ def test_structures_without_a_square_factor_are_refused():
 def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
     # An undocumented setting: without it the sampler still runs, with two to three times the gradients.
     assert has_exact_trajectories()
+
+
+@pytest.mark.parametrize(
+    ("traits", "random"),
+    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c", "d"), "diag(trait):f")],
+    ids=str,
+)
+def test_compiled_density__is_that_of_the_map(traits, random):
+    where = mapped(traits, random)
+    assert compiles(where)
+    density, values = LatentDensity(where), []
+    for seed in range(3):
+        z = 0.5 * np.random.default_rng(seed).standard_normal(where.latent.size + where.n_unknowns)
+        (value, gradient), (other, its) = density(z), where.value_and_gradient(z)
+        np.testing.assert_allclose(gradient, its, rtol=1e-9, atol=1e-9)
+        values.append(value - other)
+    np.testing.assert_allclose(values, values[0], rtol=0.0, atol=1e-8)
+
+
+def test_compiled_density__not_of_residuals_whose_covariance_is_constrained():
+    assert not compiles(mapped(("y", "z"), "diag(trait):f", residual="us(trait):units"))

@@ -1,0 +1,78 @@
+"""The log density of parameters and location effects compiled, where structures and priors have compiled forms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from bayesmv.numerics.compiled import njit
+from bayesmv.numerics.progress import waiting
+from bayesmv.numerics.small_matrices import affine
+from bayesmv.posterior.compiled import add_prior, by_parameters, fill_factors, has_compiled_prior
+from bayesmv.posterior.coordinate_kernels import pull_rows
+from bayesmv.posterior.latent import LatentMap
+from bayesmv.posterior.latent_kernels import evaluate
+from bayesmv.posterior.layout import density_layout
+from bayesmv.posterior.native import DirectDensity, claim, report
+
+
+class LatentDensity(DirectDensity):
+    """Compiled form of :meth:`LatentMap.value_and_gradient`, up to a constant.
+
+    Parameters
+    ----------
+    where
+        The map, of a posterior that :func:`compiles`.
+    threads
+        How many may call it at the same time.
+    """
+
+    def __init__(self, where: LatentMap, threads: int = 1) -> None:
+        latent = where.latent
+        posterior, blocks = latent.posterior.planar(latent.coordinates.unit), latent.blocks
+        n = len(blocks.structures) - (blocks.structures[-1].n_parameters == 0)
+        layout = density_layout(posterior, n)._replace(folded=0)
+        held = latent.residual(np.zeros(latent.d)) if n < len(blocks.structures) else np.zeros((0, 0))
+        free, m = np.zeros(threads, dtype=np.int64), int(layout.size.max(initial=0))
+        given = free, where.centre, np.ascontiguousarray(where.root), layout, held, latent.shape, where.static
+        copies = [(*given, *np.zeros((2, n, m, m))) for _ in range(threads)]
+        with waiting("Compiling the log density, once for models of its kind"):
+            super().__init__(_latent, copies)
+
+
+def compiles(where: LatentMap) -> bool:
+    """Whether there is a compiled density of a map: its structures and priors have compiled forms."""
+    posterior = where.latent.posterior
+    pairs = zip(posterior.blocks.structures, posterior.design.names, strict=True)
+    return all(s.n_parameters == 0 or has_compiled_prior(s, posterior.priors[name]) for s, name in pairs)
+
+
+def _latent(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
+    i = claim(copies)
+    return report(copies, i, _density(carray(z, (length,)), copies[i]), gradient, value)
+
+
+@njit(inline="always")
+def _density(z, copy):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, held, shape, static, L, dL = copy
+    n, d = len(centre), len(layout.anchor)
+    x = affine(centre, root, z[:n])
+    theta = np.empty(d)
+    value = fill_factors(layout, x[:d], theta, L)
+    R = L[-1] @ L[-1].T if len(held) == 0 else held
+    more, by_w, by_x, by_theta, by_R = evaluate(theta, R, x, z[n:], shape, static)
+    if not np.isfinite(more):
+        return np.nan, np.zeros(len(z))
+    dL[:] = 0.0
+    if len(held) == 0:
+        dL[-1] = (by_R + by_R.T) @ L[-1]
+    value += more + add_prior(layout, L, dL)
+    by_theta += by_parameters(layout, theta, dL)
+    by_x[:d] += pull_rows(layout.anchor, layout.unit, layout.folded, x[:d], theta, by_theta)
+    gradient = np.empty(len(z))
+    for i in range(n):
+        gradient[i] = 0.0
+        for j in range(n):
+            gradient[i] += root[j, i] * by_x[j]
+    gradient[n:] = by_w
+    return value, gradient
