@@ -21,10 +21,10 @@ Roberts & Sköld (2007), Stat. Sci. 22:59-73 (partial centring).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, override
+from typing import Any, NamedTuple, override
 
 import numpy as np
 from scipy import sparse
@@ -88,6 +88,18 @@ class HalfLineCoordinates(PlanarCoordinates):
     @cached_property
     def _alone(self) -> list[int]:
         return [d for d, off in self.rows if not len(off)]
+
+
+class Wanted(NamedTuple):
+    """Trait of every fixed effect, and of every level that is wanted the term and the first unknown."""
+
+    trait: IntArray
+    term: IntArray
+    first: IntArray
+
+    def size(self, sizes: IntArray) -> int:
+        """How many numbers these are, from the effects of every term."""
+        return len(self.trait) + int(sizes[self.term].sum())
 
 
 class Table(NamedTuple):
@@ -349,6 +361,21 @@ def _panel_rows(symbolic: Supernodes) -> IntArray:
     return np.concatenate(parts).astype(np.int64)
 
 
+def _columns(symbolic: Supernodes, row: IntArray, factor: Array) -> tuple[Any, ...]:
+    """Columns of a factor below the diagonal without zeros: begins, rows, entries, and one over the diagonal.
+
+    Solving for one right side with them takes half the time that panels do, whose zeros are many.
+    """
+    width, below = np.diff(symbolic.start), np.diff(symbolic.row_start)
+    column = np.repeat(np.arange(symbolic.start[-1]), np.repeat(width + below, width))
+    inverse = np.empty(symbolic.start[-1])
+    inverse[row[row == column]] = 1.0 / factor[row == column]
+    kept = (row > column) & (factor != 0.0)
+    begin = np.concatenate([[0], np.cumsum(np.bincount(column[kept], minlength=len(inverse)))])
+    # Unsigned: compiled code need not ask whether an index is negative.
+    return begin, row[kept].astype(np.uint32), factor[kept], inverse
+
+
 def laplace_mode(latent: LatentPosterior) -> tuple[Array, Array]:
     """Mode of the Laplace marginal posterior by x, and its information, by differences."""
     x = latent.start()
@@ -517,7 +544,7 @@ class LatentMap:
         latent = self.latent
         self._axes = tuple(_axes(tables) for tables in (self.moved, self.stretched))
         self._tables = (self.G, *(_bases(tables, self.n_unknowns) for tables in (self.moved, self.stretched)))
-        self._factor = (self.symbolic, self.factor, self.position)
+        self._factor = (*_columns(self.symbolic, self._rows, self.factor), self.position)
         p = latent.engine.predictor
         self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.count_trait)
         self.static = (
@@ -601,13 +628,26 @@ class LatentMap:
         """x from z (…, size)."""
         return np.asarray(self.centre + z @ self.root.T)
 
-    def point(self, z: Array) -> tuple[Place, Array]:
-        """Place and unknowns s at (z, w), (size + q,)."""
-        x = self.x_of(z[: self.latent.size])
-        place = self.latent.place(x)
-        weights = tuple(kernels.along(x, axes, nodes)[0] for axes, nodes in self._axes)
-        w, maps = np.ascontiguousarray(z[self.latent.size :]), places.in_predictor(place, self.latent.shape)[3:]
-        return place, kernels.unknowns(w, weights, self._tables, self._factor, maps, self._layout)[0]
+    def wanted(self, effects: Mapping[str, IntArray]) -> Wanted:
+        """Return what is to be kept of draws: levels of terms, besides x and the fixed effects."""
+        first, design = self.latent.engine.predictor.first, self.latent.design
+        terms, firsts = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for name, at in effects.items():
+            k = design.position(name)
+            terms.append(np.full(len(at), k))
+            firsts.append(first[k] + np.asarray(at, dtype=np.int64) * self.latent.shape.sizes[k])
+        return Wanted(self.latent._fixed_trait.astype(np.int64), np.concatenate(terms), np.concatenate(firsts))
+
+    def kept(self, z: Array, wanted: Wanted) -> Array:
+        """What is wanted of a draw (z, w), see :func:`kernels.keep`."""
+        latent, x = self.latent, self.x_of(z[: self.latent.size])
+        theta, out = (
+            latent.coordinates.constrain(x[: latent.d]),
+            np.empty(latent.size + wanted.size(latent.shape.sizes)),
+        )
+        w = np.ascontiguousarray(z[latent.size :])
+        kernels.keep(theta, latent.residual(theta), x, w, wanted, latent.shape, self.static, out)
+        return out
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
         """Log density at (z, w) and its gradient, (size + q,); -inf where it is not defined."""

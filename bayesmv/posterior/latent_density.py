@@ -10,8 +10,8 @@ from bayesmv.numerics.progress import waiting
 from bayesmv.numerics.small_matrices import affine
 from bayesmv.posterior.compiled import add_prior, by_parameters, fill_factors, has_compiled_prior
 from bayesmv.posterior.coordinate_kernels import pull_rows
-from bayesmv.posterior.latent import LatentMap
-from bayesmv.posterior.latent_kernels import evaluate
+from bayesmv.posterior.latent import LatentMap, Wanted
+from bayesmv.posterior.latent_kernels import evaluate, keep
 from bayesmv.posterior.layout import density_layout
 from bayesmv.posterior.native import DirectDensity, claim, report
 
@@ -23,21 +23,23 @@ class LatentDensity(DirectDensity):
     ----------
     where
         The map, of a posterior that :func:`compiles`.
+    wanted
+        What is to be kept of draws.
     threads
         How many may call it at the same time.
     """
 
-    def __init__(self, where: LatentMap, threads: int = 1) -> None:
+    def __init__(self, where: LatentMap, wanted: Wanted, threads: int = 1) -> None:
         latent = where.latent
         posterior, blocks = latent.posterior.planar(latent.coordinates.unit), latent.blocks
         n = len(blocks.structures) - (blocks.structures[-1].n_parameters == 0)
         layout = density_layout(posterior, n)._replace(folded=0)
         held = latent.residual(np.zeros(latent.d)) if n < len(blocks.structures) else np.zeros((0, 0))
         free, m = np.zeros(threads, dtype=np.int64), int(layout.size.max(initial=0))
-        given = free, where.centre, np.ascontiguousarray(where.root), layout, held, latent.shape, where.static
+        given = free, where.centre, np.ascontiguousarray(where.root), layout, held, latent.shape, where.static, wanted
         copies = [(*given, *np.zeros((2, n, m, m))) for _ in range(threads)]
         with waiting("Compiling the log density, once for models of its kind"):
-            super().__init__(_latent, copies)
+            super().__init__(_latent, copies, _keep, latent.size + wanted.size(latent.shape.sizes))
 
 
 def compiles(where: LatentMap) -> bool:
@@ -52,9 +54,25 @@ def _latent(length, z, gradient, value, copies):  # type: ignore[no-untyped-def]
     return report(copies, i, _density(carray(z, (length,)), copies[i]), gradient, value)
 
 
+def _keep(length, kept, z, out, copies):  # type: ignore[no-untyped-def]
+    _write(carray(z, (length,)), copies[0], carray(out, (kept,)))
+    return 0
+
+
+@njit(inline="always")
+def _write(z, copy, out):  # type: ignore[no-untyped-def]
+    _, centre, root, layout, held, shape, static, wanted, scratch, _ = copy
+    n, d = len(centre), len(layout.anchor)
+    # Several threads may ask at once: the scratch memory of the density is not theirs.
+    x, theta, L = affine(centre, root, z[:n]), np.empty(d), np.zeros_like(scratch)
+    fill_factors(layout, x[:d], theta, L)
+    R = L[-1] @ L[-1].T if len(held) == 0 else held
+    keep(theta, R, x, z[n:], wanted, shape, static, out)
+
+
 @njit(inline="always")
 def _density(z, copy):  # type: ignore[no-untyped-def]
-    _, centre, root, layout, held, shape, static, L, dL = copy
+    _, centre, root, layout, held, shape, static, _, L, dL = copy
     n, d = len(centre), len(layout.anchor)
     x = affine(centre, root, z[:n])
     theta = np.empty(d)

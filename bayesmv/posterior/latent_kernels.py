@@ -5,43 +5,86 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.special import erfcx
 
-from bayesmv.numerics.cholesky import solve_lower, solve_upper
-from bayesmv.numerics.compiled import njit
+from bayesmv.arrays import Array
+from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.posterior.latent_places import cuts_of, in_predictor, of_place, placed, pulled
 
 #: Families by number, as the kernel knows them.
 GAUSSIAN, PROBIT, LOGIT, POISSON, ORDERED = range(5)
-_ROOT_2, _HALF_LOG_2PI, _FAR = math.sqrt(2.0), 0.5 * math.log(2.0 * math.pi), -20.0
+_ROOT_2, _ROOT_2_OVER_PI = math.sqrt(2.0), math.sqrt(2.0 / math.pi)
 #: Latent value beyond which an expected count is held, so that it is a number.
 _HIGHEST = 300.0
 
 
+def _erfcx_table() -> Array:
+    """Coefficients of erfcx(x) / y, y = 4 / (4 + x), in powers of the place within each of the intervals of y."""
+    nodes = np.polynomial.chebyshev.chebpts1(_DEGREE + 1)
+    y = (np.arange(_INTERVALS)[:, None] + 0.5 * (nodes + 1.0)) / _INTERVALS
+    values = erfcx(4.0 / y - 4.0) / y
+    return np.ascontiguousarray(np.linalg.solve(np.vander(nodes), values.T).T)
+
+
+_INTERVALS, _DEGREE = 100, 7
+_ERFCX = _erfcx_table()
+
+
+@njit(cache=True, error_model="numpy")
+def scaled_tail(x):  # type: ignore[no-untyped-def]
+    """exp(x²) erfc(x) of x ≥ 0, to some units of the last place, in a quarter of the time of erfc."""
+    y = 4.0 / (4.0 + x)
+    at = y * _INTERVALS
+    i = min(int(at), _INTERVALS - 1)
+    u, value = 2.0 * (at - i) - 1.0, _ERFCX[i, 0]
+    for d in range(1, _DEGREE + 1):
+        value = value * u + _ERFCX[i, d]
+    return value * y
+
+
 @njit(cache=True, error_model="numpy")
 def log_normal_cdf(x):  # type: ignore[no-untyped-def]
-    """log Φ(x) and its derivative, by the error function and, far below, an asymptotic series."""
-    if x > _FAR:
-        p = 0.5 * math.erfc(-x / _ROOT_2)
-        return math.log(p), math.exp(-0.5 * x * x - _HALF_LOG_2PI) / p
-    z = 1.0 / (x * x)
-    s = 1.0 - z * (1.0 - 3.0 * z * (1.0 - 5.0 * z))
-    return -0.5 * x * x - math.log(-x) - _HALF_LOG_2PI + math.log(s), -x / s
+    """log Φ(x) and its derivative."""
+    square, tail = 0.5 * x * x, scaled_tail(abs(x) / _ROOT_2)
+    density = math.exp(-square)
+    # Selected, not branched to: which sign comes next is beyond a processor's guess.
+    negative = x <= 0.0
+    mass = 0.5 * tail if negative else 1.0 - 0.5 * tail * density
+    slope = 0.5 * _ROOT_2_OVER_PI * (1.0 if negative else density) / mass
+    return math.log(mass) - (square if negative else 0.0), slope
+
+
+@njit(cache=True, error_model="numpy")
+def _between_below(high, low):  # type: ignore[no-untyped-def]
+    """log(Φ(high) - Φ(low)), φ(high) and φ(low) over that probability, low < high ≤ 0: none of it underflows."""
+    h, b = high / _ROOT_2, low / _ROOT_2
+    ratio = math.exp(h * h - b * b)
+    rest = scaled_tail(-h) - scaled_tail(-b) * ratio
+    slope = _ROOT_2_OVER_PI / rest
+    return math.log(0.5 * rest) - h * h, slope, slope * ratio
 
 
 @njit(cache=True, error_model="numpy")
 def between(above, below):  # type: ignore[no-untyped-def]
     """log(Φ(above) - Φ(below)), φ(above) and φ(below) over that probability."""
-    high, low = (-below, -above) if below > 0.0 else (above, below)
-    upper = 0.0 if high == np.inf else log_normal_cdf(high)[0]
-    value = upper if low == -np.inf else upper + math.log(-math.expm1(min(log_normal_cdf(low)[0] - upper, -1e-300)))
-    a = 0.0 if abs(above) == np.inf else math.exp(-0.5 * above * above - _HALF_LOG_2PI - value)
-    b = 0.0 if abs(below) == np.inf else math.exp(-0.5 * below * below - _HALF_LOG_2PI - value)
-    return value, a, b
+    if above <= 0.0:
+        return _between_below(above, below)
+    if below >= 0.0:
+        value, b, a = _between_below(-below, -above)
+        return value, a, b
+    h, b = above / _ROOT_2, -below / _ROOT_2
+    upper, lower = math.exp(-h * h), math.exp(-b * b)
+    rest = 1.0 - 0.5 * (scaled_tail(h) * upper + scaled_tail(b) * lower)
+    return math.log(rest), 0.5 * _ROOT_2_OVER_PI * upper / rest, 0.5 * _ROOT_2_OVER_PI * lower / rest
 
 
 @njit(cache=True, error_model="numpy")
 def binomial(y, size, eta):  # type: ignore[no-untyped-def]
     """log density of y successes of `size` trials with a probit link, up to a constant, and its derivative."""
+    if size == 1.0:
+        sign = 2.0 * y - 1.0
+        value, rate = log_normal_cdf(sign * eta)
+        return value, sign * rate
     value, slope = 0.0, 0.0
     if y > 0.0:
         log_p, rate = log_normal_cdf(eta)
@@ -54,7 +97,7 @@ def binomial(y, size, eta):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def record(family, y, size, eta, scale, cuts):  # type: ignore[no-untyped-def]
+def record(family, y, size, eta, scale, cuts, t):  # type: ignore[no-untyped-def]
     """log density of a record, up to a constant; its derivatives by η, and by the arguments about y of an ordered one.
 
     Thresholds of an ordered record are multiplied by a scale.
@@ -70,7 +113,7 @@ def record(family, y, size, eta, scale, cuts):  # type: ignore[no-untyped-def]
     if family == POISSON:
         mu = math.exp(min(eta, _HIGHEST))
         return y * eta - mu, y - mu, 0.0, 0.0
-    value, above, below = between(scale * cuts[int(y)] - eta, scale * cuts[int(y) - 1] - eta)
+    value, above, below = between(scale * cuts[t, int(y)] - eta, scale * cuts[t, int(y) - 1] - eta)
     return value, below - above, above, -below
 
 
@@ -113,7 +156,7 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
         eta, t = latent[r], trait_of[r]
         for a in range(indptr[r], indptr[r + 1]):
             eta += numbers[a] * s[column[a]]
-        of_record, g, above, below = record(family[t], y[r], size[r], eta, mixing[own[r]], cuts[t])
+        of_record, g, above, below = record(family[t], y[r], size[r], eta, mixing[own[r]], cuts, t)
         value += of_record
         latent[r] = g
         if family[t] == ORDERED:
@@ -158,15 +201,34 @@ def along(x, axes, nodes):  # type: ignore[no-untyped-def]
     return value, slope
 
 
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def solve_transposed(pointer, row, entry, inverse, x):  # type: ignore[no-untyped-def]
+    """Solution of L'z = x in its place; columns of L below the diagonal, and one over that."""
+    for j in range(len(x) - 1, -1, -1):
+        total = x[j]
+        for p in range(pointer[j], pointer[j + 1]):
+            total -= entry[p] * x[row[p]]
+        x[j] = total * inverse[j]
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
+def solve_forward(pointer, row, entry, inverse, x):  # type: ignore[no-untyped-def]
+    """Solution of L z = x in its place."""
+    for j in range(len(x)):
+        x[j] *= inverse[j]
+        for p in range(pointer[j], pointer[j + 1]):
+            x[row[p]] -= entry[p] * x[j]
+
+
 @njit(cache=True, error_model="numpy")
 def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyped-def]
     """Unknowns s, G, exp(-κ), exp(-κ) w, and the sum of κ, at w; see the head of :mod:`.latent`."""
     G0, of_G, of_kappa = tables
-    symbolic, L, position = factor
+    pointer, row, entry, inverse, position = factor
     T, ratio = maps
     first, sizes, count_trait = layout
     q = len(G0)
-    G, shrink, scaled, total = G0.copy(), np.empty(q), np.empty((q, 1)), 0.0
+    G, shrink, scaled, total = G0.copy(), np.empty(q), np.empty(q), 0.0
     for i in range(q):
         for m in range(of_G.shape[1]):
             G[i] += of_G[i, m] * weights[0][m]
@@ -175,12 +237,12 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
             kappa += of_kappa[i, m] * weights[1][m]
         total += kappa
         shrink[i] = math.exp(-kappa)
-        scaled[i, 0] = shrink[i] * w[i]
+        scaled[i] = shrink[i] * w[i]
     solved = scaled.copy()
-    solve_upper(symbolic, L, solved)
+    solve_transposed(pointer, row, entry, inverse, solved)
     s = np.empty(q)
     for i in range(first[0]):
-        s[i] = G[i] + solved[position[i], 0]
+        s[i] = G[i] + solved[position[i]]
     for k in range(len(sizes)):
         m = sizes[k]
         for begin in range(first[k], first[k + 1], m):
@@ -188,10 +250,10 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
                 moved = 0.0
                 for e in range(m):
                     moved += G[begin + e] * T[k, e, j]
-                s[begin + j] = moved + solved[position[begin + j], 0]
+                s[begin + j] = moved + solved[position[begin + j]]
     for r in range(len(count_trait)):
         i = first[-1] + r
-        s[i] = G[i] * ratio[count_trait[r]] + solved[position[i], 0]
+        s[i] = G[i] * ratio[count_trait[r]] + solved[position[i]]
     return s, G, shrink, scaled, total
 
 
@@ -199,15 +261,15 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
 def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses):  # type: ignore[no-untyped-def]
     """Gradients by w and by the weights of the tables; sums of G g' of every term are added to `crosses`."""
     _, of_G, of_kappa = tables
-    symbolic, L, position = factor
+    pointer, row, entry, inverse, position = factor
     T, ratio = maps
     first, sizes, count_trait = layout
     of_terms, of_counts = crosses
     q = len(by_s)
-    by_G, back = np.empty(q), np.empty((q, 1))
+    by_G, back = np.empty(q), np.empty(q)
     for i in range(q):
-        back[position[i], 0] = by_s[i]
-    solve_lower(symbolic, L, back)
+        back[position[i]] = by_s[i]
+    solve_forward(pointer, row, entry, inverse, back)
     for i in range(first[0]):
         by_G[i] = by_s[i]
     for k in range(len(sizes)):
@@ -224,8 +286,8 @@ def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
         of_counts[count_trait[r]] += G[i] * by_s[i]
     by_w, through = np.empty(q), np.empty(q)
     for i in range(q):
-        by_w[i] = back[i, 0] * shrink[i]
-        through[i] = 1.0 + back[i, 0] * scaled[i, 0]
+        by_w[i] = back[i] * shrink[i]
+        through[i] = 1.0 + back[i] * scaled[i]
     return by_w, projected(of_G, by_G), projected(of_kappa, through)
 
 
@@ -333,3 +395,36 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     for m in range(len(axes_kappa)):
         by_x[int(axes_kappa[m, 0])] -= by_kappa[m] * d_kappa[m]
     return value, by_w, by_x, by_theta, by_R
+
+
+@njit(cache=True, error_model="numpy")
+def keep(theta, R, x, w, wanted, shape, static, out):  # type: ignore[no-untyped-def]
+    """Write x, fixed effects and the effects that are wanted, in working units, to `out`.
+
+    Parameters
+    ----------
+    theta, R, x, w, shape, static
+        As for `evaluate`.
+    wanted
+        Trait of every fixed effect; term, and first unknown, of every level that is wanted.
+    out
+        x, fixed effects, and the effects of one level after another.
+    """
+    trait, term, first = wanted
+    axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout = static[:7]
+    place = placed(theta, R, x[len(theta) :], shape)
+    F, c, spread = place[0], place[3], place[4]
+    weights = (along(x, axes_G, nodes_G)[0], along(x, axes_kappa, nodes_kappa)[0])
+    s = unknowns(w, weights, tables, factor, in_predictor(place, shape)[3:], layout)[0]
+    at = len(x)
+    out[:at] = x
+    for i in range(len(trait)):
+        out[at + i] = s[i] * spread[trait[i]]
+    at += len(trait)
+    for r in range(len(term)):
+        m = shape.sizes[term[r]]
+        for e in range(m):
+            out[at + e] = 0.0
+            for j in range(m):
+                out[at + e] += F[term[r], e, j] * c[term[r], j] * s[first[r] + j]
+        at += m

@@ -41,9 +41,20 @@ class DirectDensity:
         The data, once for each thread that may call at the same time: tuples of arrays, numbers and such tuples, all of
         the same type. The first item of each is the same array of zeros (int64), one for each copy, by which
         :func:`claim` and :func:`report` know which copies are in use.
+    keep
+        ``keep(length, kept, x, out, copies)``, to be compiled: writes what a sampler is to keep of x and returns 0. By
+        default all of it.
+    kept
+        How many numbers these are.
     """
 
-    def __init__(self, function: Callable[..., int], copies: Sequence[Contents]) -> None:
+    def __init__(
+        self,
+        function: Callable[..., int],
+        copies: Sequence[Contents],
+        keep: Callable[..., int] | None = None,
+        kept: int | None = None,
+    ) -> None:
         kind, *others = {typeof(copy) for copy in copies}
         if others:
             raise TypeError("the copies differ in type")
@@ -52,7 +63,9 @@ class DirectDensity:
         #: The copies in memory.
         self.data: npt.NDArray[np.int64] = np.array(words, dtype=np.int64)
         self._compiled = _compiled(function, kind)
-        self._call = _PROTOTYPE(self.address)
+        #: C function of what is kept, and how many numbers that are, None for as many as x has.
+        self.keep, self.kept = copy_point() if keep is None else _keeping(keep, kind), kept
+        self._call, self._data_at = _PROTOTYPE(self.address), self.data.ctypes.data
 
     @property
     def address(self) -> int:
@@ -63,7 +76,7 @@ class DirectDensity:
         """Value and gradient at x (d,); -inf and zeros where they are not finite."""
         x = np.ascontiguousarray(x, dtype=float)
         value, gradient = np.empty(1), np.zeros(len(x))
-        code = self._call(len(x), *(a.ctypes.data for a in (x, gradient, value, self.data)))
+        code = self._call(len(x), *(a.__array_interface__["data"][0] for a in (x, gradient, value)), self._data_at)
         return (-np.inf, np.zeros(len(x))) if code else (float(value[0]), gradient)
 
 
@@ -71,6 +84,12 @@ class DirectDensity:
 def _compiled(function: Callable[..., int], kind: types.Type) -> Any:
     signature = types.int64(types.uint64, _REAL, _REAL, _REAL, types.CPointer(kind))
     return cfunc(signature, error_model="numpy")(function)
+
+
+@lru_cache
+def _keeping(keep: Callable[..., int], kind: types.Type) -> Any:
+    signature = types.int64(types.uint64, types.uint64, _REAL, _REAL, types.CPointer(kind))
+    return cfunc(signature, error_model="numpy")(keep)
 
 
 @lru_cache

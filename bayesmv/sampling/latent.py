@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -26,7 +26,7 @@ from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.sampling.chains import Chains, CutShort, Run
 from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.effects import as_dataset
-from bayesmv.sampling.nutpie import import_nutpie, run_nuts
+from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.trace import RunRecord, assemble
 
@@ -36,7 +36,6 @@ _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
 _START = 0.5
 #: Most draws of a further batch, as a multiple of the first.
 _MOST = 4
-_KEPT = "z"
 #: Undocumented setting of nutpie; a test tells when it is gone.
 _EXACT = "exact_normal_trajectory"
 
@@ -126,45 +125,21 @@ class _Keeper:
         self._map, self._latent, self._effects = where, where.latent, effects
         design = self._latent.design
         self._n_fixed = int(design.fixed.present.sum())
-        self._mixing = self._latent.engine._mixing()
+        self._mixing, self._wanted = self._latent.engine._mixing(), where.wanted(effects)
 
     def model(self, chains: int) -> Any:
         """What nutpie draws from."""
-        size = self._latent.size + self._map.n_unknowns
-        kept = (
-            self._latent.size
-            + self._n_fixed
-            + sum(len(at) * len(self._latent.design.term(name).effects) for name, at in self._effects.items())
-        )
+        where, wanted = self._map, self._wanted
+        size = self._latent.size + where.n_unknowns
 
         def start(seed: int) -> Array:
             return _START * np.random.default_rng(seed).standard_normal(size)
 
-        density = LatentDensity(self._map, chains) if compiles(self._map) else self._map.value_and_gradient
-
-        def make_density() -> Callable[[Array], tuple[float, Array]]:
-            return density
-
-        def make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
-            return lambda z: {_KEPT: self._kept(z)}
-
-        return import_nutpie().compiled_pyfunc.from_pyfunc(
-            size, make_density, make_expand, [np.dtype("float64")], [(kept,)], [_KEPT], make_initial_point_fn=start
-        )
-
-    def _kept(self, z: Array) -> Array:
-        """x, fixed effects, and the effects that are wanted, in working units."""
-        latent, n = self._latent, self._latent.size
-        place, s = self._map.point(z)
-        p, design = latent.engine.predictor, latent.design
-        beta = s[: p.first[0]] * place.spread[latent._fixed_trait]
-        parts = [self._map.x_of(z[:n]), self._mixing @ beta]
-        for name, at in self._effects.items():
-            k = design.position(name)
-            F = latent.factor(place, k) * place.centring[k, : latent._sizes[k]]
-            V = s[p.first[k] : p.first[k + 1]].reshape(-1, len(F))[at]
-            parts.append((V @ F.T).reshape(-1))
-        return np.concatenate(parts)
+        if compiles(where):
+            density = LatentDensity(where, wanted, chains)
+            return nuts_model(lambda: density, size, start)
+        kept = self._latent.size + wanted.size(self._latent.shape.sizes)
+        return nuts_model(lambda: where.value_and_gradient, size, start, lambda z: where.kept(z, wanted), kept)
 
     def trace(self, run: Run, settings: SamplerSettings, interrupted: bool) -> xr.DataTree:
         """Trace of draws of what is kept."""
@@ -180,7 +155,7 @@ class _Keeper:
 
         def solution(index: tuple[int, ...]) -> Solution:
             fixed = np.zeros(design.fixed.present.shape)
-            fixed[design.fixed.present] = run.x[index][n : n + self._n_fixed]
+            fixed[design.fixed.present] = self._mixing @ run.x[index][n : n + self._n_fixed]
             none = np.zeros((0, 0))
             return Solution(fixed, [own[t.name][index] if t.name in own else none for t in design.terms])
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bayesmv import dims
 from bayesmv.arrays import Array
-from bayesmv.posterior.native import DirectDensity, copy_point
+from bayesmv.posterior.native import DirectDensity
 from bayesmv.sampling.chains import Chains, CutShort
 
 #: Log density and gradient at z (d,).
@@ -56,7 +56,13 @@ def import_nutpie() -> ModuleType:
     return nutpie  # type: ignore[no-any-return]
 
 
-def nuts_model(make_density: Callable[[], LogDensity], d: int, start: Callable[[int], Array]) -> Any:
+def nuts_model(
+    make_density: Callable[[], LogDensity],
+    d: int,
+    start: Callable[[int], Array],
+    keep: Callable[[Array], Array] | None = None,
+    n_kept: int | None = None,
+) -> Any:
     """Return what ``nutpie.sample`` draws z (d,) from.
 
     Parameters
@@ -68,32 +74,35 @@ def nuts_model(make_density: Callable[[], LogDensity], d: int, start: Callable[[
         Length of z.
     start
         Gives z from the seed of a chain.
+    keep, n_kept
+        What is kept of z, (n_kept,), of a density in Python; all of z by default. Others say so themselves.
     """
     nutpie, density = import_nutpie(), make_density()
     if not isinstance(density, DirectDensity):
-        kept = [np.dtype("float64")], [(d,)], [_POINT]
-        return nutpie.compiled_pyfunc.from_pyfunc(d, make_density, _make_expand, *kept, make_initial_point_fn=start)
+        kept = [np.dtype("float64")], [(n_kept or d,)], [_POINT]
+
+        def make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
+            return lambda z: {_POINT: z if keep is None else keep(z)}
+
+        return nutpie.compiled_pyfunc.from_pyfunc(d, make_density, make_expand, *kept, make_initial_point_fn=start)
+    n_kept = density.kept or d
     # Its class for compiled PyMC models, filled in by hand: there is no public function from a C function to a model.
     return nutpie.compile_pymc.CompiledPyMCModel(
         compiled_logp_func=density,
-        compiled_expand_func=copy_point(),
+        compiled_expand_func=density.keep,
         initial_point_func=start,
         shared_data={},
         shared_var_keys={},
         user_data=density.data,
-        n_expanded=d,
-        shape_info=([_POINT], [slice(0, d)], [(d,)]),
+        n_expanded=n_kept,
+        shape_info=([_POINT], [slice(0, n_kept)], [(n_kept,)]),
         logp_func=None,
         expand_func=None,
         dims={},
         _n_dim=d,
-        _shapes={_POINT: (d,)},
+        _shapes={_POINT: (n_kept,)},
         _coords={},
     )
-
-
-def _make_expand(*_: int) -> Callable[[Array], dict[str, Array]]:
-    return lambda z: {_POINT: z}
 
 
 def run_nuts(model: Any, settings: Mapping[str, Any], watch: Watch | None = None) -> Chains:

@@ -1,5 +1,7 @@
 """Map and density of the exact posterior of traits that are not Gaussian; nothing is sampled here."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from not_gaussian import design, table_with_gaps
@@ -100,18 +102,25 @@ def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
 
 @pytest.mark.parametrize(
     ("traits", "random"),
-    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c", "d"), "diag(trait):f")],
+    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c",), "f + b")],
     ids=str,
 )
 def test_compiled_density__is_that_of_the_map(traits, random):
     where = mapped(traits, random)
     assert compiles(where)
-    density, values = LatentDensity(where), []
+    wanted = where.wanted({"f": np.array([0, 2])})
+    density, values = LatentDensity(where, wanted), []
     for seed in range(3):
         z = 0.5 * np.random.default_rng(seed).standard_normal(where.latent.size + where.n_unknowns)
         (value, gradient), (other, its) = density(z), where.value_and_gradient(z)
         np.testing.assert_allclose(gradient, its, rtol=1e-9, atol=1e-9)
         values.append(value - other)
+        kept = np.empty(density.kept)
+        address = [a.ctypes.data for a in (z, kept, density.data)]
+        ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 2, *[ctypes.c_void_p] * 3)(density.keep.address)(
+            len(z), len(kept), *address
+        )
+        np.testing.assert_allclose(kept, where.kept(z, wanted), rtol=1e-10)
     np.testing.assert_allclose(values, values[0], rtol=0.0, atol=1e-8)
 
 
