@@ -12,12 +12,13 @@ from itertools import chain
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg, splu
+from scipy.sparse.linalg import LinearOperator, cg
 
 from bayesmv.arrays import Array, BoolArray
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
+from bayesmv.numerics.symmetric import symmetric_lu
 
 #: Random vectors that the matrices are multiplied with.
 _PROBES = 3
@@ -74,7 +75,7 @@ def _projection(X: sparse.csc_array) -> Product:
         return lambda V: V
     size = np.sqrt(np.asarray(X.multiply(X).sum(axis=0)).reshape(-1))
     scaled = sparse.csc_array(X @ sparse.diags_array(1.0 / size))
-    solve = splu(sparse.csc_matrix(scaled.T @ scaled)).solve
+    solve = symmetric_lu(scaled.T @ scaled).solve
 
     def project(V: Array) -> Array:
         once = V - scaled @ solve(scaled.T @ V)

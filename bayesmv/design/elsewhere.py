@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array, BoolArray
 from bayesmv.design.design import Design
@@ -17,6 +16,7 @@ from bayesmv.design.written import basis_columns
 from bayesmv.errors import DataError, SpecError, listing
 from bayesmv.model.terms import RandomTerm
 from bayesmv.numerics.dependence import least_squares
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.relationship.labels import as_text
 from bayesmv.relationship.relationship import Relationship
 
@@ -258,7 +258,7 @@ def _given_old(
         )
     outside, inside = np.flatnonzero(place < 0), np.flatnonzero(place >= 0)
     P = sparse.csc_array(related.precision)
-    factor = splu(sparse.csc_matrix(P[outside][:, outside]))
+    factor = symmetric_lu(P[outside][:, outside])
     at = np.searchsorted(outside, fresh)
     unit = np.zeros((len(outside), len(fresh)))
     unit[at, np.arange(len(fresh))] = 1.0

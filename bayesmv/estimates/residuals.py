@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.sparse.linalg import splu
 from scipy.special import ndtri
 
 from bayesmv.arrays import Array
@@ -24,6 +23,7 @@ from bayesmv.errors import require_known
 from bayesmv.estimates.source import estimates_of
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.reml.result import RemlFit
 
 type Kind = Literal["conditional", "marginal", "deletion"]
@@ -143,7 +143,7 @@ def _row_forms(A: sparse.csr_array, B: sparse.csr_array, term: TermDesign) -> Ar
         same = A.multiply(B)
         if (np.diff(A.indptr) * np.diff(B.indptr) == np.diff(same.indptr)).all():
             return np.asarray(same @ term.level_variance).reshape(-1)
-    factor = splu(sparse.csc_matrix(term.precision))
+    factor = symmetric_lu(term.precision)
     out = np.empty(A.shape[0])
     for first in range(0, A.shape[0], 256):
         rows = slice(first, first + 256)

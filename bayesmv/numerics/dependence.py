@@ -22,6 +22,7 @@ from scipy.sparse import linalg as sparse_linalg
 from bayesmv.arrays import Array, IntArray
 from bayesmv.numerics.compiled import njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree
+from bayesmv.numerics.symmetric import symmetric_lu
 
 #: Up to so many columns, and numbers, columns are orthogonalised one by one.
 FEW, _NUMBERS = 150, 2 * 10**7
@@ -352,10 +353,7 @@ class _Normal(NamedTuple):
 def _normal(F: sparse.csc_array) -> _Normal:
     if not F.shape[1]:
         return _Normal(F, None)
-    # Symmetric and positive definite: pivots stay on the diagonal, and the factor as sparse as Cholesky's.
-    gram = sparse.csc_matrix(F.T @ F)
-    how = {"SymmetricMode": True}
-    return _Normal(F, sparse_linalg.splu(gram, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=how))
+    return _Normal(F, symmetric_lu(F.T @ F))
 
 
 def _wide_null(

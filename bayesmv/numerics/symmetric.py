@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.linalg import eigvalsh_tridiagonal
+from scipy.sparse.linalg import SuperLU, splu
 
 from bayesmv.arrays import Array
 
@@ -93,3 +95,15 @@ def largest_eigenvalue(apply: Callable[[Array], Array], start: Array, steps: int
             break
         previous, v = v, w / beta
     return float(eigvalsh_tridiagonal(diagonal, beside[:-1])[-1])
+
+
+def symmetric_lu(A: sparse.sparray | sparse.spmatrix) -> SuperLU:
+    """LU factors of a sparse positive definite matrix, as sparse as Cholesky's: pivots stay on the diagonal.
+
+    Raises
+    ------
+    RuntimeError
+        If A is exactly singular.
+    """
+    options = {"SymmetricMode": True}
+    return splu(sparse.csc_matrix(A), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)

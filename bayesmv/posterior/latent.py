@@ -28,7 +28,6 @@ from typing import Any, NamedTuple, override
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.covariance import CovarianceStructure, Unstructured
@@ -37,6 +36,7 @@ from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poiss
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.engine import State, Undefined
 from bayesmv.numerics.supernodes import Supernodes
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.posterior import latent_kernels as kernels
 from bayesmv.posterior import latent_places as places
 from bayesmv.posterior.coordinate_kernels import constrain, pull_rows
@@ -192,9 +192,7 @@ class LatentPosterior:
         self._n_groups = begin + len(design.traits)
         self._count_of_group = np.bincount(self._group, minlength=self._n_groups).astype(float)
         self._slopes_to = [self._incidence(k) for k in range(len(design.terms))]
-        self._solvers = [
-            None if term.relationship is None else splu(sparse.csc_matrix(term.precision)) for term in design.terms
-        ]
+        self._solvers = [None if term.relationship is None else symmetric_lu(term.precision) for term in design.terms]
         sizes = np.ones(len(p.unit))
         for family, rows in zip(self.engine._families, self.engine._records, strict=True):
             if isinstance(family, Binomial):
@@ -509,6 +507,7 @@ class LatentMap:
         self._keep_factor(place)
         if not self.tight:
             self._shift_factor()
+        self._factor = (*_columns(self.symbolic, self._rows, self.factor), self.position)
         self.moved: list[Table] = []
         self.stretched: list[Table] = []
         for k in range(latent.size):
@@ -544,7 +543,6 @@ class LatentMap:
         latent = self.latent
         self._axes = tuple(_axes(tables) for tables in (self.moved, self.stretched))
         self._tables = (self.G, *(_bases(tables, self.n_unknowns) for tables in (self.moved, self.stretched)))
-        self._factor = (*_columns(self.symbolic, self._rows, self.factor), self.position)
         p = latent.engine.predictor
         self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.count_trait)
         self.static = (
@@ -602,17 +600,7 @@ class LatentMap:
         """L̂'P s, (q,)."""
         placed = np.empty(self.n_unknowns)
         placed[self.position] = s
-        out = np.zeros(self.n_unknowns)
-        for b in range(len(self.symbolic.start) - 1):
-            begin, end = int(self.symbolic.start[b]), int(self.symbolic.start[b + 1])
-            below = self.symbolic.rows[self.symbolic.row_start[b] : self.symbolic.row_start[b + 1]]
-            base, height = int(self.symbolic.panel_start[b]), end - begin + len(below)
-            panel = self.factor[base : base + (end - begin) * height].reshape(end - begin, height)
-            rows = np.concatenate([placed[begin:end], placed[below]])
-            out[begin:end] = (
-                np.triu(panel[:, : end - begin]) @ rows[: end - begin] + panel[:, end - begin :] @ rows[end - begin :]
-            )
-        return out
+        return np.asarray(kernels.times_transposed(*self._factor[:-1], placed))
 
     def _moved(self, place: Place, G: Array) -> Array:
         """T(θ) G, (q,)."""

@@ -212,6 +212,16 @@ def solve_transposed(pointer, row, entry, inverse, x):  # type: ignore[no-untype
 
 
 @njit(cache=True, fastmath=FAST, error_model="numpy")
+def times_transposed(pointer, row, entry, inverse, x):  # type: ignore[no-untyped-def]
+    """Product L'x."""
+    out = x / inverse
+    for j in range(len(x)):
+        for p in range(pointer[j], pointer[j + 1]):
+            out[j] += entry[p] * x[row[p]]
+    return out
+
+
+@njit(cache=True, fastmath=FAST, error_model="numpy")
 def solve_forward(pointer, row, entry, inverse, x):  # type: ignore[no-untyped-def]
     """Solution of L z = x in its place."""
     for j in range(len(x)):

@@ -11,10 +11,10 @@ import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array
 from bayesmv.numerics.compiled import njit
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.pymc_model.fallback import runs_in_python
 from bayesmv.relationship.relationship import Relationship
 
@@ -44,12 +44,7 @@ class RelationshipRoot(Op):
     @classmethod
     def of(cls, relationship: Relationship) -> RelationshipRoot:
         """Factor the precision of a relationship."""
-        lu = splu(
-            relationship.precision.tocsc(),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
+        lu = symmetric_lu(relationship.precision)
         root_D = sparse.diags_array(1.0 / np.sqrt(lu.U.diagonal()))
         return cls((root_D @ lu.U).tocsr(), lu.perm_c)
 

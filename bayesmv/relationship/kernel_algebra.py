@@ -12,10 +12,11 @@ import pandas as pd
 from scipy import sparse
 from scipy.linalg import eigvalsh, lapack
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import SuperLU, splu
+from scipy.sparse.linalg import SuperLU
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.errors import DataError, listing
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.relationship.labels import DENSE_LIMIT, Labels, Notes, as_text, find_labels, plain_labels
 
 type Matrix = Array | sparse.csc_array
@@ -285,7 +286,7 @@ def inverse_block(P: sparse.csc_array, place: IntArray) -> Array:
 
 def _factorise(P: sparse.csc_array) -> SuperLU:
     try:
-        factor = splu(P, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+        factor = symmetric_lu(P)
     except RuntimeError:
         raise DataError(f"the precision is singular; {PROPER}") from None
     pivots = factor.U.diagonal()

@@ -24,11 +24,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.numerics.symmetric import packed_rows
+from bayesmv.numerics.symmetric import packed_rows, symmetric_lu
 from bayesmv.reml.delta import Uncertainty
 from bayesmv.reml.result import RemlFit
 
@@ -132,7 +131,7 @@ def _dense(design: Design, sigmas: list[Array]) -> tuple[Array, Array, list[Arra
     X = design.fixed.X.toarray()[np.ix_(unit, variables)] * (trait[:, None] == traits) * root[:, None]
     derivatives: list[Array] = []
     for term in design.terms:
-        factor = splu(sparse.csc_matrix(term.precision))
+        factor = symmetric_lu(term.precision)
         Z = [
             (sparse.csr_array(term.incidences[load])[unit].toarray() * (trait == of)[:, None]) * root[:, None]
             for load, of in zip(term.load_of, term.trait_of, strict=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse.linalg import splu, spsolve_triangular
+from scipy.sparse.linalg import spsolve_triangular
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design, build_design
@@ -22,6 +22,7 @@ from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_complete, require_known
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import FixedTerm
+from bayesmv.numerics.symmetric import symmetric_lu
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import RemlFit
 
@@ -277,7 +278,6 @@ def _related(relationship: Relationship | None, q: int, t: int, rng: np.random.G
     standard = rng.standard_normal((q, t))
     if relationship is None:
         return standard
-    K_inverse, symmetric = relationship.precision.tocsc(), {"SymmetricMode": True}
-    lu = splu(K_inverse, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=symmetric)
+    lu = symmetric_lu(relationship.precision)
     scaled = np.sqrt(lu.U.diagonal())[:, None] * standard
     return np.asarray(spsolve_triangular(lu.U.tocsr(), scaled, lower=False)[lu.perm_c])
