@@ -14,6 +14,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.estimates.data_scale import parameters_on_data_scale
+from bayesmv.estimates.expected import thresholds_of
 from bayesmv.estimates.genetic import genetic_matrices
 from bayesmv.estimates.points import Point
 from bayesmv.estimates.source import Estimates, PosteriorEstimates, RemlEstimates, describe, estimates_of
@@ -155,7 +156,7 @@ def _of_posterior(estimates: PosteriorEstimates, scale: _Scale, max_draws: int) 
     chains, draws = fixed.shape[:2]
     picked = np.unique(np.linspace(0, draws - 1, min(draws, max(1, max_draws // chains))).astype(int))
     names = [t for t, f in zip(scale.design.traits, scale.design.families, strict=True) if isinstance(f, Ordered)]
-    cuts = {trait: _cuts(trace, trait, fixed.shape[:2]) for trait in names}
+    cuts = {trait: thresholds_of(estimates, trait).reshape(chains, draws, -1) for trait in names}
     rows: Rows = []
     values = []
     for chain in range(chains):
@@ -166,13 +167,6 @@ def _of_posterior(estimates: PosteriorEstimates, scale: _Scale, max_draws: int) 
             values.append(_values(rows))
     found = np.array(values).reshape(chains, len(picked), -1)
     return rows, pd.DataFrame([describe(found[..., k]) for k in range(found.shape[-1])])
-
-
-def _cuts(trace: Any, trait: str, shape: tuple[int, ...]) -> Array:
-    """Thresholds of draws, the first of them 0, (chains, draws, K - 1)."""
-    name = dims.threshold_name(trait)
-    rest = draws_of(trace, name).to_numpy() if name in drawn_group(trace) else np.zeros((*shape, 0))
-    return np.concatenate([np.zeros((*shape, 1)), rest], axis=-1)
 
 
 def _values(rows: Rows) -> Array:

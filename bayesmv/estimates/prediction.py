@@ -22,6 +22,7 @@ from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.design.design import Design
 from bayesmv.design.elsewhere import Combinations, combinations_at
 from bayesmv.errors import SpecError, listing, require_known
+from bayesmv.estimates.expected import ExpectedValues
 from bayesmv.estimates.points import Combined
 from bayesmv.estimates.reference_grid import At, Average, reference_grid
 from bayesmv.estimates.source import HDI, estimates_of
@@ -33,6 +34,8 @@ from bayesmv.sampling.ess import shortest_interval
 PAIRED = 500
 #: Most combinations that are predicted at once: their covariance is dense.
 _MOST = 20_000
+#: Step of differences by latent values.
+_STEP = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -57,6 +60,8 @@ class Prediction(Shown):
         What was predicted, for degrees of freedom.
     small
         Inference for small samples, if that is the method.
+    expected
+        What is expected of records at latent values; None where every trait is Gaussian.
     """
 
     cells: pd.DataFrame
@@ -67,6 +72,50 @@ class Prediction(Shown):
     method: str
     combinations: Combinations
     small: KenwardRoger | None = None
+    expected: ExpectedValues | None = None
+
+    def on_data_scale(self) -> pd.DataFrame:
+        """Expected records of the cells: probabilities of classes, and counts.
+
+        At the latent values that are predicted, residual overdispersion of counts averaged over: Φ(η) of a binary trait
+        with a probit link, ``Φ(c_k - η) - Φ(c_{k-1} - η)`` of the scores of an ordered one, ``exp(η + σ²/2)`` of a
+        count. Random terms that take no part are at 0, so that these are of an average level, and not averages over
+        levels.
+
+        Returns
+        -------
+        DataFrame
+            The values that tell the cells apart, trait, quantity (``probability``, ``P(1)``, ``P(2)``, …, ``expected
+            count``, or the ``mean`` of a Gaussian trait), and for REML predicted and std_error (delta method,
+            thresholds and variances held at their estimates); for a posterior mean, median, sd, hdi_low, hdi_high; and
+            status.
+
+        Raises
+        ------
+        SpecError
+            If every trait is Gaussian, so that the predictions are on the scale of the data.
+        """
+        if self.expected is None:
+            raise SpecError("every trait is Gaussian: predictions are on the scale of the data")
+        t, c = len(self.traits), len(self.cells)
+        drawn = self.combined.draws
+        eta = (self.combined.value[None] if drawn is None else drawn).reshape(-1, c, t)
+        error = np.sqrt(np.maximum(np.diag(self.combined.covariance), 0.0)).reshape(c, t)
+        estimable = self.estimable.reshape(c, t)
+        parts = []
+        for i, trait in enumerate(self.traits):
+            slopes = self.expected.at(i, eta[..., i] + _STEP), self.expected.at(i, eta[..., i] - _STEP)
+            for (quantity, values), (_, up), (_, down) in zip(self.expected.at(i, eta[..., i]), *slopes, strict=True):
+                part = self.cells.reset_index(drop=True).assign(trait=trait, quantity=quantity)
+                columns = (
+                    {"predicted": values[0], "std_error": np.abs(up - down)[0] / (2.0 * _STEP) * error[:, i]}
+                    if drawn is None
+                    else _summaries(values)
+                )
+                blank = np.where(estimable[:, i], 1.0, np.nan)
+                part = part.assign(**{name: each * blank for name, each in columns.items()})
+                parts.append(part.assign(status=np.where(estimable[:, i], "", "not estimable")))
+        return pd.concat(parts, ignore_index=True)
 
     @property
     def labels(self) -> list[str]:
@@ -205,14 +254,9 @@ class Prediction(Shown):
         blank = np.where(lost, np.nan, 1.0)
         if self.combined.draws is not None:
             draws = np.asarray((by @ self.combined.draws.T).T)
-            low, high = shortest_interval(draws, HDI)
-            columns = {
-                "mean": value * blank,
-                "median": np.median(draws, axis=0) * blank,
-                "sd": error * blank,
-                "hdi_low": low * blank,
-                "hdi_high": high * blank,
-            }
+            # Moments are exact given the covariances of each draw.
+            exact = {"mean": value, "sd": error}
+            columns = {name: each * blank for name, each in (_summaries(draws) | exact).items()}
             if compared:
                 columns["prob_positive"] = (draws > 0).mean(axis=0) * blank
             return pd.DataFrame({**columns, "status": status})
@@ -235,8 +279,9 @@ class Prediction(Shown):
 
     def summary(self) -> str:
         """Predictions, and how other columns were set."""
-        text = self.frame.to_string(index=False, float_format=lambda v: f"{v:.6g}")
-        return "\n".join([text, *self.said])
+        tables = [self.frame] if self.expected is None else [self.frame, self.on_data_scale()]
+        texts = [table.to_string(index=False, float_format=lambda v: f"{v:.6g}") for table in tables]
+        return "\n".join(["\n\n".join(texts), *self.said])
 
 
 def predict(
@@ -286,7 +331,8 @@ def predict(
     -------
     Prediction
         ``.frame``, ``.differences()``, ``.contrasts(weights)``, ``.lsd()``, ``.covariance(trait)``. In the units of the
-        data, at an offset of 0.
+        data, or on the latent scale of traits that are not Gaussian, of which ``.on_data_scale()`` gives probabilities
+        and expected counts; at an offset of 0.
 
     Raises
     ------
@@ -306,7 +352,7 @@ def predict(
     combined = estimates.combine(wanted, design, max_draws, seed)
     small = None
     if estimates.fit is not None and small_sample is not False and not grid.terms:
-        if design.n_records <= LARGEST:
+        if design.gaussian and design.n_records <= LARGEST:
             small = KenwardRoger(estimates.fit, design)
             weights = wanted.fixed.toarray() * wanted.unit[:, None]
             combined = Combined(value=combined.value, covariance=weights @ small.adjusted @ weights.T)
@@ -314,7 +360,8 @@ def predict(
             raise SpecError(f"Kenward and Roger's errors are for {LARGEST} records at most, not {design.n_records}")
     if small_sample and small is None:
         raise SpecError(
-            "Kenward and Roger's errors are for adjusted means of a REML fit, with no random terms: terms=()"
+            "Kenward and Roger's errors are for adjusted means of a REML fit of Gaussian traits, with no random terms: "
+            "terms=()"
         )
     offset = ("offsets are 0",) if np.any(design.offset) else ()
     return Prediction(
@@ -326,7 +373,15 @@ def predict(
         method="posterior" if estimates.fit is None else "normal" if small is None else "Kenward-Roger",
         combinations=wanted,
         small=small,
+        expected=None if design.gaussian else ExpectedValues.of(estimates, design, max_draws),
     )
+
+
+def _summaries(draws: Array) -> dict[str, Array]:
+    """Columns of draws (draws, k)."""
+    low, high = shortest_interval(draws, HDI)
+    mean, median, sd = draws.mean(axis=0), np.median(draws, axis=0), draws.std(axis=0, ddof=1)
+    return {"mean": mean, "median": median, "sd": sd, "hdi_low": low, "hdi_high": high}
 
 
 def _word(value: object) -> str:

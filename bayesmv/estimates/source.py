@@ -20,7 +20,8 @@ from bayesmv.design.design import Design
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.elsewhere import Combinations
 from bayesmv.design.model_record import ModelRecord
-from bayesmv.errors import SpecError
+from bayesmv.design.random import TermDesign
+from bayesmv.errors import SpecError, listing
 from bayesmv.estimates.genetic import GeneticParameter
 from bayesmv.estimates.points import (
     Combined,
@@ -43,7 +44,7 @@ from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import draw_statistics
 from bayesmv.sampling.effects import effect_moments
 from bayesmv.sampling.ess import shortest_interval
-from bayesmv.sampling.trace import axis_labels, drawn_group, draws_of, scaled_draws, unidentified_of
+from bayesmv.sampling.trace import axis_labels, drawn_group, draws_of, picked_draws, scaled_draws, unidentified_of
 
 #: Probability of the highest-density intervals.
 HDI = 0.95
@@ -487,7 +488,12 @@ class PosteriorEstimates(Estimates):
         return design
 
     def combine(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
-        """Posterior mean and covariance, accumulated over draws of Σ, and draws: some of each N(E, var | Σ)."""
+        """Posterior mean and covariance, accumulated over draws of Σ, and draws: some of each N(E, var | Σ).
+
+        Where traits are not Gaussian, effects have no such distribution: they are those that were drawn with Σ.
+        """
+        if not design.gaussian:
+            return self._of_drawn_effects(combinations, design, max_draws, seed)
         equations, rng = MixedModelLikelihood(design), np.random.default_rng(seed)
         given = [combined_at(equations, S, combinations) for S in scaled_draws(self.trace, design, max_draws)]
         values, within = np.array([v for v, _ in given]), np.mean([V for _, V in given], axis=0)
@@ -495,6 +501,48 @@ class PosteriorEstimates(Estimates):
         centred = values - values.mean(axis=0)
         between = centred.T @ centred / max(len(values) - 1, 1)
         return Combined(value=values.mean(axis=0), covariance=within + between, draws=np.concatenate(draws, axis=1).T)
+
+    def _of_drawn_effects(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
+        sigmas, rng = scaled_draws(self.trace, design, max_draws), np.random.default_rng(seed)
+        present = design.fixed.present
+        scale = np.broadcast_to(design.scale, present.shape)[present]
+        fixed = self._picked(dims.FIXED, max_draws)
+        values = ((fixed - design.fixed.ols[present]) / scale) @ combinations.fixed.T
+        for term, weights in zip(design.terms, combinations.random, strict=True):
+            if weights is not None and weights.nnz:
+                values = values + self._drawn_effects(term, weights, design, max_draws)
+        if combinations.new:
+            added = [root_of(combinations.added_variance(S)) for S in sigmas]
+            values = values + np.array([F @ rng.standard_normal(len(F)) for F in added])
+        draws = combinations.known + combinations.unit * values
+        return Combined(value=draws.mean(axis=0), covariance=np.atleast_2d(np.cov(draws.T)), draws=draws)
+
+    def _drawn_effects(self, term: TermDesign, weights: sparse.csr_array, design: Design, max_draws: int) -> Array:
+        """Sums of the drawn effects of a term in working units, (draws, k)."""
+        name = dims.effect_name(term.name)
+        q, m = len(term.levels), len(term.effects)
+        known = name in drawn_group(self.trace)
+        kept = axis_labels(draws_of(self.trace, name), 2) if known else []
+        column = pd.Index(term.levels.astype(str)).get_indexer(pd.Index(kept)) if known else np.zeros(0, dtype=np.intp)
+        needed = np.unique(weights.indices // m)
+        if missing := [str(term.levels[i]) for i in np.setdiff1d(needed, column)]:
+            raise SpecError(
+                f"the posterior holds no effects of {listing(missing, 5)} of '{term.name}', which are drawn with the "
+                f"covariances where traits are not Gaussian; sample with effects=True"
+            )
+        effects = np.zeros((len(picked_draws(self._n_draws, max_draws)), q, m))
+        effects[:, column] = self._picked(name, max_draws) / design.effect_scale(term.name)
+        return np.asarray((weights @ effects.reshape(len(effects), -1).T).T)
+
+    def _picked(self, name: str, max_draws: int) -> Array:
+        """At most so many evenly spaced draws of a variable, (draws, …)."""
+        flat = draws_of(self.trace, name).to_numpy().reshape(self._n_draws, *draws_of(self.trace, name).shape[2:])
+        return np.asarray(flat[picked_draws(self._n_draws, max_draws)])
+
+    @property
+    def _n_draws(self) -> int:
+        group = drawn_group(self.trace)
+        return int(group.sizes[dims.CHAIN] * group.sizes[dims.DRAW])
 
     def effects(self, term: str, *, design: Design | None = None, max_draws: int = 400) -> pd.DataFrame:
         """Summaries of the draws of effects; of their moments, accumulated over draws of Σ, where a design is given."""

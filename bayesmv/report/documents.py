@@ -26,6 +26,7 @@ from bayesmv.report.tables import (
     comparison_table,
     differences_table,
     effects_table,
+    expected_table,
     fixed_table,
     information_table,
     legend,
@@ -250,6 +251,8 @@ def predict_document(prediction: Prediction, source: Any) -> Document:
     estimates = estimates_of(source)
     said = [Line(words) for words in prediction.said]
     sections: list[Section] = [(prediction_table(prediction), *said)]
+    if prediction.expected is not None:
+        sections.append((expected_table(prediction),))
     more: tuple[Table, ...] = ()
     if 1 < len(prediction.cells) <= PAIRED:
         pairs = differences_table(prediction.differences())

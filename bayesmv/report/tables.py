@@ -166,18 +166,28 @@ def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:
 
 
 def prediction_table(prediction: Prediction) -> Table:
-    """Predictions of cells, with their errors."""
-    frame = prediction.frame
+    """Predictions of cells, with their errors; on the latent scale of traits that are not Gaussian."""
+    title = "Predictions" if prediction.expected is None else "Predictions on the latent scale"
+    return _of_cells("predictions", title, prediction.frame, prediction, (word_column("trait"),))
+
+
+def expected_table(prediction: Prediction) -> Table:
+    """Probabilities and expected counts of cells."""
+    words = (word_column("trait"), word_column("quantity"))
+    return _of_cells("expected", "Predictions on the scale of the data", prediction.on_data_scale(), prediction, words)
+
+
+def _of_cells(name: str, title: str, frame: pd.DataFrame, prediction: Prediction, words: tuple[Column, ...]) -> Table:
     cells = tuple(
         Column(header=str(name), show=_cell(str(name)), words=not pd.api.types.is_numeric_dtype(frame[name]))
         for name in prediction.cells.columns
     )
     numbers = ("predicted", "std_error") if "predicted" in frame else ("mean", "sd", "hdi_low", "hdi_high")
     headers = {"std_error": "s.e.", "hdi_low": "95 % HDI from", "hdi_high": "to"}
-    columns = (*cells, word_column("trait"), *(_number(headers.get(n, n), n, 5) for n in numbers))
+    columns = (*cells, *words, *(_number(headers.get(n, n), n, 5) for n in numbers))
     if (frame["status"] != "").any():
         columns += (word_column("", "status"),)
-    return Table(name="predictions", title="Predictions", frame=frame, columns=columns)
+    return Table(name=name, title=title, frame=frame, columns=columns)
 
 
 def _cell(name: str) -> Callable[[Row], str]:

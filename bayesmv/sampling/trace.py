@@ -213,8 +213,12 @@ def scaled_draws(trace: xr.DataTree, design: Design, most: int) -> list[list[Arr
     for name in design.names:
         draws = draws_of(trace, dims.covariance_name(name)).to_numpy()
         scaled.append(design.to_working_units(name, draws.reshape(-1, *draws.shape[2:])))
-    picked = np.unique(np.linspace(0, len(scaled[0]) - 1, most).astype(int))
-    return [[S[d] for S in scaled] for d in picked]
+    return [[S[d] for S in scaled] for d in picked_draws(len(scaled[0]), most)]
+
+
+def picked_draws(n: int, most: int) -> npt.NDArray[np.intp]:
+    """Positions of at most so many draws of n, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, most).astype(np.intp))
 
 
 def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
