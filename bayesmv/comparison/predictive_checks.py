@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import permutations
 
@@ -14,12 +14,14 @@ from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.comparison.predictive import block_labels
 from bayesmv.design.design import Design, TermDesign
 from bayesmv.errors import SpecError
-from bayesmv.estimates.source import HDI
+from bayesmv.estimates.expected import thresholds_of
+from bayesmv.estimates.source import HDI, PosteriorEstimates
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.numerics.progress import watched
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.sampling.ess import shortest_interval
-from bayesmv.sampling.trace import scaled_draws
+from bayesmv.sampling.trace import picked_draws, scaled_draws
 from bayesmv.simulation.simulate import simulate_from
 
 #: Classes of relatives, by their relationship, and its name.
@@ -43,6 +45,10 @@ def predictive_checks(trace: xr.DataTree, design: Design, *, max_draws: int = 20
     - **difference by recording**: mean of a trait where another trait is missing less where it is recorded, which is
       beyond chance where records are missing because of their values.
 
+    Where traits are not Gaussian, fixed effects and thresholds are those that were drawn with the covariances, and the
+    statistics are of records: the **share** of every class, of counts their **mean**, **share of zeros** and
+    **dispersion** (variance over mean), which is above what is predicted where the family is too narrow.
+
     Parameters
     ----------
     trace
@@ -65,18 +71,18 @@ def predictive_checks(trace: xr.DataTree, design: Design, *, max_draws: int = 20
     SpecError
         If the posterior is of another design.
     """
-    statistics = _statistics(design)
+    statistics = _statistics(design) if design.gaussian else _of_records(design)
     if not statistics:
         raise SpecError("there is nothing to check: no term has several records a level")
-    equations, rng = MixedModelLikelihood.whole(design), np.random.default_rng(seed)
-    observed = np.array([f(design.working_response) for _, _, f in statistics])
+    rng = np.random.default_rng(seed)
     draws = scaled_draws(trace, design, max_draws)
-    predicted = []
-    for sigmas in watched(draws, "Predicting records", len(draws)):
-        fixed = equations.draw(sigmas, rng).fixed
-        records = (simulate_from(design, sigmas, rng, fixed) - design.offset - design.fixed.fitted) / design.scale
-        predicted.append([f(np.where(design.observed, records, 0.0)) for _, _, f in statistics])
-    made = np.array(predicted)
+    if design.gaussian:
+        residuals, records = design.working_response, _residuals(design, draws, rng)
+    else:
+        residuals, records = np.where(design.observed, design.response, 0.0), _records(trace, design, draws, rng)
+    observed = np.array([f(residuals) for _, _, f in statistics])
+    each = watched(records, "Predicting records", len(draws))
+    made = np.array([[f(np.where(design.observed, y, 0.0)) for _, _, f in statistics] for y in each])
     rows = []
     for k, (check, trait, _) in enumerate(statistics):
         values = made[:, k]
@@ -86,7 +92,70 @@ def predictive_checks(trace: xr.DataTree, design: Design, *, max_draws: int = 20
     return pd.DataFrame(rows, columns=["check", "trait", "observed", "predicted", "low", "high", "p"])
 
 
-#: Name of a check, the trait, and the statistic of residuals (n, t).
+def _residuals(design: Design, draws: Sequence[Sequence[Array]], rng: np.random.Generator) -> Iterator[Array]:
+    """Residuals of predicted records from least squares, phenotypic sd."""
+    equations = MixedModelLikelihood.whole(design)
+    for sigmas in draws:
+        fixed = equations.draw(sigmas, rng).fixed
+        yield (simulate_from(design, sigmas, rng, fixed) - design.offset - design.fixed.fitted) / design.scale
+
+
+def _records(
+    trace: xr.DataTree, design: Design, draws: Sequence[Sequence[Array]], rng: np.random.Generator
+) -> Iterator[Array]:
+    """Predicted records where traits are not Gaussian, at the fixed effects and thresholds of the draws."""
+    estimates = PosteriorEstimates(trace)
+    coefficients = estimates.fixed_draws(design, len(draws))
+    picked = picked_draws(estimates.n_draws, len(draws))
+    ordered = [trait for trait, law in zip(design.traits, design.families, strict=True) if isinstance(law, Ordered)]
+    cuts = {trait: thresholds_of(estimates, trait)[picked] for trait in ordered}
+    for d, sigmas in enumerate(draws):
+        at = {trait: own[d].tolist() for trait, own in cuts.items()}
+        yield simulate_from(design, sigmas, rng, coefficients[d], at)
+
+
+def _of_records(design: Design) -> list[_Statistic]:
+    """Statistics of records (n, t), 0 where not recorded."""
+    out: list[_Statistic] = []
+    for t, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
+        seen = design.observed[:, t]
+        out += [(word, trait, partial(_of_trait, f, seen, t)) for word, f in _of_family(law, design.response[seen, t])]
+        for term in design.terms:
+            out += [(word, trait, partial(_centred, f, seen, t)) for word, f in _of_term(design, term, seen, t)]
+    return out + _between_traits(design)
+
+
+def _of_family(law: Family, y: Array) -> list[tuple[str, Callable[[Array], float]]]:
+    """Statistics of the records of a trait."""
+    if isinstance(law, Ordered) or (isinstance(law, Binomial) and y.max() <= 1.0):
+        classes = np.unique(y)[-1:] if isinstance(law, Binomial) else np.unique(y)
+        return [(f"share of {value:g}", partial(_share, float(value))) for value in classes]
+    mean: tuple[str, Callable[[Array], float]] = ("mean", lambda y: float(y.mean()))
+    if isinstance(law, Gaussian):
+        return [mean, ("least record", lambda y: float(y.min())), ("largest record", lambda y: float(y.max()))]
+    dispersion: tuple[str, Callable[[Array], float]] = (
+        "dispersion",
+        lambda y: float(y.var(ddof=1) / max(y.mean(), 1e-300)),
+    )
+    return [mean, ("share of 0", partial(_share, 0.0)), dispersion, ("largest record", lambda y: float(y.max()))]
+
+
+def _share(value: float, y: Array) -> float:
+    return float((y == value).mean())
+
+
+def _of_trait(f: Callable[[Array], float], seen: BoolArray, t: int, y: Array) -> float:
+    return f(y[seen, t])
+
+
+def _centred(f: Callable[[Array], float], seen: BoolArray, t: int, y: Array) -> float:
+    """Statistic of the records of a trait less their mean."""
+    y = y.copy()
+    y[seen, t] -= y[seen, t].mean()
+    return f(y)
+
+
+#: Name of a check, the trait, and the statistic of residuals or records (n, t).
 type _Statistic = tuple[str, str, Callable[[Array], float]]
 
 

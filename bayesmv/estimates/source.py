@@ -504,10 +504,8 @@ class PosteriorEstimates(Estimates):
 
     def _of_drawn_effects(self, combinations: Combinations, design: Design, max_draws: int, seed: int) -> Combined:
         sigmas, rng = scaled_draws(self.trace, design, max_draws), np.random.default_rng(seed)
-        present = design.fixed.present
-        scale = np.broadcast_to(design.scale, present.shape)[present]
-        fixed = self._picked(dims.FIXED, max_draws)
-        values = ((fixed - design.fixed.ols[present]) / scale) @ combinations.fixed.T
+        fixed = self.fixed_draws(design, max_draws)
+        values = fixed[:, design.fixed.present] @ combinations.fixed.T
         for term, weights in zip(design.terms, combinations.random, strict=True):
             if weights is not None and weights.nnz:
                 values = values + self._drawn_effects(term, weights, design, max_draws)
@@ -516,6 +514,13 @@ class PosteriorEstimates(Estimates):
             values = values + np.array([F @ rng.standard_normal(len(F)) for F in added])
         draws = combinations.known + combinations.unit * values
         return Combined(value=draws.mean(axis=0), covariance=np.atleast_2d(np.cov(draws.T)), draws=draws)
+
+    def fixed_draws(self, design: Design, max_draws: int) -> Array:
+        """Drawn fixed effects beyond the least-squares fit, in working units, (draws, v, t); 0 where there are none."""
+        drawn, present = self._picked(dims.FIXED, max_draws), design.fixed.present
+        out = np.zeros((len(drawn), *present.shape))
+        out[:, present] = drawn
+        return np.where(present, (out - design.fixed.ols) / design.scale, 0.0)
 
     def _drawn_effects(self, term: TermDesign, weights: sparse.csr_array, design: Design, max_draws: int) -> Array:
         """Sums of the drawn effects of a term in working units, (draws, k)."""
@@ -530,17 +535,18 @@ class PosteriorEstimates(Estimates):
                 f"the posterior holds no effects of {listing(missing, 5)} of '{term.name}', which are drawn with the "
                 f"covariances where traits are not Gaussian; sample with effects=True"
             )
-        effects = np.zeros((len(picked_draws(self._n_draws, max_draws)), q, m))
+        effects = np.zeros((len(picked_draws(self.n_draws, max_draws)), q, m))
         effects[:, column] = self._picked(name, max_draws) / design.effect_scale(term.name)
         return np.asarray((weights @ effects.reshape(len(effects), -1).T).T)
 
     def _picked(self, name: str, max_draws: int) -> Array:
         """At most so many evenly spaced draws of a variable, (draws, …)."""
-        flat = draws_of(self.trace, name).to_numpy().reshape(self._n_draws, *draws_of(self.trace, name).shape[2:])
-        return np.asarray(flat[picked_draws(self._n_draws, max_draws)])
+        flat = draws_of(self.trace, name).to_numpy().reshape(self.n_draws, *draws_of(self.trace, name).shape[2:])
+        return np.asarray(flat[picked_draws(self.n_draws, max_draws)])
 
     @property
-    def _n_draws(self) -> int:
+    def n_draws(self) -> int:
+        """Number of draws of all chains."""
         group = drawn_group(self.trace)
         return int(group.sizes[dims.CHAIN] * group.sizes[dims.DRAW])
 

@@ -3,6 +3,8 @@
 With U_k (levels, t) the effects of random factor k and E (n, t) the residuals,
 
     Y = M + Σ_k Z_k U_k + E,   vec(U_k) ~ N(0, Σ_k ⊗ K_k),   vec(E) ~ N(0, R ⊗ I)
+
+Of traits that are not Gaussian these are the latent values, from which the records are drawn (:mod:`.families.draws`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from bayesmv.design.design import Design, build_design
 from bayesmv.design.random import TermDesign
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_complete, require_known
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, family
+from bayesmv.families.draws import draw_records
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.terms import FixedTerm
 from bayesmv.numerics.symmetric import symmetric_lu
@@ -40,6 +44,7 @@ def simulate_traits(
     means: Means,
     covariances: Mapping[str, npt.ArrayLike],
     relationships: Mapping[str, Relationship] | None = None,
+    families: Mapping[str, str | Family] | None = None,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Simulate the traits of a trial from assumed covariance matrices.
@@ -59,6 +64,9 @@ def simulate_traits(
         Σ_k (t, t), positive semi-definite, by the column of the factor, and R under ``"Residual"``.
     relationships
         Relationship among the levels of a factor, by its column; levels without are independent.
+    families
+        Families of traits that are not Gaussian, ``{"scab": "binary", "ease": bayesmv.family("ordered", thresholds=(0,
+        1.2))}``; means and covariances of these are on the latent scale, the residual variance of a liability 1.
     rng
         Source of the random numbers, drawn in the order of `covariances`.
 
@@ -86,10 +94,13 @@ def simulate_traits(
     relationships = dict(relationships or {})
     _check_names(layout, traits, means, covariances, relationships)
     roots = {name: _root(name, np.asarray(S, dtype=float), len(traits)) for name, S in covariances.items()}
-    values = spread_means(traits, means, len(layout))
+    require_known(families or {}, traits, "a family is given for {}, which is not a trait; traits")
+    values, residual = spread_means(traits, means, len(layout)), np.zeros((len(layout), len(traits)))
     for name, root in roots.items():
-        values += standard_effects(layout, name, len(traits), relationships.get(name), rng) @ root.T
-    return layout.assign(**dict(zip(traits, values.T, strict=True)))
+        into = residual if name == RESIDUAL else values
+        into += standard_effects(layout, name, len(traits), relationships.get(name), rng) @ root.T
+    laws = [family((families or {}).get(trait, "gaussian")) for trait in traits]
+    return layout.assign(**dict(zip(traits, _drawn(laws, values, residual, rng).T, strict=True)))
 
 
 def simulate_model(
@@ -99,6 +110,7 @@ def simulate_model(
     means: Means,
     covariances: Mapping[str, npt.ArrayLike],
     relationships: Mapping[str, Relationship] | None = None,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Simulate the traits of any model: maternal and social effects, random regressions, environments.
@@ -106,7 +118,8 @@ def simulate_model(
     Parameters
     ----------
     spec
-        The model; its fixed effects are not used.
+        The model; its fixed effects are not used. Its families are: means and covariances of traits that are not
+        Gaussian are on the latent scale.
     layout
         One row a unit, with every column that the random terms need. Never modified.
     means
@@ -115,6 +128,8 @@ def simulate_model(
         Covariance matrix of the effects of every term, and of the residual under ``"Residual"``.
     relationships
         Relationships by the name that the model gives them.
+    thresholds
+        Thresholds of the ordered traits of the model, by trait.
     rng
         Source of the random numbers.
 
@@ -137,11 +152,9 @@ def simulate_model(
     >>> list(data.columns)
     ['pig', 'pen', 'gain']
     """
-    if spec.families:
-        others = listing(spec.families)
-        raise SpecError(f"records are simulated so far only where every trait is Gaussian, and {others} is not")
+    laws = _laws(spec, layout, thresholds or {})
     placeholder = layout.assign(**{trait: rng.standard_normal(len(layout)) for trait in spec.traits})
-    design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),)), placeholder, relationships)
+    design = build_design(replace(spec, fixed=(FixedTerm(formula="1"),), families={}), placeholder, relationships)
     what = f"no covariance of {{}}; give those of {listing(design.names)}; given"
     require_known(design.names, covariances, what)
     values = spread_means(spec.traits, means, len(layout))
@@ -150,8 +163,32 @@ def simulate_model(
         sigma = np.asarray(covariances[term.name], dtype=float)
         values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], rng)
     residual = np.asarray(covariances[RESIDUAL], dtype=float) / design.residual.unit**2
-    values += _residual_values(design, residual, rng)
+    values = _drawn(laws, values, _residual_values(design, residual, rng), rng)
     return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
+
+
+def _laws(spec: ModelSpec, layout: pd.DataFrame, thresholds: Mapping[str, Sequence[float]]) -> list[Family]:
+    """Family of every trait of a model, with its numbers."""
+    ordered = [trait for trait, each in spec.families.items() if isinstance(each.law, Ordered)]
+    require_known(thresholds, ordered, "thresholds are given for {}, which is not an ordered trait; ordered traits")
+    require_known(ordered, thresholds, "the ordered trait {} has no thresholds; give thresholds={{…}}; given")
+    out: list[Family] = []
+    for trait in spec.traits:
+        law = spec.families[trait].law if trait in spec.families else Gaussian()
+        if isinstance(law, Ordered):
+            law = Ordered(tuple(thresholds[trait]))
+        elif isinstance(law, Binomial):
+            size = spec.families[trait].size
+            require_known([size] if isinstance(size, str) else [], layout.columns, "no column {} of trials; columns")
+            law = replace(law, size=layout[size].to_numpy(dtype=float) if isinstance(size, str) else float(size or 1))
+        out.append(law)
+    return out
+
+
+def _drawn(families: Sequence[Family], eta: Array, residual: Array, rng: np.random.Generator) -> Array:
+    """Records (n, t) of latent values."""
+    each = zip(families, eta.T, residual.T, strict=True)
+    return np.column_stack([draw_records(law, values, e, rng) for law, values, e in each])
 
 
 def _term_values(term: TermDesign, root: Array, rng: np.random.Generator) -> Array:
@@ -182,11 +219,16 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
         Records (n, t) in the units of the data, NaN where the fitted data lack them.
     """
     solution = fit.equations.solve(fit.sigmas)
-    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed)
+    cuts = {str(trait): tuple(own["estimate"]) for trait, own in fit.thresholds.groupby("trait")}
+    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed, cuts)
 
 
 def simulate_from(
-    design: Design, sigmas: Sequence[Array], rng: np.random.Generator, fixed: Array | None = None
+    design: Design,
+    sigmas: Sequence[Array],
+    rng: np.random.Generator,
+    fixed: Array | None = None,
+    thresholds: Mapping[str, Sequence[float]] | None = None,
 ) -> Array:
     """Simulate records of new effects on the layout of a design.
 
@@ -200,20 +242,26 @@ def simulate_from(
         Source of the random numbers.
     fixed
         Fixed effects (v, t) in phenotypic sd, beyond the least-squares fit; None for 0.
+    thresholds
+        Thresholds of ordered traits, by trait.
 
     Returns
     -------
     ndarray
         Records (n, t) in the units of the data, NaN where the data lack them.
     """
-    design.require_gaussian("records are simulated")
     values = design.fixed.fitted / design.scale
     if fixed is not None:
         values = values + design.fixed.X @ fixed
     for term, sigma in zip(design.terms, sigmas, strict=False):
         values += _term_values(term, _root(term.name, sigma, len(term.effects)), rng)
-    values += _residual_values(design, sigmas[-1], rng)
-    return np.asarray(np.where(design.observed, values * design.scale + design.offset, np.nan))
+    laws = [
+        replace(law, thresholds=tuple((thresholds or {})[trait])) if isinstance(law, Ordered) else law
+        for trait, law in zip(design.traits, design.families, strict=True)
+    ]
+    residual = _residual_values(design, sigmas[-1], rng) * design.scale
+    records = _drawn(laws, values * design.scale + design.offset, residual, rng)
+    return np.asarray(np.where(design.observed, records, np.nan))
 
 
 def _check_names(

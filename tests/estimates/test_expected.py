@@ -2,27 +2,11 @@
 
 import numpy as np
 import pytest
-import xarray as xr
-from not_gaussian import design
+from not_gaussian import design, draws_near_the_mode
 from scipy.stats import norm
 
 import bayesmv as bmv
 from bayesmv import dims
-from bayesmv.likelihood.latent import LaplaceLikelihood
-from bayesmv.posterior.latent import LatentMap, LatentPosterior
-from bayesmv.posterior.log_posterior import LogPosterior
-from bayesmv.sampling.chains import Run
-from bayesmv.sampling.latent import _Keeper
-from bayesmv.sampling.settings import SamplerSettings
-
-
-def draws_near_the_mode(d, levels, n=5):
-    """Trace of points near the mode, with the effects of some levels of f; nothing is sampled."""
-    where = LatentMap(LatentPosterior(LogPosterior(design=d, engine=LaplaceLikelihood(d), priors=d.priors())))
-    keeper, rng = _Keeper(where, {"f": levels}), np.random.default_rng(1)
-    z = 0.3 * rng.standard_normal((2, n, where.latent.size + where.n_unknowns))
-    kept = np.array([[where.kept(row, where.wanted({"f": levels})) for row in chain] for chain in z])
-    return keeper.trace(Run(kept, xr.Dataset()), SamplerSettings(), False)
 
 
 def of(frame, trait, quantity):
@@ -69,7 +53,7 @@ def test_draws__are_those_of_fixed_effects_effects_and_thresholds():
 def test_draws__of_levels_that_were_not_kept_are_asked_for():
     d = design(("z",), random="f")
     trace = draws_near_the_mode(d, np.array([0, 3]))
-    with pytest.raises(bmv.SpecError, match="holds no effects of .* sample with effects=True"):
+    with pytest.raises(bmv.SpecError, match=r"holds no effects of .* sample with effects=True"):
         bmv.predict(trace, "f", design=d)
 
 

@@ -2,10 +2,17 @@
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 import bayesmv as bmv
 from bayesmv.families.terms import terms
+from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.conditioning import build_conditioning
+from bayesmv.posterior.latent import LatentMap, LatentPosterior
+from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.sampling.chains import Run
+from bayesmv.sampling.latent import _Keeper
+from bayesmv.sampling.settings import SamplerSettings
 
 FAMILIES = {
     "z": "binary",
@@ -88,3 +95,12 @@ def written_out(d, sigma):
             total += np.log(weights @ np.exp(logs))
         at[i] = total
     return at.max() + np.log(np.sum(np.exp(at - at.max())) * (mus[1] - mus[0]))
+
+
+def draws_near_the_mode(d, levels, n=5):
+    """Trace of points near the mode, with the effects of some levels of f; nothing is sampled."""
+    where = LatentMap(LatentPosterior(LogPosterior(design=d, engine=LaplaceLikelihood(d), priors=d.priors())))
+    keeper, rng = _Keeper(where, {"f": levels}), np.random.default_rng(1)
+    z = 0.3 * rng.standard_normal((2, n, where.latent.size + where.n_unknowns))
+    kept = np.array([[where.kept(row, where.wanted({"f": levels})) for row in chain] for chain in z])
+    return keeper.trace(Run(kept, xr.Dataset()), SamplerSettings(), False)

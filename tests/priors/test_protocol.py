@@ -101,12 +101,24 @@ def test_log_posterior__gradient_and_plain_density(prior):
         density_layout(posterior)
 
 
-def test_sampler_density__half_t_is_compiled_half_normal_is_not():
-    design = make_design("us(trait):block")
-    d = design.blocks.n_parameters
-    for sd, kind in ((HalfStudentT(nu=4.0), Density), (HalfNormal(), PlainDensity)):
-        posterior = log_posterior(design, {"block": CovariancePrior(sd=sd)}).planar()
-        assert isinstance(sampler_density(posterior, np.ones(d), np.eye(d)), kind)
+@pytest.mark.parametrize("sd", [HalfStudentT(nu=4.0), HalfNormal(), HalfNormal(scale=0.6)], ids=str)
+def test_sampler_density__half_t_and_half_normal_are_compiled(sd):
+    posterior = log_posterior(make_design("us(trait):block"), {"block": CovariancePrior(sd=sd)}).planar()
+    d = posterior.blocks.n_parameters
+    density, plain = (kind(posterior, np.ones(d), np.eye(d)) for kind in (Density, PlainDensity))
+    assert isinstance(sampler_density(posterior, np.ones(d), np.eye(d)), Density)
+    constants = []
+    for z in np.random.default_rng(2).normal(0.0, 0.5, (3, d)):
+        (value, gradient), (other, its) = density(z), plain(z)
+        np.testing.assert_allclose(gradient, its, rtol=1e-8, atol=1e-8)
+        constants.append(value - other)
+    assert np.ptp(constants) < 1e-9
+
+
+def test_sampler_density__others_are_called_in_python():
+    posterior = log_posterior(make_design("us(trait):block"), {"block": CovariancePrior(sd=Exponential())}).planar()
+    d = posterior.blocks.n_parameters
+    assert isinstance(sampler_density(posterior, np.ones(d), np.eye(d)), PlainDensity)
 
 
 @pytest.mark.parametrize("prior", [*OWN, CovariancePrior(sd=HalfNormal(scale=0.7))], ids=[*NAMES, "half-normal"])

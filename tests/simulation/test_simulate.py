@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from not_gaussian import design as latent_design
 from scipy import sparse
 
 from bayesmv.design.design import build_design
@@ -17,7 +18,7 @@ from bayesmv.relationship.relationship import Relationship
 from bayesmv.reml import fit_reml
 from bayesmv.simulation.datasets import load_dataset
 from bayesmv.simulation.datasets.generators import make_canty, make_canty_complete, make_ril, match_reml
-from bayesmv.simulation.simulate import simulate_traits
+from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
 
 G = np.array([[2.0, 0.6], [0.6, 1.0]])
 R = np.array([[3.0, -0.5], [-0.5, 2.0]])
@@ -236,3 +237,41 @@ def test_make_ril__other_seed_other_data() -> None:
 def test_make_canty__raises_where_no_solution() -> None:
     with pytest.raises(DataError, match="the REML estimate of Block is singular"):
         make_canty(5)
+
+
+def test_simulate_traits__of_families_are_drawn_from_their_latent_values() -> None:
+    plain = simulate()
+    data = simulate(families={"b": "poisson"})
+    pd.testing.assert_series_equal(plain["a"], data["a"])
+    assert (data["b"] == data["b"].round()).all()
+    with pytest.raises(SpecError, match="a family is given for 'c', which is not a trait"):
+        simulate(families={"c": "binary"})
+
+
+def test_simulate_model__of_families_needs_thresholds_and_trials() -> None:
+    families = {"s": "ordered", "m": {"family": "binomial", "size": "n"}}
+    terms = {"random": "diag(trait):Family", "residual": "diag(trait):units"}
+    spec = ModelSpec.from_formula("y + s + m ~ 1", families=families, **terms)
+    layout = LAYOUT.assign(n=7)
+    given: dict[str, Any] = {
+        "means": {"y": 3.0, "s": 0.2, "m": 0.1},
+        "covariances": {"Family": 0.2 * np.eye(3), "Residual": np.eye(3)},
+        "rng": np.random.default_rng(1),
+    }
+    data = simulate_model(spec, layout, thresholds={"s": (0.0, 1.0)}, **given)
+    assert set(data["s"]) == {1.0, 2.0, 3.0}
+    assert data["m"].between(0, 7).all()
+    assert data["m"].nunique() > 3
+    with pytest.raises(SpecError, match="the ordered trait 's' has no thresholds"):
+        simulate_model(spec, layout, **given)
+    with pytest.raises(SpecError, match="no column 'n' of trials"):
+        simulate_model(spec, LAYOUT, thresholds={"s": (0.0, 1.0)}, **given)
+
+
+def test_simulate_records__of_families_have_the_cells_of_the_data() -> None:
+    fit = fit_reml(latent_design(("y", "z", "c", "o"), random="diag(trait):f"))
+    records = simulate_records(fit, np.random.default_rng(1))
+    np.testing.assert_array_equal(np.isnan(records), ~fit.design.observed)
+    assert set(records[:, 1]) == {0.0, 1.0}
+    assert set(records[:, 3]) == {1.0, 2.0, 3.0}
+    assert (records[:, 2] == np.round(records[:, 2])).all()
