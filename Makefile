@@ -32,10 +32,10 @@ test-all: install  ## every test, also the statistical ones
 	$(PY) -m pytest $(PARALLEL) -m "slow or not slow"
 
 bench: install  ## time to the answer, in CPU seconds, beside R programs where installed; BENCH_LARGE=1 for 100,000 animals
-	$(PY) -m pytest tests/benchmarks/test_bench_answer.py -q --benchmark-enable --benchmark-only --benchmark-quiet
+	$(PY) -m pytest tests/benchmarks/test_bench_answer.py tests/benchmarks/test_bench_families.py -q --benchmark-enable --benchmark-only --benchmark-quiet
 
 bench-parts: install  ## the parts: likelihoods, tables, pedigrees, in CPU time
-	$(PY) -m pytest tests/benchmarks --ignore tests/benchmarks/test_bench_answer.py --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
+	$(PY) -m pytest tests/benchmarks --ignore tests/benchmarks/test_bench_answer.py --ignore tests/benchmarks/test_bench_families.py --benchmark-enable --benchmark-only --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds
 
 docs: install  ## the manual with its tutorials executed, in docs/_build/html; some ten minutes, then a minute
 	$(PY) -m pip install --quiet --editable '.[docs]'

@@ -6,6 +6,8 @@ import resource
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import arviz as az
+import numpy as np
 import pandas as pd
 from published import folder
 from test_bench_likelihood import livestock_data
@@ -30,6 +32,8 @@ class Problem:
         One row per unit; and per animal, for a term ``animal``.
     traits, terms, fixed
         Trait columns; factors of unstructured random terms; fixed factor of every trait, if any.
+    families
+        Families of traits that are not Gaussian, in the words of a model.
     """
 
     data: pd.DataFrame
@@ -37,12 +41,13 @@ class Problem:
     terms: tuple[str, ...]
     pedigree: pd.DataFrame | None = None
     fixed: tuple[str, ...] = ()
+    families: dict[str, str] = field(default_factory=dict)
 
     def design(self) -> Design:
         """The design, relationships computed afresh."""
         random = [f"us(trait):{'vm(animal, A)' if t == 'animal' else t}" for t in self.terms]
         formula = f"{' + '.join(self.traits)} ~ {' + '.join(self.fixed) or '1'}"
-        spec = bmv.ModelSpec.from_formula(formula, random=" + ".join(random))
+        spec = bmv.ModelSpec.from_formula(formula, random=" + ".join(random), families=self.families)
         kin = {} if self.pedigree is None else {"A": bmv.Relationship.from_pedigree(self.pedigree)}
         return bmv.build_design(spec, self.data, kin)
 
@@ -63,6 +68,13 @@ def bluetit() -> Problem:
     data, parents = (pd.read_csv(folder("bluetit") / f"{name}.csv") for name in ("data", "pedigree"))
     traits, fixed = ("tarsus", "back"), ("sex", "hatchdate")
     return Problem(data=data, pedigree=parents, traits=traits, terms=("animal", "fosternest"), fixed=fixed)
+
+
+def worst_of_draws(draws: np.ndarray) -> float:
+    """Effective size, bulk or tail, of the worst of the quantities that vary, from draws (chains, draws, k)."""
+    varying = [draws[..., k] for k in range(draws.shape[-1]) if np.ptp(draws[..., k]) > 1e-9]
+    sizes = [(az.ess(x, method="bulk"), az.ess(x, method="tail", prob=(0.05, 0.95))) for x in varying]
+    return float(np.min(sizes))
 
 
 @dataclass(frozen=True, kw_only=True)
