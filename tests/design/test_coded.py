@@ -154,8 +154,6 @@ def test_results_of_gaussian_models_are_refused():
         bmv.residuals(fit)
     with pytest.raises(SpecError, match="reports are made so far only where every trait is Gaussian"):
         bmv.report(d)
-    with pytest.raises(SpecError, match="records are simulated so far only where every trait is Gaussian, and 't' is"):
-        bmv.simulate_model(d.spec, pd.DataFrame({"f": ["a", "b"]}), covariances={}, means={}, rng=RNG)
     with pytest.raises(SpecError, match="the REML fit"):
         bmv.sample(build(ones(), "binary"), reml=fit)
     with pytest.raises(SpecError, match="resumed so far only where every trait is Gaussian"):
