@@ -121,11 +121,15 @@ class Coordinates:
 
     def pullback(self, x: Array, by_theta: Array) -> Array:
         """Gradient by x of ``f(θ(x)) + log|dθ/dx|`` from df/dθ, (d,)."""
-        theta, by_x = self.constrain(x), by_theta.copy()
-        self._pull_rows(x, theta, by_theta, by_x)
-        by_x[self.logs] = by_theta[self.logs] * theta[self.logs] + 1.0
-        by_x[self.angles] = by_theta[self.angles] / np.cosh(x[self.angles]) - np.tanh(x[self.angles])
+        by_x = by_theta.copy()
+        self._pull_rows(x, self.constrain(x), by_theta, by_x)
+        self._pull_others(x, by_theta, by_x)
         return by_x
+
+    def _pull_others(self, x: Array, by_theta: Array, by_x: Array) -> None:
+        """Write the gradient by x of logarithms and angles."""
+        by_x[self.logs] = by_theta[self.logs] * np.exp(x[self.logs]) + 1.0
+        by_x[self.angles] = by_theta[self.angles] / np.cosh(x[self.angles]) - np.tanh(x[self.angles])
 
     def jacobian(self, x: Array) -> Array:
         """dθ/dx, (d, d)."""

@@ -27,6 +27,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, override
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
@@ -41,6 +42,7 @@ from bayesmv.posterior import latent_kernels as kernels
 from bayesmv.posterior import latent_places as places
 from bayesmv.posterior.coordinate_kernels import constrain, pull_rows
 from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
+from bayesmv.posterior.held_residual import with_rows
 from bayesmv.posterior.latent_places import Place, Shape
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.posterior.suited import restructured
@@ -59,7 +61,61 @@ _STEP = 0.1
 
 @dataclass(frozen=True)
 class HalfLineCoordinates(PlanarCoordinates):
-    """Planar coordinates with single scales on a half-line, linear upwards and exponential downwards."""
+    """Planar coordinates with single scales on a half-line, linear upwards and exponential downwards.
+
+    Parameters
+    ----------
+    anchor, unit
+        See :class:`PlanarCoordinates`.
+    held
+        Values of coordinates that are held, NaN for those that are free, which x is of; none by default.
+    """
+
+    held: Array | None = None
+
+    @cached_property
+    def free(self) -> IntArray:
+        """Parameters whose coordinates are free."""
+        whole = np.arange(len(self.anchor))
+        return whole if self.held is None else whole[np.isnan(self.held)]
+
+    @cached_property
+    def free_scales(self) -> npt.NDArray[np.bool_]:
+        """Which free coordinates are of scales."""
+        return np.asarray(self.scales[self.free])
+
+    def whole(self, x: Array) -> Array:
+        """Coordinates with those that are held, (…, free) → (…, d)."""
+        if len(self.free) == len(self.anchor):
+            return x
+        out = np.broadcast_to(np.asarray(self.held), (*x.shape[:-1], len(self.anchor))).copy()
+        out[..., self.free] = x
+        return out
+
+    @override
+    def constrain(self, x: Array) -> Array:
+        return super().constrain(self.whole(x))
+
+    @override
+    def unconstrain(self, theta: Array, smallest: Array | float = 0.0) -> Array:
+        return super().unconstrain(theta, smallest)[self.free]
+
+    @override
+    def log_jacobian(self, x: Array) -> float:
+        return super().log_jacobian(self.whole(x))
+
+    @override
+    def pullback(self, x: Array, by_theta: Array) -> Array:
+        whole, by_x = self.whole(x), by_theta.copy()
+        self._pull_rows(whole, super().constrain(whole), by_theta, by_x)
+        self._pull_others(whole, by_theta, by_x)
+        return by_x[self.free]
+
+    @override
+    def jacobian(self, x: Array) -> Array:
+        return np.stack([self.pullback(x, e) for e in np.eye(len(self.anchor))]) - self.pullback(
+            x, np.zeros(len(self.anchor))
+        )
 
     @override
     def _constrain_rows(self, x: Array, theta: Array) -> None:
@@ -145,7 +201,11 @@ class LatentPosterior:
 
     def __init__(self, posterior: LogPosterior) -> None:
         design = posterior.design
-        blocks = self.blocks = design.blocks
+        *of_terms, residual = posterior.blocks.structures
+        rows, held = with_rows(residual)
+        #: The posterior with a residual of which compiled code knows the rows.
+        self.by_rows = replace(posterior, design=restructured(design, [*of_terms, rows]))
+        blocks = self.blocks = self.by_rows.blocks
         self.slices = blocks.slices
         for name, structure in zip(design.names[:-1], blocks.structures, strict=False):
             if structure.placement is None or structure.placement.column.max(initial=0) >= structure.size:
@@ -157,24 +217,26 @@ class LatentPosterior:
         self.engine = LaplaceLikelihood(design)
         gaussian = [isinstance(f, Gaussian) for f in design.families]
         unit = np.full(blocks.n_parameters, PLANAR_UNIT)
-        # Residuals of Gaussian traits are far from 0.
-        unit[blocks.slices[-1]] = np.where(self._residual_kinds(gaussian), 0.0, PLANAR_UNIT)
-        self.coordinates = HalfLineCoordinates(blocks.anchor, unit)
+        # Residuals of Gaussian traits are far from 0, and those of liabilities are 1.
+        known = [g or f.link_variance > 0.0 for g, f in zip(gaussian, design.families, strict=True)]
+        unit[blocks.slices[-1]] = np.where(self._residual_kinds(known), 0.0, PLANAR_UNIT)
+        none = np.full(blocks.n_parameters - len(held), np.nan)
+        self.coordinates = HalfLineCoordinates(blocks.anchor, unit, np.concatenate([none, held]))
         self.ordered = [t for t, f in enumerate(design.families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
         self.n_gaps = [len(_cuts(design.families[t])) - 1 for t in self.ordered]
-        #: Parameters of the structures, and all of them with the logarithms of distances of thresholds.
-        self.d = blocks.n_parameters
+        #: Coordinates of the structures, and all of them with the logarithms of distances of thresholds.
+        self.d = len(self.coordinates.free)
         self.size = self.d + sum(self.n_gaps)
         self._layout()
 
-    def _residual_kinds(self, gaussian: Sequence[bool]) -> Array:
-        """Which residual parameters are of Gaussian traits."""
-        structure = self.design.residual.structure
+    def _residual_kinds(self, known: Sequence[bool]) -> Array:
+        """Which residual parameters are of traits whose residuals are far from 0."""
+        structure = self.blocks.structures[-1]
         n = structure.n_parameters
         if not n:
             return np.zeros(0, dtype=bool)
         J = structure.jacobian(np.ones(n))
-        return np.array([any(J[p, t, t] != 0.0 and g for t, g in enumerate(gaussian)) for p in range(n)])
+        return np.array([any(J[p, t, t] != 0.0 and far for t, far in enumerate(known)) for p in range(n)])
 
     def _layout(self) -> None:
         p, design = self.engine.predictor, self.design
@@ -260,6 +322,16 @@ class LatentPosterior:
         theta = self.coordinates.constrain(x[: self.d])
         return Place(*places.placed(theta, self.residual(theta), x[self.d :], self.shape))
 
+    def stated(self, theta: Array) -> Array:
+        """Parameters of the structures of the model, (…, d), from those with the residual by rows."""
+        residual = self.posterior.blocks.structures[-1]
+        if residual is self.blocks.structures[-1]:
+            return theta
+        at = self.slices[-1]
+        R = self.blocks.structures[-1].matrix(theta[..., at])
+        each = [residual.from_matrix(one) for one in R.reshape(-1, *R.shape[-2:])]
+        return np.concatenate([theta[..., : at.start], np.reshape(each, (*theta.shape[:-1], -1))], axis=-1)
+
     def residual(self, theta: Array) -> Array:
         """Residual covariances R, (t, t)."""
         return np.ascontiguousarray(self.blocks.structures[-1].matrix(theta[self.slices[-1]]))
@@ -289,7 +361,7 @@ class LatentPosterior:
     def _prior_of(self, x: Array) -> float:
         """Log prior of θ and thresholds, with the Jacobian of x."""
         logs = x[self.d :]
-        value = self.posterior.prior(self.coordinates.constrain(x[: self.d]))[0] + self.coordinates.log_jacobian(
+        value = self.by_rows.prior(self.coordinates.constrain(x[: self.d]))[0] + self.coordinates.log_jacobian(
             x[: self.d]
         )
         return float(value - 0.5 * logs @ logs)
@@ -298,7 +370,7 @@ class LatentPosterior:
         """Point x to look for the mode from: a fifth of the liability, or of the log scale, each term."""
         sigmas = [0.25 * np.eye(len(term.effects)) for term in self.design.terms]
         sigmas.append(np.diag([f.link_variance or 0.4 for f in self.design.families]))
-        theta = self.design.blocks.from_matrices(sigmas)
+        theta = self.blocks.from_matrices(sigmas)
         families = self.engine._with_thresholds(self.engine._families)
         logs = [np.log(np.diff(_cuts(families[t]))) for t in self.ordered]
         return np.concatenate([self.coordinates.unconstrain(theta, 1e-3), *logs])
@@ -320,11 +392,12 @@ def best_known_first(latent: LatentPosterior) -> LogPosterior:
     draws from the same number.
     """
     posterior = latent.posterior
-    if not any(isinstance(s, Unstructured) and s.size > 1 for s in latent.blocks.structures[:-1]):
+    structures = list(posterior.blocks.structures)
+    if not any(isinstance(s, Unstructured) and s.size > 1 for s in structures[:-1]):
         return posterior
     x, information = laplace_mode(latent)
     covariance = np.linalg.inv(information)
-    h, structures = 1e-5, list(latent.blocks.structures)
+    h = 1e-5
 
     def logs(x: Array, k: int) -> Array:
         F = latent.factor(latent.place(x), k)
@@ -512,7 +585,7 @@ class LatentMap:
         self.stretched: list[Table] = []
         for k in range(latent.size):
             low, high = self.centre[k] - below * self.sd[k], self.centre[k] + above * self.sd[k]
-            if k < latent.d and latent.coordinates.scales[k]:
+            if k < latent.d and latent.coordinates.free_scales[k]:
                 high = min(high, max(self._highest(k), self.centre[k] + self.sd[k]))
             at = np.linspace(low, high, nodes)
             G, K = np.zeros((self.n_unknowns, nodes)), np.zeros((self.n_unknowns, nodes))
@@ -563,7 +636,7 @@ class LatentMap:
         """Coordinate at which a scale is 4."""
         latent = self.latent
         theta = latent.coordinates.constrain(self.centre[: latent.d])
-        theta[k] = 4.0
+        theta[latent.coordinates.free[k]] = 4.0
         return float(latent.coordinates.unconstrain(theta)[k])
 
     def _keep_factor(self, place: Place) -> None:
@@ -576,7 +649,7 @@ class LatentMap:
         """Off-diagonals of L̂ from two standard deviations up, where scales are large, columns as long as at x̂."""
         latent = self.latent
         up = np.zeros(latent.size)
-        up[: latent.d] = np.where(latent.coordinates.scales, 2.0 * self.sd[: latent.d], 0.0)
+        up[: latent.d] = np.where(latent.coordinates.free_scales, 2.0 * self.sd[: latent.d], 0.0)
         try:
             place, _, logs = self._node(self.centre + up)
         except Undefined:
@@ -650,7 +723,7 @@ class LatentMap:
             at = latent.slices[-1]
             if at.stop > at.start:
                 by_theta[at] += np.einsum("pab,ab->p", latent.blocks.structures[-1].jacobian(theta[at]), by_R)
-            prior, d_prior = latent.posterior.prior(theta)
+            prior, d_prior = latent.by_rows.prior(theta)
             value += prior + latent.coordinates.log_jacobian(x[:d])
             by_x[:d] += latent.coordinates.pullback(x[:d], by_theta + d_prior)
         gradient = np.concatenate([self.root.T @ by_x, by_w])

@@ -31,12 +31,25 @@ class LatentDensity(DirectDensity):
 
     def __init__(self, where: LatentMap, wanted: Wanted, threads: int = 1) -> None:
         latent = where.latent
-        posterior, blocks = latent.posterior.planar(latent.coordinates.unit), latent.blocks
+        coordinates, blocks = latent.coordinates, latent.blocks
+        posterior = latent.by_rows.planar(coordinates.unit)
         n = len(blocks.structures) - (blocks.structures[-1].n_parameters == 0)
         layout = density_layout(posterior, n)._replace(folded=0)
-        held = latent.residual(np.zeros(latent.d)) if n < len(blocks.structures) else np.zeros((0, 0))
+        held = latent.residual(np.zeros(blocks.n_parameters)) if n < len(blocks.structures) else np.zeros((0, 0))
         free, m = np.zeros(threads, dtype=np.int64), int(layout.size.max(initial=0))
-        given = free, where.centre, np.ascontiguousarray(where.root), layout, held, latent.shape, where.static, wanted
+        whole = np.zeros(blocks.n_parameters) if coordinates.held is None else np.nan_to_num(coordinates.held)
+        places = coordinates.free.astype(np.int64), whole
+        given = (
+            free,
+            where.centre,
+            np.ascontiguousarray(where.root),
+            layout,
+            places,
+            held,
+            latent.shape,
+            where.static,
+            wanted,
+        )
         copies = [(*given, *np.zeros((2, n, m, m))) for _ in range(threads)]
         with waiting("Compiling the log density, once for models of its kind"):
             super().__init__(_latent, copies, _keep, latent.size + wanted.size(latent.shape.sizes))
@@ -44,7 +57,7 @@ class LatentDensity(DirectDensity):
 
 def compiles(where: LatentMap) -> bool:
     """Whether there is a compiled density of a map: its structures and priors have compiled forms."""
-    posterior = where.latent.posterior
+    posterior = where.latent.by_rows
     pairs = zip(posterior.blocks.structures, posterior.design.names, strict=True)
     return all(s.n_parameters == 0 or has_compiled_prior(s, posterior.priors[name]) for s, name in pairs)
 
@@ -59,24 +72,35 @@ def _keep(length, kept, z, out, copies):  # type: ignore[no-untyped-def]
     return 0
 
 
+@njit(cache=True)
+def _whole(places, x):  # type: ignore[no-untyped-def]
+    """Coordinates with those that are held."""
+    free, held = places
+    out = held.copy()
+    for i in range(len(free)):
+        out[free[i]] = x[i]
+    return out
+
+
 @njit(inline="always")
 def _write(z, copy, out):  # type: ignore[no-untyped-def]
-    _, centre, root, layout, held, shape, static, wanted, scratch, _ = copy
-    n, d = len(centre), len(layout.anchor)
+    _, centre, root, layout, places, held, shape, static, wanted, scratch, _ = copy
+    n = len(centre)
     # Several threads may ask at once: the scratch memory of the density is not theirs.
-    x, theta, L = affine(centre, root, z[:n]), np.empty(d), np.zeros_like(scratch)
-    fill_factors(layout, x[:d], theta, L)
+    x, L = affine(centre, root, z[:n]), np.zeros_like(scratch)
+    whole, theta = _whole(places, x), np.empty(len(layout.anchor))
+    fill_factors(layout, whole, theta, L)
     R = L[-1] @ L[-1].T if len(held) == 0 else held
     keep(theta, R, x, z[n:], wanted, shape, static, out)
 
 
 @njit(inline="always")
 def _density(z, copy):  # type: ignore[no-untyped-def]
-    _, centre, root, layout, held, shape, static, _, L, dL = copy
-    n, d = len(centre), len(layout.anchor)
+    _, centre, root, layout, places, held, shape, static, _, L, dL = copy
+    n = len(centre)
     x = affine(centre, root, z[:n])
-    theta = np.empty(d)
-    value = fill_factors(layout, x[:d], theta, L)
+    whole, theta = _whole(places, x), np.empty(len(layout.anchor))
+    value = fill_factors(layout, whole, theta, L)
     R = L[-1] @ L[-1].T if len(held) == 0 else held
     more, by_w, by_x, by_theta, by_R = evaluate(theta, R, x, z[n:], shape, static)
     if not np.isfinite(more):
@@ -86,7 +110,9 @@ def _density(z, copy):  # type: ignore[no-untyped-def]
         dL[-1] = (by_R + by_R.T) @ L[-1]
     value += more + add_prior(layout, L, dL)
     by_theta += by_parameters(layout, theta, dL)
-    by_x[:d] += pull_rows(layout.anchor, layout.unit, layout.folded, x[:d], theta, by_theta)
+    by_whole = pull_rows(layout.anchor, layout.unit, layout.folded, whole, theta, by_theta)
+    for i in range(len(places[0])):
+        by_x[i] += by_whole[places[0][i]]
     gradient = np.empty(len(z))
     for i in range(n):
         gradient[i] = 0.0

@@ -374,7 +374,7 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     records, families = static[12:]
     indptr, column, slot, weight, entry, mix = predictor
     row, source, pair_mix = pairs
-    d = len(theta)
+    d = len(x) - shape.gaps[:, 0].sum()
     place = placed(theta, R, x[d:], shape)
     mixing, cuts = place[2], cuts_of(place, shape)
     joined, centred, squares, T, ratio = in_predictor(place, shape)
@@ -396,7 +396,7 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     by_w, by_moved, by_kappa = carried_back(
         by_s, G, shrink, scaled, tables, factor, maps, layout, (crosses, count_crosses)
     )
-    by_theta, by_R, by_x = np.empty(d), np.empty(R.shape), np.zeros(len(x))
+    by_theta, by_R, by_x = np.empty(len(theta)), np.empty(R.shape), np.zeros(len(x))
     by_place = (by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, count_crosses)
     pulled(place, squares, shape, by_place, by_theta, by_R, by_x[d:])
     by_x[d:] -= x[d:]
@@ -422,7 +422,7 @@ def keep(theta, R, x, w, wanted, shape, static, out):  # type: ignore[no-untyped
     """
     trait, term, first = wanted
     axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout = static[:7]
-    place = placed(theta, R, x[len(theta) :], shape)
+    place = placed(theta, R, x[len(x) - shape.gaps[:, 0].sum() :], shape)
     F, c, spread = place[0], place[3], place[4]
     weights = (along(x, axes_G, nodes_G)[0], along(x, axes_kappa, nodes_kappa)[0])
     s = unknowns(w, weights, tables, factor, in_predictor(place, shape)[3:], layout)[0]

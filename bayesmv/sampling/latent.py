@@ -165,7 +165,7 @@ class _Keeper:
         record = RunRecord(
             seed=settings.seed or 0, tune=settings.tune, min_ess=settings.min_ess, interrupted=interrupted
         )
-        theta = latent.coordinates.constrain(x[..., : latent.d])
+        theta = latent.stated(latent.coordinates.constrain(x[..., : latent.d]))
         return assemble(latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent")
 
     def _thresholds(self, x: Array) -> xr.Dataset:

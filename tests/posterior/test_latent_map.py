@@ -102,7 +102,7 @@ def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
 
 @pytest.mark.parametrize(
     ("traits", "random"),
-    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c",), "f + b")],
+    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c",), "f + b"), (("y", "z"), "us(trait):f")],
     ids=str,
 )
 def test_compiled_density__is_that_of_the_map(traits, random):
@@ -124,5 +124,35 @@ def test_compiled_density__is_that_of_the_map(traits, random):
     np.testing.assert_allclose(values, values[0], rtol=0.0, atol=1e-8)
 
 
-def test_compiled_density__not_of_residuals_whose_covariance_is_constrained():
-    assert not compiles(mapped(("y", "z"), "diag(trait):f", residual="us(trait):units"))
+def test_coordinates_with_some_held__are_those_of_the_others():
+    anchor, unit = np.array([0, 2, 2]), np.array([0.0, 0.0, 0.0])
+    whole, held = HalfLineCoordinates(anchor, unit), HalfLineCoordinates(anchor, unit, np.array([np.nan, np.nan, 0.0]))
+    x = np.array([0.3, -0.7])
+    theta = held.constrain(x)
+    assert np.hypot(theta[1], theta[2]) == pytest.approx(1.0)
+    np.testing.assert_allclose(theta, whole.constrain(np.append(x, 0.0)))
+    np.testing.assert_allclose(held.unconstrain(theta), x)
+    np.testing.assert_allclose(held.jacobian(x), whole.jacobian(np.append(x, 0.0))[:, :2])
+    by = np.array([0.2, 0.5, -1.0])
+    np.testing.assert_allclose(held.pullback(x, by), whole.pullback(np.append(x, 0.0), by)[:2])
+
+
+@pytest.mark.parametrize(("traits", "residual"), [("yz", "us(trait):units"), ("cyo", "us(c, y):units + idv(o):units")])
+def test_posterior_by_rows_of_the_residual__is_that_of_the_model(traits, residual):
+    """The density of R, prior and Jacobian included, in the parameters that the model states and in rows."""
+    own = latent(design(tuple(traits), "diag(trait):f", residual=residual))
+    rng, h, differences = np.random.default_rng(2), 1e-6, []
+
+    def stated(x):
+        return own.stated(own.coordinates.constrain(x))
+
+    for _ in range(4):
+        x = own.start()[: own.d] + 0.3 * rng.standard_normal(own.d)
+        theta = own.coordinates.constrain(x)
+        sigmas = own.blocks.matrices(theta), own.posterior.blocks.matrices(stated(x))
+        for one, other in zip(*sigmas, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-10)
+        J = np.stack([(stated(x + e) - stated(x - e)) / (2 * h) for e in h * np.eye(own.d)])
+        by_rows = own.by_rows.prior(theta)[0] + own.coordinates.log_jacobian(x)
+        differences.append(by_rows - own.posterior.prior(stated(x))[0] - np.linalg.slogdet(J)[1])
+    assert np.ptp(differences) < 1e-5
