@@ -95,7 +95,7 @@ class Constrained(CovarianceStructure):
         return Selection(offset, weights, source)
 
     @cached_property
-    def _leaders(self) -> npt.NDArray[np.intp]:
+    def leaders(self) -> npt.NDArray[np.intp]:
         """First parameter of the structure that every free θ is, (n_parameters,)."""
         source = self.selection.source
         return np.array([np.flatnonzero(source == k)[0] for k in range(self.n_parameters)], dtype=np.intp)
@@ -116,12 +116,12 @@ class Constrained(CovarianceStructure):
 
     @property
     def anchor(self) -> npt.NDArray[np.intp]:
-        kinds = self.inner.anchor[self._leaders]
+        kinds = self.inner.anchor[self.leaders]
         return np.where(kinds < 0, kinds, np.arange(self.n_parameters))
 
     @property
     def positive(self) -> npt.NDArray[np.bool_]:
-        return self.inner.positive[self._leaders]
+        return self.inner.positive[self.leaders]
 
     @property
     def support(self) -> tuple[tuple[int, int], ...]:
@@ -158,10 +158,10 @@ class Constrained(CovarianceStructure):
 
     def parameters(self, labels: Sequence[str]) -> tuple[Parameter, ...]:
         every = self.inner.parameters(labels)
-        return tuple(every[p] for p in self._leaders)
+        return tuple(every[p] for p in self.leaders)
 
     def edges(self, theta: Array) -> npt.NDArray[np.bool_]:
-        return self.inner.edges(self.full(theta))[self._leaders]
+        return self.inner.edges(self.full(theta))[self.leaders]
 
     def rescaled(self, scale: Array) -> CovarianceStructure:
         return replace(self, inner=self.inner.rescaled(scale), scale=tuple(float(x) for x in scale))

@@ -9,11 +9,15 @@ p(y_i | y_-i, Σ)`` turn the posterior into the one without the record, so that 
 effects integrated out. `posterior_predictive` are draws of the same distributions, so that LOO-PIT values are uniform
 if the model is right. Neither is the joint density or a joint draw of all records; for these there are
 :func:`bayesmv.sensitivity` and :func:`bayesmv.predictive_checks`.
+
+Where traits are not Gaussian, effects are not integrated out: densities and draws are of a record given the effects
+that were drawn with the covariances, its residual averaged over (:mod:`.records_given_effects`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +28,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError, require_known
+from bayesmv.estimates.records_given_effects import RecordsGivenEffects, prior_thresholds
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
 from bayesmv.numerics.progress import watched
 from bayesmv.priors.declarations import CovariancePrior
@@ -118,7 +123,8 @@ def enrich(
     Raises
     ------
     SpecError
-        If a group is unknown, or the posterior is of another design.
+        If a group is unknown, or the posterior is of another design; where traits are not Gaussian, if it holds no
+        effects of levels that have records, or residuals are correlated.
     """
     require_known(groups, GROUPS, "no group {}; groups")
     require_known([pointwise], POINTS, "the log likelihood of a {} is not known; it is of a")
@@ -135,7 +141,9 @@ def enrich(
     if "log_prior" in groups:
         out["log_prior"] = _log_prior(kept, design, known)
     if {"log_likelihood", "posterior_predictive"} & set(groups):
-        likelihood, predicted = _left_out(kept, design, pointwise, rng)
+        densities = "log_likelihood" in groups
+        of_records = _left_out if design.gaussian else partial(_given_effects, densities=densities)
+        likelihood, predicted = of_records(kept, design, pointwise, rng)
         if "log_likelihood" in groups:
             out["log_likelihood"] = likelihood
         if "posterior_predictive" in groups:
@@ -146,7 +154,8 @@ def enrich(
             out["prior"] = packed(before, record)
         if "prior_predictive" in groups:
             out["prior_predictive"] = _predicted(before, design, rng)
-    tree = xr.DataTree.from_dict({name: group.assign_attrs(_SAID.get(name, {})) for name, group in out.items()})
+    said = _SAID if design.gaussian else _SAID | _SAID_OF_FAMILIES
+    tree = xr.DataTree.from_dict({name: group.assign_attrs(said.get(name, {})) for name, group in out.items()})
     tree.attrs.update(trace.attrs)
     return tree
 
@@ -165,6 +174,21 @@ _SAID: dict[str, dict[str, str]] = {
     },
     "prior_predictive": {"method": "records of new effects at draws of the prior; fixed effects at least squares"},
     "log_prior": {"method": "log prior density of the parameters of each covariance matrix, up to a constant"},
+}
+
+
+#: The same where traits are not Gaussian.
+_SAID_OF_FAMILIES: dict[str, dict[str, str]] = {
+    "log_likelihood": {
+        "method": "density of each record (or unit) given its fixed and random effects at each draw, its residual "
+        "averaged over; effects are not integrated out, so that Pareto k is high where a level has few records",
+        "reference": "Vehtari, Gelman & Gabry (2017), Stat. Comput. 27:1413-1432",
+    },
+    "posterior_predictive": {"method": "records given the fixed and random effects of each draw, of new residuals"},
+    "prior_predictive": {
+        "method": "records of new effects at draws of the prior; fixed effects at least squares, of traits that are "
+        "not Gaussian at 0"
+    },
 }
 
 
@@ -225,6 +249,29 @@ def _left_out(
     return xr.Dataset({"response": ((dims.CHAIN, dims.DRAW, dims.UNIT), whole)}, units), predicted
 
 
+def _given_effects(
+    posterior: xr.Dataset, design: Design, pointwise: str, rng: np.random.Generator, densities: bool = True
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Log density of each record given the effects of each draw, and records drawn so."""
+    given = RecordsGivenEffects(posterior, design)
+    shape = posterior.sizes[dims.CHAIN], posterior.sizes[dims.DRAW]
+    n, t = design.observed.shape
+    density, drawn = np.full((*shape, n, t), np.nan), np.full((*shape, n, t), np.nan)
+    places = list(np.ndindex(*shape))
+    for at in watched(places, "Records by every draw", len(places)):
+        sigmas = _sigmas(posterior, design, *at)
+        if densities:
+            density[at] = given.log_density(at, sigmas)
+        drawn[at] = given.draw(at, sigmas, rng)
+    coords = {d: posterior[d] for d in (dims.CHAIN, dims.DRAW)}
+    predicted = _by_record(design, drawn, coords)
+    if pointwise == "record":
+        return _by_record(design, density, coords), predicted
+    units = {**coords, dims.UNIT: [str(u) for u in design.units]}
+    whole = np.nansum(density, axis=-1)
+    return xr.Dataset({"response": ((dims.CHAIN, dims.DRAW, dims.UNIT), whole)}, units), predicted
+
+
 def _by_record(design: Design, values: Array, coords: Any) -> xr.Dataset:
     """Values (chains, draws, n, t) as a variable for each trait over the units with a record of it."""
     variables, labels = {}, dict(coords or {})
@@ -252,7 +299,8 @@ def _predicted(draws: xr.Dataset, design: Design, rng: np.random.Generator) -> x
     shape = draws.sizes[dims.CHAIN], draws.sizes[dims.DRAW]
     values = np.empty((*shape, *design.observed.shape))
     for at in np.ndindex(*shape):
-        values[at] = simulate_from(design, _sigmas(draws, design, *at), rng)
+        sigmas = _sigmas(draws, design, *at)
+        values[at] = simulate_from(design, sigmas, rng, thresholds=prior_thresholds(design, sigmas, rng))
     return _by_record(design, values, {d: draws[d] for d in (dims.CHAIN, dims.DRAW)})
 
 

@@ -19,6 +19,9 @@ from bayesmv.families.declared import (
     ZeroInflatedPoisson,
 )
 
+#: Mean above which a Poisson count is its mean.
+_LARGEST = 1e15
+
 
 @singledispatch
 def draw_records(family: Family, eta: Array, residual: Array, rng: np.random.Generator) -> Array:
@@ -67,16 +70,21 @@ def _(family: Ordered, eta: Array, residual: Array, rng: np.random.Generator) ->
 
 @draw_records.register
 def _(family: Poisson, eta: Array, residual: Array, rng: np.random.Generator) -> Array:
-    return rng.poisson(np.exp(eta + residual)).astype(float)
+    return _counts(np.exp(eta + residual), rng)
 
 
 @draw_records.register
 def _(family: NegativeBinomial, eta: Array, residual: Array, rng: np.random.Generator) -> Array:
     mean = np.exp(eta)
-    return rng.poisson(mean * rng.gamma(family.shape, 1.0 / family.shape, eta.shape)).astype(float)
+    return _counts(mean * rng.gamma(family.shape, 1.0 / family.shape, eta.shape), rng)
 
 
 @draw_records.register
 def _(family: ZeroInflatedPoisson, eta: Array, residual: Array, rng: np.random.Generator) -> Array:
-    counts = rng.poisson(np.exp(eta + residual)).astype(float)
+    counts = _counts(np.exp(eta + residual), rng)
     return np.where(rng.uniform(size=eta.shape) < family.zeros, 0.0, counts)
+
+
+def _counts(mean: Array, rng: np.random.Generator) -> Array:
+    """Poisson counts; those of means that are beyond whole numbers of floating point are the means."""
+    return np.where(mean < _LARGEST, rng.poisson(np.minimum(mean, _LARGEST)), mean)

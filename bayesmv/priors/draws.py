@@ -66,8 +66,11 @@ def draw_prior(structure: CovarianceStructure, prior: CovariancePrior, n: int, r
 
 @draw_prior.register
 def _(structure: Constrained, prior: CovariancePrior, n: int, rng: np.random.Generator) -> Array:
-    # Where parameters are equated the density is that of the structure, cut at a plane.
-    raise NotImplementedError(f"no draws from the prior of {type(structure).__name__}")
+    # Parameters with priors of their own are drawn without those that are held. Where parameters are equated, or the
+    # prior is one of the whole matrix, the density is that of the structure, cut at a plane.
+    if structure.equal or draw_prior.dispatch(type(structure.inner)) is not draw_prior.dispatch(object):
+        raise NotImplementedError(f"no draws from the prior of {type(structure).__name__}")
+    return draw_prior(structure.inner, prior, n, rng)[:, structure.leaders]
 
 
 def _symmetric_beta(shape: float | Array, size: tuple[int, ...], rng: np.random.Generator) -> Array:

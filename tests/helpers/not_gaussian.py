@@ -103,4 +103,8 @@ def draws_near_the_mode(d, levels, n=5):
     keeper, rng = _Keeper(where, {"f": levels}), np.random.default_rng(1)
     z = 0.3 * rng.standard_normal((2, n, where.latent.size + where.n_unknowns))
     kept = np.array([[where.kept(row, where.wanted({"f": levels})) for row in chain] for chain in z])
-    return keeper.trace(Run(kept, xr.Dataset()), SamplerSettings(), False)
+    return keeper.trace(
+        Run(kept, xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, n), dtype=bool))})),
+        SamplerSettings(),
+        False,
+    )

@@ -56,8 +56,18 @@ def test_prior_spread__uniform_correlation():
     assert prior_spread(structure("ar1", 4), CovariancePrior(), 1, 0) == pytest.approx(1.0, abs=0.08)
 
 
-def test_prior_spread__of_constraints_is_not_known():
-    s = constrained(structure("corh", 3), {"cor": 0.5}, ["a", "b", "c"])
+def test_draws__of_parameters_that_are_held_are_those_of_the_others():
+    s, free = constrained(structure("corh", 3), {"cor": 0.5}, ["a", "b", "c"]), structure("diag", 3)
+    draws = draw_prior(s, CovariancePrior(), 50, np.random.default_rng(0))
+    S = s.matrix(draws)
+    np.testing.assert_allclose(S[:, 0, 1] / np.sqrt(S[:, 0, 0] * S[:, 1, 1]), 0.5)
+    assert prior_spread(s, CovariancePrior(), 0, 0) == pytest.approx(
+        prior_spread(free, CovariancePrior(), 0, 0), abs=0.1
+    )
+
+
+def test_prior_spread__of_parameters_that_are_equated_is_not_known():
+    s = constrained(structure("diag", 2), {"sd[b]": "sd[a]"}, ["a", "b"])
     assert np.isnan(prior_spread(s, CovariancePrior(), 0, 0))
     with pytest.raises(NotImplementedError, match="no draws from the prior of Constrained"):
         draw_prior(s, CovariancePrior(), 3, np.random.default_rng(0))

@@ -1,0 +1,166 @@
+r"""Densities and draws of records given fixed and random effects, where traits are not Gaussian.
+
+With η the linear predictor of a record and R its residual variance on the latent scale,
+
+.. math:: p(y \mid η) = \int p(y \mid η + e)\, N(e; 0, R)\, de
+
+in closed form for Gaussian traits, liabilities (whose residual is in the distribution function) and families without a
+residual, by Gauss-Hermite quadrature for counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy.special import logsumexp
+
+from bayesmv import dims
+from bayesmv.arrays import Array, BoolArray
+from bayesmv.design.design import Design
+from bayesmv.errors import SpecError, listing
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.families.draws import draw_records
+from bayesmv.families.terms import terms
+
+#: Nodes of the integral over a residual.
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
+_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
+
+
+class RecordsGivenEffects:
+    """Records of a design given the effects of draws.
+
+    Parameters
+    ----------
+    posterior
+        Draws, of effects of all levels that have records too.
+    design
+        The design that was sampled.
+
+    Raises
+    ------
+    SpecError
+        If effects of levels that have records are not in the posterior.
+    """
+
+    def __init__(self, posterior: xr.Dataset, design: Design) -> None:
+        self._posterior, self.design = posterior, design
+        self._rows = {term.name: self._levels(term.name) for term in design.terms}
+
+    def _levels(self, term: str) -> npt.NDArray[np.intp]:
+        """Positions, among the levels of a term, of those that the posterior holds."""
+        own, name = self.design.term(term), dims.effect_name(term)
+        known = name in self._posterior
+        held = [str(level) for level in self._posterior[dims.level_dim(term)].to_numpy()] if known else []
+        position = {str(level): i for i, level in enumerate(own.levels)}
+        found = np.array([position[level] for level in held], dtype=np.intp)
+        borne = np.unique(np.concatenate([Z.tocoo().col for Z in own.incidences]))
+        if missing := [str(own.levels[i]) for i in np.setdiff1d(borne, found)]:
+            raise SpecError(
+                f"the posterior holds no effects of {listing(missing, 5)} of '{term}', which are drawn with the "
+                f"covariances where traits are not Gaussian; sample with effects=True"
+            )
+        return found
+
+    def predictor(self, at: tuple[int, ...]) -> Array:
+        """Latent values of all units without residuals, units of the data, (n, t)."""
+        design, posterior = self.design, self._posterior
+        beta = np.zeros(design.fixed.present.shape)
+        beta[design.fixed.present] = posterior[dims.FIXED].to_numpy()[at]
+        eta = np.asarray(design.fixed.X @ beta) / design.scale
+        for term in design.terms:
+            U = np.zeros((len(term.levels), len(term.effects)))
+            U[self._rows[term.name]] = posterior[dims.effect_name(term.name)].to_numpy()[at]
+            eta = eta + term.spread(U / design.effect_scale(term.name))
+        return np.asarray(eta * design.scale + design.offset)
+
+    def families(self, at: tuple[int, ...]) -> list[Family]:
+        """Families with the thresholds of a draw."""
+        out: list[Family] = []
+        for trait, law in zip(self.design.traits, self.design.families, strict=True):
+            name = dims.threshold_name(trait)
+            rest = self._posterior[name].to_numpy()[at] if name in self._posterior else ()
+            out.append(replace(law, thresholds=(0.0, *rest)) if isinstance(law, Ordered) else law)
+        return out
+
+    def log_density(self, at: tuple[int, ...], sigmas: Sequence[Array]) -> Array:
+        """Log density of every record given its effects, (n, t); NaN where there is none.
+
+        Raises
+        ------
+        SpecError
+            If residuals are correlated: a record then depends on others of its unit.
+        """
+        design = self.design
+        linked = [(i, j) for i, j in design.residual.structure.support if i != j]
+        if linked and design.observed.sum(axis=1).max() > 1:
+            pairs = listing([f"{design.traits[j]} and {design.traits[i]}" for i, j in linked])
+            raise SpecError(
+                f"densities of records given their effects are so far of residuals that are independent, and those of "
+                f"{pairs} are correlated; ask for other groups, or sample with residual = 'diag(trait):units'"
+            )
+        eta, out = self.predictor(at), np.full(design.observed.shape, np.nan)
+        variance = self._residual_variances(sigmas)
+        for i, law in enumerate(self.families(at)):
+            seen = design.observed[:, i]
+            law = _of_rows(law, seen)
+            y = design.response[seen, i] + (design.offset[seen, i] if isinstance(law, Gaussian) else 0.0)
+            out[seen, i] = log_density(law, y, eta[seen, i], variance[seen, i])
+        return out
+
+    def draw(self, at: tuple[int, ...], sigmas: Sequence[Array], rng: np.random.Generator) -> Array:
+        """Records of new residuals, (n, t); NaN where there is none."""
+        design, eta = self.design, self.predictor(at)
+        F = design.residual.structure.factor(design.residual.structure.from_matrix(sigmas[-1]))
+        standard = rng.standard_normal((len(eta), len(F)))
+        residual = np.asarray(design.residual.spread(standard @ F.T)) * design.scale
+        laws = enumerate(self.families(at))
+        drawn = np.column_stack([draw_records(law, eta[:, i], residual[:, i], rng) for i, law in laws])
+        return np.where(design.observed, drawn, np.nan)
+
+    def _residual_variances(self, sigmas: Sequence[Array]) -> Array:
+        """Residual variance of every record, units of the data, (n, t)."""
+        design = self.design
+        n, t = design.observed.shape
+        out = np.zeros((n, t))
+        F = design.residual.structure.factor(design.residual.structure.from_matrix(sigmas[-1]))
+        for column in F.T:
+            out += np.asarray(design.residual.spread(np.broadcast_to(column, (n, len(F))))) ** 2
+        return np.asarray(out * design.scale**2)
+
+
+def _of_rows(law: Family, rows: BoolArray) -> Family:
+    """Family of some units."""
+    if isinstance(law, Binomial) and np.ndim(law.size):
+        return replace(law, size=np.asarray(law.size)[rows])
+    return law
+
+
+def log_density(law: Family, y: Array, eta: Array, variance: Array) -> Array:
+    """Log density of records y (n,) given η without residuals, which have a variance (n,)."""
+    if isinstance(law, Gaussian):
+        return np.asarray(-0.5 * (np.log(2.0 * np.pi * variance) + (y - eta) ** 2 / variance))
+    if not isinstance(law, Poisson):
+        return terms(law, y, eta).value
+    nodes = eta[:, None] + np.sqrt(variance)[:, None] * _NODES
+    return np.asarray(logsumexp(terms(law, y[:, None], nodes).value + _LOG_WEIGHTS, axis=1))
+
+
+def prior_thresholds(design: Design, sigmas: Sequence[Array], rng: np.random.Generator) -> dict[str, list[float]]:
+    """Thresholds of ordered traits from their prior at covariances in working units.
+
+    Distances are log-normal(0, 1) times the standard deviation of the liability.
+    """
+    spread = np.ones(len(design.traits))
+    for term, S in zip(design.terms, sigmas, strict=False):
+        np.add.at(spread, term.trait_of, np.diag(S))
+    out = {}
+    for i, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
+        if isinstance(law, Ordered):
+            distances = np.exp(rng.standard_normal(len(law.thresholds) - 1)) * np.sqrt(spread[i])
+            out[trait] = [0.0, *np.cumsum(distances).tolist()]
+    return out
