@@ -47,6 +47,8 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part
 
 #: A search ends where the next step promises less than this in log density.
 _ENOUGH = 1e-10
+#: The same of a search that begins where another ended, whose error would hide small differences.
+_NEAR = 1e-12
 #: Most steps of a search.
 _STEPS = 200
 #: Step of differences of gradients, relative to standard deviations; variances are raised by more, so that a matrix
@@ -456,14 +458,19 @@ class LatentLikelihood:
         return {trait: np.array(f.thresholds) for trait, f in pairs if isinstance(f, Ordered)}
 
     def _moved_thresholds(
-        self, families: tuple[Family, ...], eta: Array, variance: Array
+        self, families: tuple[Family, ...], eta: Array, variance: Array, curvatures: dict[int, Array]
     ) -> tuple[tuple[Family, ...], float]:
-        """Families with thresholds a step nearer to where the averaged density is highest, and the gain promised."""
+        """Families with thresholds a step nearer to where the averaged density is highest, and the gain promised.
+
+        Curvatures are found in the first step of a search, and kept: they cost several averages.
+        """
         out, gain = list(families), 0.0
         for t, family in enumerate(families):
             if isinstance(family, Ordered) and len(family.thresholds) > 1:
                 rows = self._records[t]
-                out[t], more = _stepped(family, self._y[rows], eta[rows], variance[rows])
+                out[t], more, curvatures[t] = _stepped(
+                    family, self._y[rows], eta[rows], variance[rows], curvatures.get(t)
+                )
                 gain += more
         return tuple(out), gain
 
@@ -473,13 +480,28 @@ class VariationalLikelihood(LatentLikelihood):
 
     name: ClassVar[str] = "variational"
     label: ClassVar[str] = "REML, approximate (variational)"
+    #: Where the last search ended: the next, at covariances that are mostly near, begins there.
+    _ended: State | None = None
 
     @override
     def _search(self, start: State) -> State:
-        p, numbers, families = self.predictor, start.numbers, start.families
-        A = p.matrix(numbers)
+        if self._ended is not None:
+            families = _with_cuts(start.families, self._ended.families)
+            try:
+                self._ended = self._climb(start, self._ended.mean, self._ended.at.weight, families)
+            except Undefined:
+                self._ended = None
+            else:
+                return self._ended
         m, at = self._mode(start)
-        weight, held, best = at.weight, 0.0, -np.inf
+        self._ended = self._climb(start, m, at.weight, start.families)
+        return self._ended
+
+    def _climb(self, start: State, m: Array, weight: Array, families: tuple[Family, ...]) -> State:
+        """State at the highest bound, from means, weights and thresholds."""
+        p, numbers = self.predictor, start.numbers
+        A = p.matrix(numbers)
+        held, best, curvatures = 0.0, -np.inf, dict[int, Array]()
         for _ in range(_STEPS):
             self._factorise(numbers, weight)
             spread, variance = self._spread(numbers)
@@ -491,12 +513,12 @@ class VariationalLikelihood(LatentLikelihood):
                 - self._log_determinant()
             )
             half = self._half(A.T @ at.slope - p.prior @ m)
-            moved, gain = self._moved_thresholds(families, eta, variance)
+            moved, gain = self._moved_thresholds(families, eta, variance, curvatures)
             gain += float(half[:, 0] @ half[:, 0])
             if not np.isfinite(value) or not np.isfinite(gain):
                 raise Undefined
             change = float(np.abs((at.weight - weight) * variance).max(initial=0.0))
-            if gain < _ENOUGH and change < 1e-7:
+            if gain < _NEAR and change < 1e-9:
                 at = at._replace(weight=weight)
                 return start._replace(value=value, mean=m, at=at, spread=spread, variance=variance, families=families)
             # Where the bound falls, weights and effects overshoot: nearer steps from then on.
@@ -667,6 +689,14 @@ def _thresholds(family: Family) -> tuple[float, ...]:
     return family.thresholds if isinstance(family, Ordered) else ()
 
 
+def _with_cuts(families: tuple[Family, ...], others: tuple[Family, ...]) -> tuple[Family, ...]:
+    """Families with the thresholds of others."""
+    return tuple(
+        replace(f, thresholds=other.thresholds) if isinstance(f, Ordered) and isinstance(other, Ordered) else f
+        for f, other in zip(families, others, strict=True)
+    )
+
+
 def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array) -> tuple[Family, ...]:
     """Families with thresholds at distances exp(logs), of the ordered traits one after the other."""
     out, begin = list(families), 0
@@ -680,8 +710,10 @@ def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array)
     return tuple(out)
 
 
-def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Ordered, float]:
-    """Newton step of the thresholds after the first, by the logarithms of their distances."""
+def _stepped(
+    family: Ordered, y: Array, eta: Array, variance: Array, curvature: Array | None
+) -> tuple[Ordered, float, Array]:
+    """Newton step of the thresholds after the first, by the logarithms of their distances; gain, and curvature."""
 
     def gradient(logs: Array) -> Array:
         t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
@@ -690,12 +722,15 @@ def _stepped(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Or
 
     logs, h = np.log(np.diff(family.thresholds)), 1e-5
     here = gradient(logs)
-    H = np.stack([(gradient(logs - e) - gradient(logs + e)) / (2 * h) for e in h * np.eye(len(logs))])
-    values, vectors = np.linalg.eigh(0.5 * (H + H.T))
+    H = curvature
+    if H is None:
+        H = np.stack([(gradient(logs - e) - gradient(logs + e)) / (2 * h) for e in h * np.eye(len(logs))])
+        H = 0.5 * (H + H.T)
+    values, vectors = np.linalg.eigh(H)
     step = vectors @ ((vectors.T @ here) / np.maximum(np.abs(values), 1e-8))
     step *= min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-300))
     t = np.concatenate([[0.0], np.cumsum(np.exp(logs + step))])
-    return replace(family, thresholds=tuple(t)), float(here @ step)
+    return replace(family, thresholds=tuple(t)), float(here @ step), H
 
 
 def _moved(sigmas: Sequence[Array], k: int, i: int, j: int, step: float) -> list[Array]:

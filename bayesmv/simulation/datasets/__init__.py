@@ -13,6 +13,7 @@ import pandas as pd
 
 from bayesmv.errors import SpecError, listing
 from bayesmv.simulation.datasets.breeding import Truth, true_values
+from bayesmv.simulation.datasets.scored import make_lambs_scored
 
 __all__ = ["DATASETS", "PUBLISHED_LOGLIK", "Truth", "load_dataset", "load_pedigree", "load_truth", "published_table"]
 
@@ -23,13 +24,14 @@ DATASETS: dict[str, str] = {
     "ril": "simulated trial of 159 inbred lines in 2 blocks: heading date, plant height and grain yield",
     "breeding": "simulated sheep flock with pedigree: 600 animals, wwt on 450 lambs and fat on 360 of them",
     "calves": "simulated birth weights of 480 calves with pedigree: direct and maternal effects",
+    "lambs_scored": "simulated lambs with pedigree: weight, scab (yes, no), ease of lambing (1 to 4), worm eggs",
     "growth": "simulated weights of 160 animals with pedigree at four ages each: random regression",
     "pens": "simulated daily gains of 600 pigs with pedigree in 100 pens: social effects",
     "sites": "simulated trial of 48 varieties at four sites: yields of 768 plots",
 }
 
-_WITH_PEDIGREE = ("breeding", "calves", "growth", "pens")
-_WITH_TRUTH = ("breeding",)
+_WITH_PEDIGREE = ("breeding", "calves", "growth", "lambs_scored", "pens")
+_WITH_TRUTH = ("breeding", "lambs_scored")
 
 #: Columns that are labels, whatever they look like.
 _LABELS: tuple[str, ...] = ("tree", "plot", "Block", "Family", "line", "animal", "sex", "litter", "id", "sire", "dam")
@@ -66,7 +68,8 @@ def load_dataset(name: str) -> pd.DataFrame:
         Block, line, heading (days), height (cm) and grain_yield (t/ha). ``breeding``: animal, sex, year, litter, wwt
         (weaning weight, kg) and fat (fat depth, mm; NaN in 20 %, missing completely at random).
         ``calves``: calf, dam, sex, year, weight (kg). ``growth``: animal, sex, age (days), weight (kg); four rows an
-        animal. ``pens``: pig, pen, gain (10 g a day). ``sites``: site, block, variety, yield (dt/ha). :data:`DATASETS`
+        animal. ``lambs_scored``: animal, sex, weight (kg), scab (no, yes), ease (1 to 4), eggs (count, NaN in a third).
+        ``pens``: pig, pen, gain (10 g a day). ``sites``: site, block, variety, yield (dt/ha). :data:`DATASETS`
         lists them.
 
     Returns
@@ -95,7 +98,7 @@ def load_pedigree(name: str) -> pd.DataFrame:
     Parameters
     ----------
     name
-        ``breeding``, ``calves``, ``growth`` or ``pens``.
+        ``breeding``, ``calves``, ``growth``, ``lambs_scored`` or ``pens``.
 
     Returns
     -------
@@ -117,15 +120,19 @@ def load_pedigree(name: str) -> pd.DataFrame:
 
 
 def load_truth(name: str) -> Truth:
-    """Return the true values that a **simulated** data set with a pedigree, ``breeding``, was made from.
+    """Return the true values that a **simulated** data set with a pedigree was made from.
 
     They are for judging estimates, not for fitting; the data and the pedigree do not hold them.
+
+    Parameters
+    ----------
+    name
+        ``breeding``, or ``lambs_scored``, whose truth is on the latent scale.
 
     Returns
     -------
     Truth
-        The covariance matrices of animal, litter and Residual, the fixed effects, and the breeding value of every
-        animal for each trait.
+        The covariance matrices of all terms, the fixed effects, and the breeding value of every animal for each trait.
 
     Raises
     ------
@@ -139,7 +146,7 @@ def load_truth(name: str) -> Truth:
     """
     if name not in _WITH_TRUTH:
         raise SpecError(f"the truth of the data set '{name}' is not stored; stored: {listing(_WITH_TRUTH)}")
-    return true_values(_read(f"{name}_truth"))
+    return make_lambs_scored().truth if name == "lambs_scored" else true_values(_read(f"{name}_truth"))
 
 
 def _check_pedigree(name: str) -> None:

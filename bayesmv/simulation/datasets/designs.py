@@ -80,7 +80,7 @@ def make_growth(seed: int = SEEDS["growth"]) -> Simulated:
     ``y = sex + curve(age) + breeding value(age) + permanent environment(age) + e``, both straight lines in age.
     """
     rng = np.random.default_rng(seed)
-    pedigree = _half_sibs("S", "D", "G", 20, 8)
+    pedigree = half_sibs("S", "D", "G", 20, 8)
     young = pedigree["id"].to_numpy()[-160:]
     layout = pd.DataFrame({"animal": np.repeat(young, 4), "sex": np.repeat(rng.choice(["F", "M"], 160), 4)})
     layout["age"] = np.clip(np.tile([20, 60, 100, 140], 160) + rng.integers(-8, 9, 640), 20, 140)
@@ -96,7 +96,7 @@ def make_pens(seed: int = SEEDS["pens"]) -> Simulated:
     (Ødegård & Olesen 2011, Aquaculture 315:315-319).
     """
     rng = np.random.default_rng(seed)
-    pedigree = _half_sibs("S", "D", "P", 50, 12)
+    pedigree = half_sibs("S", "D", "P", 50, 12)
     family = np.repeat(np.arange(50), 12)
     sets = rng.permutation(np.repeat(np.arange(50), 4))
     while (sets[::2] == sets[1::2]).any():
@@ -122,7 +122,7 @@ def make_sites(seed: int = SEEDS["sites"]) -> Simulated:
     return _records("sites", layout, None, means, rng)
 
 
-def _half_sibs(sire: str, dam: str, young: str, sires: int, size: int) -> pd.DataFrame:
+def half_sibs(sire: str, dam: str, young: str, sires: int, size: int) -> pd.DataFrame:
     """Pedigree of `sires` families of `size`, every dam with one of them: id, sire, dam."""
     fathers, mothers = [f"{sire}{i:02d}" for i in range(sires)], [f"{dam}{i:03d}" for i in range(sires * size)]
     pedigree = pd.DataFrame({"id": [*fathers, *mothers], "sire": None, "dam": None})
