@@ -385,16 +385,16 @@ def _pivot_rows(structure: CovarianceStructure) -> IntArray:
     return out
 
 
-def best_known_first(latent: LatentPosterior) -> LogPosterior:
+def best_known_first(latent: LatentPosterior) -> tuple[LatentPosterior, Array | None]:
     """Posterior with the rows of unstructured factors in the order in which the data know their standard deviations.
 
     A row is steepest where those before it are known: with the weakest first, a sampler takes a third as many effective
-    draws from the same number.
+    draws from the same number. Returned with a point near its mode, if one was found.
     """
     posterior = latent.posterior
     structures = list(posterior.blocks.structures)
     if not any(isinstance(s, Unstructured) and s.size > 1 for s in structures[:-1]):
-        return posterior
+        return latent, None
     x, information = laplace_mode(latent)
     covariance = np.linalg.inv(information)
     h = 1e-5
@@ -408,7 +408,9 @@ def best_known_first(latent: LatentPosterior) -> LogPosterior:
             J = np.stack([(logs(x + e, k) - logs(x - e, k)) / (2 * h) for e in h * np.eye(len(x))], axis=1)
             sd = np.sqrt(np.einsum("ix,xy,iy->i", J, covariance, J))
             structures[k] = replace(structure, order=tuple(np.argsort(sd).tolist()))
-    return replace(posterior, design=restructured(posterior.design, structures))
+    ordered = LatentPosterior(replace(posterior, design=restructured(posterior.design, structures)))
+    theta = ordered.blocks.from_matrices(latent.blocks.matrices(latent.coordinates.constrain(x[: latent.d])))
+    return ordered, np.append(ordered.coordinates.unconstrain(theta, 1e-6), x[latent.d :])
 
 
 def _code(family: Family) -> int:
@@ -447,40 +449,81 @@ def _columns(symbolic: Supernodes, row: IntArray, factor: Array) -> tuple[Any, .
     return begin, row[kept].astype(np.uint32), factor[kept], inverse
 
 
-def laplace_mode(latent: LatentPosterior) -> tuple[Array, Array]:
-    """Mode of the Laplace marginal posterior by x, and its information, by differences."""
-    x = latent.start()
-    d = len(x)
+def laplace_mode(latent: LatentPosterior, start: Array | None = None) -> tuple[Array, Array]:
+    """Mode of the Laplace marginal posterior by x, and its information, by differences.
 
-    def value(x: Array) -> float:
-        try:
-            return latent.marginal(x)[0]
-        except Undefined:
-            return -np.inf
+    Newton's method; on the way there the information, 2d² values of the density, is kept and updated by the change of
+    the gradient (BFGS), 2d values a step.
 
-    information = np.eye(d)
-    for _ in range(30 if d else 0):
-        here = value(x)
-        E = _STEP * np.eye(d)
-        up, down = (np.array([value(x + sign * e) for e in E]) for sign in (1.0, -1.0))
-        slope = (up - down) / (2 * _STEP)
-        H = np.diag((2 * here - up - down) / _STEP**2)
-        for i in range(d):
-            for j in range(i):
-                cross = value(x + E[i] + E[j]) + value(x - E[i] - E[j])
-                cross -= value(x + E[i] - E[j]) + value(x - E[i] + E[j])
-                H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
-        values, vectors = np.linalg.eigh(H)
-        information = (vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T
-        step = np.linalg.solve(information, slope)
-        step *= min(1.0, 2.0 / float(np.abs(step).max()))
+    Parameters
+    ----------
+    latent
+        The posterior.
+    start
+        Point to look from.
+    """
+    x = latent.start() if start is None else start
+    information, whole, before = np.eye(len(x)), False, None
+    for _ in range(60 if len(x) else 0):
+        here, slope, curve = _by_axes(latent, x)
+        if before is None:
+            information, whole = _information(latent, x, here, curve), True
+        elif not whole:
+            information = _updated(information, x - before[0], before[1] - slope)
+        step = _newton_step(information, slope)
         if float(slope @ step) < 1e-3:
-            break
+            if whole:
+                break
+            information, whole = _information(latent, x, here, curve), True
+            step = _newton_step(information, slope)
+            if float(slope @ step) < 1e-3:
+                break
         length = 1.0
-        while length > 1e-3 and not value(x + length * step) > here:
+        while length > 1e-3 and not _value(latent, x + length * step) > here:
             length *= 0.5
-        x = x + length * step
+        before, whole, x = (x, slope), False, x + length * step
     return x, information
+
+
+def _value(latent: LatentPosterior, x: Array) -> float:
+    try:
+        return latent.marginal(x)[0]
+    except Undefined:
+        return -np.inf
+
+
+def _by_axes(latent: LatentPosterior, x: Array) -> tuple[float, Array, Array]:
+    """Value, slopes and negative curvatures along the axes."""
+    here, E = _value(latent, x), _STEP * np.eye(len(x))
+    up, down = (np.array([_value(latent, x + sign * e) for e in E]) for sign in (1.0, -1.0))
+    return here, (up - down) / (2 * _STEP), (2 * here - up - down) / _STEP**2
+
+
+def _information(latent: LatentPosterior, x: Array, here: float, curve: Array) -> Array:
+    """Information at x, its eigenvalues positive."""
+    E, H = _STEP * np.eye(len(x)), np.diag(curve)
+    for i in range(len(x)):
+        for j in range(i):
+            cross = _value(latent, x + E[i] + E[j]) + _value(latent, x - E[i] - E[j])
+            cross -= _value(latent, x + E[i] - E[j]) + _value(latent, x - E[i] + E[j])
+            H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
+    values, vectors = np.linalg.eigh(H)
+    return np.asarray((vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T)
+
+
+def _updated(information: Array, moved: Array, change: Array) -> Array:
+    """BFGS update by a move and the fall of the gradient along it."""
+    if moved @ change < 1e-8 * float(moved @ moved):
+        return information
+    along = information @ moved
+    return np.asarray(
+        information - np.outer(along, along) / (moved @ along) + np.outer(change, change) / (moved @ change)
+    )
+
+
+def _newton_step(information: Array, slope: Array) -> Array:
+    step = np.linalg.solve(information, slope)
+    return np.asarray(step * min(1.0, 2.0 / float(np.abs(step).max())))
 
 
 class LatentMap:
@@ -490,15 +533,17 @@ class LatentMap:
     ----------
     latent
         The posterior.
+    start
+        Point near its mode, if one is known.
     """
 
-    def __init__(self, latent: LatentPosterior) -> None:
+    def __init__(self, latent: LatentPosterior, start: Array | None = None) -> None:
         self.latent = latent
         self.symbolic = latent.engine.predictor.symbolic
         self.position = latent.engine.predictor.position
         self._rows = _panel_rows(self.symbolic)
         self._diagonal = latent.engine._diagonal
-        self.centre, information = laplace_mode(latent)
+        self.centre, information = laplace_mode(latent, start)
         self._centre_partly()
         values, vectors = np.linalg.eigh(information) if latent.size else (np.zeros(0), np.zeros((0, 0)))
         self.root = vectors / np.sqrt(np.maximum(values, 1.0 / _WIDEST))

@@ -61,7 +61,7 @@ def sample_latent(
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
-        where = LatentMap(LatentPosterior(best_known_first(LatentPosterior(posterior))))
+        where = LatentMap(*best_known_first(LatentPosterior(posterior)))
         accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
         keeper = _Keeper(where, effects or {})

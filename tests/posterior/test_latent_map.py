@@ -26,7 +26,7 @@ CORRELATED = [("y", "z"), ("c", "y", "o"), ("c", "d", "z")]
 
 def mapped(traits, random, **given):
     d = design(traits, random=random, **given)
-    return LatentMap(LatentPosterior(best_known_first(latent(d))))
+    return LatentMap(*best_known_first(latent(d)))
 
 
 def latent(d):
@@ -82,7 +82,9 @@ def test_half_line__inverse_jacobian_and_gradient():
 
 def test_rows_of_unstructured_factors__are_in_the_order_in_which_they_are_known():
     d = design(("z", "y"), random="us(trait):f")
-    assert best_known_first(latent(d)).design.terms[0].structure.order == (1, 0)  # the Gaussian trait first
+    ordered, start = best_known_first(latent(d))
+    assert ordered.design.terms[0].structure.order == (1, 0)  # the Gaussian trait first
+    assert start.shape == (ordered.size,)
 
 
 def test_priors__half_normal_on_liabilities_and_general_elsewhere():

@@ -10,7 +10,15 @@ from bayesmv.design.design import build_design
 from bayesmv.errors import SpecError
 from bayesmv.model.spec import ModelSpec
 from bayesmv.reml import RemlFit, fit_reml
-from bayesmv.simulation.datasets import DATASETS, PUBLISHED_LOGLIK, load_dataset, published_table
+from bayesmv.simulation.datasets import (
+    DATASETS,
+    PUBLISHED_LOGLIK,
+    load_dataset,
+    load_pedigree,
+    load_truth,
+    published_table,
+)
+from bayesmv.simulation.datasets.scored import make_lambs_scored
 
 US = ModelSpec.from_formula("bden + veloc ~ 1", random="us(trait):Block + us(trait):Family")
 DIAG = ModelSpec.from_formula(
@@ -174,3 +182,17 @@ def test_ril__line_mean_heritabilities(ril: RemlFit) -> None:
     heritability = G / (G + R / 2)
     assert ((heritability > 0.5) & (heritability < 0.9)).all()
     assert ril.covariances["line"][0, 1] > 0
+
+
+def test_lambs_scored__is_what_its_generator_makes_and_has_a_truth() -> None:
+    made = make_lambs_scored()
+    pd.testing.assert_frame_equal(load_dataset("lambs_scored"), made.records, check_dtype=False)
+    pd.testing.assert_frame_equal(load_pedigree("lambs_scored"), made.pedigree, check_dtype=False)
+    truth = load_truth("lambs_scored")
+    assert truth.covariances["Residual"][1, 1] == truth.covariances["Residual"][2, 2] == 1.0
+    assert list(truth.fixed["trait"].unique()) == ["weight", "scab", "ease", "eggs"]
+    assert len(truth.breeding_values) == 4 * len(made.pedigree)
+    # Latent values decide: sires with high breeding values have more lambs with scab.
+    values = truth.breeding_values.query("trait == 'scab'").set_index("level")["true"]
+    data = made.records.assign(scab=made.records["scab"] == "yes", true=made.records["sire"].map(values))
+    assert data.groupby("sire")[["scab", "true"]].mean().corr().iloc[0, 1] > 0.4

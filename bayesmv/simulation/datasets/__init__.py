@@ -68,7 +68,8 @@ def load_dataset(name: str) -> pd.DataFrame:
         Block, line, heading (days), height (cm) and grain_yield (t/ha). ``breeding``: animal, sex, year, litter, wwt
         (weaning weight, kg) and fat (fat depth, mm; NaN in 20 %, missing completely at random).
         ``calves``: calf, dam, sex, year, weight (kg). ``growth``: animal, sex, age (days), weight (kg); four rows an
-        animal. ``lambs_scored``: animal, sex, weight (kg), scab (no, yes), ease (1 to 4), eggs (count, NaN in a third).
+        animal. ``lambs_scored``: animal, sire, sex, weight (kg), scab (no, yes), ease (1 to 4), eggs (count, NaN in a
+        third).
         ``pens``: pig, pen, gain (10 g a day). ``sites``: site, block, variety, yield (dt/ha). :data:`DATASETS`
         lists them.
 

@@ -66,7 +66,9 @@ def make_lambs_scored(seed: int = SCORED_SEED) -> Scored:
     n, t, traits = _SIRES * _LAMBS, len(FAMILIES), list(FAMILIES)
     standard = Pedigree.from_frame(pedigree).cholesky_times(rng.standard_normal((len(pedigree), t)))
     breeding = standard @ np.linalg.cholesky(TRUE_COVARIANCES["animal"]).T
-    records = pd.DataFrame({"animal": pedigree["id"].to_numpy()[-n:], "sex": rng.choice(["F", "M"], n)})
+    young = pedigree.tail(n)
+    records = pd.DataFrame({"animal": young["id"].to_numpy(), "sire": young["sire"].to_numpy()})
+    records["sex"] = rng.choice(["F", "M"], n)
     male = (records["sex"] == "M").to_numpy()[:, None]
     eta = np.array(TRUE_FIXED["Intercept"]) + male * np.array(TRUE_FIXED["sex[T.M]"]) + breeding[-n:]
     residual = standard_effects(records, "Residual", t, None, rng) @ np.linalg.cholesky(TRUE_COVARIANCES["Residual"]).T
