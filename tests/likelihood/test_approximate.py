@@ -188,3 +188,21 @@ def test_fit_reml__says_that_it_is_approximate():
     assert rows.loc["Residual", "constraint"] == "fixed"
     assert str(fit).startswith("REML, approximate (variational)")
     assert "underestimated" in bmv.fit_reml(design(("z",), random="f"), engine="laplace").method
+
+
+@pytest.mark.parametrize("traits", [("o",), ("z", "c", "o")], ids="-".join)
+def test_variational__begun_elsewhere_ends_at_the_same_bound(traits):
+    d = design(traits, random="diag(trait):f")
+    fresh, used = VariationalLikelihood(d), VariationalLikelihood(d)
+    sigmas = some_sigmas(d)
+    used.loglik([4.0 * S for S in sigmas[:-1]] + sigmas[-1:])
+    (value, gradients), (other, theirs) = (engine.value_and_gradient(sigmas) for engine in (fresh, used))
+    assert value == pytest.approx(other, abs=1e-8)
+    for mine, its in zip(gradients, theirs, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-5, atol=1e-6)
+
+
+def test_variational__ends_where_thresholds_are_far_from_their_start():
+    """Of an animal model with four scores, whose curvature at the start is not that at the end."""
+    d = bmv.load_design("lambs_ease")
+    assert VariationalLikelihood(d).loglik([np.array([[0.478264]]), np.eye(1)]) == pytest.approx(-761.756, abs=1e-3)

@@ -49,6 +49,8 @@ from bayesmv.numerics.symmetric import packed_rows, symmetric_part
 _ENOUGH = 1e-10
 #: The same of a search that begins where another ended, whose error would hide small differences.
 _NEAR = 1e-12
+#: Share of the gain that was promised before, above which curvatures of thresholds are found anew.
+_FALL = 0.25
 #: Most steps of a search.
 _STEPS = 200
 #: Step of differences of gradients, relative to standard deviations; variances are raised by more, so that a matrix
@@ -462,7 +464,7 @@ class LatentLikelihood:
     ) -> tuple[tuple[Family, ...], float]:
         """Families with thresholds a step nearer to where the averaged density is highest, and the gain promised.
 
-        Curvatures are found in the first step of a search, and kept: they cost several averages.
+        Curvatures are found where none are given, and kept: they cost several averages.
         """
         out, gain = list(families), 0.0
         for t, family in enumerate(families):
@@ -501,7 +503,7 @@ class VariationalLikelihood(LatentLikelihood):
         """State at the highest bound, from means, weights and thresholds."""
         p, numbers = self.predictor, start.numbers
         A = p.matrix(numbers)
-        held, best, curvatures = 0.0, -np.inf, dict[int, Array]()
+        held, best, last, curvatures = 0.0, -np.inf, np.inf, dict[int, Array]()
         for _ in range(_STEPS):
             self._factorise(numbers, weight)
             spread, variance = self._spread(numbers)
@@ -524,6 +526,9 @@ class VariationalLikelihood(LatentLikelihood):
             # Where the bound falls, weights and effects overshoot: nearer steps from then on.
             held = min(0.8, held + 0.2) if value < best - 1e-8 else held
             best = max(best, value)
+            if gain > _FALL * last:
+                curvatures.clear()
+            last = gain
             m = m + (1.0 - held) * self._solved(half)
             weight = weight**held * at.weight ** (1.0 - held)
             families = moved
