@@ -22,6 +22,7 @@ from bayesmv import dims
 from bayesmv.arrays import Array, BoolArray
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
+from bayesmv.estimates.quantile_residuals import residual_variances
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
 from bayesmv.families.draws import draw_records
 from bayesmv.families.terms import terms
@@ -104,7 +105,7 @@ class RecordsGivenEffects:
                 f"{pairs} are correlated; ask for other groups, or sample with residual = 'diag(trait):units'"
             )
         eta, out = self.predictor(at), np.full(design.observed.shape, np.nan)
-        variance = self._residual_variances(sigmas)
+        variance = residual_variances(design, sigmas[-1])
         for i, law in enumerate(self.families(at)):
             seen = design.observed[:, i]
             law = _of_rows(law, seen)
@@ -121,16 +122,6 @@ class RecordsGivenEffects:
         laws = enumerate(self.families(at))
         drawn = np.column_stack([draw_records(law, eta[:, i], residual[:, i], rng) for i, law in laws])
         return np.where(design.observed, drawn, np.nan)
-
-    def _residual_variances(self, sigmas: Sequence[Array]) -> Array:
-        """Residual variance of every record, units of the data, (n, t)."""
-        design = self.design
-        n, t = design.observed.shape
-        out = np.zeros((n, t))
-        F = design.residual.structure.factor(design.residual.structure.from_matrix(sigmas[-1]))
-        for column in F.T:
-            out += np.asarray(design.residual.spread(np.broadcast_to(column, (n, len(F))))) ** 2
-        return np.asarray(out * design.scale**2)
 
 
 def _of_rows(law: Family, rows: BoolArray) -> Family:

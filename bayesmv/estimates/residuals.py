@@ -19,8 +19,10 @@ from scipy.special import ndtri
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.random import TermDesign
-from bayesmv.errors import require_known
+from bayesmv.errors import SpecError, require_known
+from bayesmv.estimates.quantile_residuals import quantile_residuals
 from bayesmv.estimates.source import estimates_of
+from bayesmv.families.declared import Gaussian
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
 from bayesmv.numerics.symmetric import symmetric_lu
@@ -51,30 +53,40 @@ def residuals(source: Any, kind: Kind = "conditional", *, design: Design | None 
         unit, trait, observed, fitted, residual, standardised (over its standard error) and outlier, whether the
         standardised residual is beyond the quantile of a normal distribution that the largest of as many records
         passes with a probability of 5 % (Bonferroni). One row a record, in the units of the data, offsets included.
+        Where traits are not Gaussian, fitted is the expected record and standardised a randomised quantile residual
+        (:mod:`.quantile_residuals`), standard normal where the model is right.
 
     Raises
     ------
     SpecError
-        If the kind is unknown or the design is missing.
+        If the kind is unknown or the design is missing; where traits are not Gaussian, of a posterior, or of another
+        kind than ``conditional``.
     DataError
         If the other records do not determine the fixed effects of a unit.
     """
     require_known([kind], _KINDS, "no residuals {}; kinds")
     estimates = estimates_of(source)
     design = estimates.design_of(design)
-    fit = estimates.at_mean(design)
-    residual, error = _of_kind(fit, design, kind)
     unit, trait = np.nonzero(design.observed)
-    observed = design.response + design.offset
-    with np.errstate(invalid="ignore", divide="ignore"):
-        standardised = residual / error
+    if design.gaussian:
+        fit, observed = estimates.at_mean(design), design.response + design.offset
+        residual, error = _of_kind(fit, design, kind)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            standardised = residual / error
+        fitted = observed - residual * design.scale
+    else:
+        if estimates.fit is None or kind != "conditional":
+            raise SpecError("residuals of traits that are not Gaussian are so far conditional ones of a REML fit")
+        gaussian = [isinstance(law, Gaussian) for law in design.families]
+        observed = design.response + np.where(gaussian, design.offset, 0.0)
+        fitted, standardised = quantile_residuals(estimates.fit, design)
     out = pd.DataFrame(
         {
             "unit": np.asarray(design.units)[unit],
             "trait": np.asarray(design.traits, dtype=object)[trait],
             "observed": observed[unit, trait],
-            "fitted": (observed - residual * design.scale)[unit, trait],
-            "residual": (residual * design.scale)[unit, trait],
+            "fitted": fitted[unit, trait],
+            "residual": (observed - fitted)[unit, trait],
             "standardised": standardised[unit, trait],
         }
     )
