@@ -39,8 +39,6 @@ def settings_of(context: typer.Context, resume: Path | None) -> dict[str, Any]:
 def sampled(fit: RemlFit, words: dict[str, Any], **options: Any) -> xr.DataTree:
     from bayesmv.sampling.sample import sample as run
 
-    if not fit.design.gaussian:  # such a run is written at its end only
-        options.pop("checkpoint", None)
     return run(fit.design, reml=fit, engine=fit.engine, **options, **words)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
+from bayesmv.design.saved import Target
 from bayesmv.errors import ConvergenceWarning
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.protocol import Solution
@@ -28,7 +30,7 @@ from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.effects import as_dataset
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
-from bayesmv.sampling.trace import RunRecord, assemble
+from bayesmv.sampling.trace import RunRecord, assemble, tree_writer
 
 #: Target acceptance where every scale is known to a quarter of itself, and elsewhere.
 _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
@@ -45,6 +47,7 @@ def sample_latent(
     settings: SamplerSettings,
     priors: Mapping[str, CovariancePrior] | None,
     effects: dict[str, npt.NDArray[np.intp]] | None,
+    checkpoint: str | Path | Target | None = None,
 ) -> xr.DataTree:
     """Posterior of a design with traits that are not Gaussian; see :func:`bayesmv.sample`.
 
@@ -58,6 +61,8 @@ def sample_latent(
         Settings of the sampler.
     effects
         Positions of the levels to keep, by name of the term; None for none.
+    checkpoint
+        File to which the draws so far are written as the run goes.
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
@@ -65,7 +70,8 @@ def sample_latent(
         accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
         keeper = _Keeper(where, effects or {})
-        chains, interrupted = _drawn(keeper, chosen)
+        log = None if checkpoint is None else _Log(keeper, chosen, tree_writer(checkpoint))
+        chains, interrupted = _drawn(keeper, chosen, log)
     run = chains.run()
     if run is None:
         raise KeyboardInterrupt
@@ -78,17 +84,37 @@ def sample_latent(
     return trace
 
 
-def _drawn(keeper: _Keeper, settings: SamplerSettings) -> tuple[Chains, bool]:
+class _Log:
+    """Writes the draws so far while a batch runs, and after it."""
+
+    def __init__(
+        self, keeper: _Keeper, settings: SamplerSettings, write: Callable[[xr.DataTree], None], seconds: float = 60.0
+    ) -> None:
+        self._keeper, self._settings, self._write, self.seconds = keeper, settings, write, seconds
+        self.before: Chains | None = None
+
+    def look(self, chains: Chains) -> None:
+        """Write the draws of a batch so far, after those of the batches before."""
+        if any(chains.lengths):
+            run = (chains if self.before is None else self.before.then(chains)).run()
+            if run is not None:
+                self._write(self._keeper.trace(run, self._settings, True))
+
+
+def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) -> tuple[Chains, bool]:
     """Chains of as many draws as asked for, or until they suffice; and whether they were cut short."""
     total, chains = settings.draws or 0, None
     more = total
     while True:
         seed = int(np.random.default_rng([settings.seed or 0, total]).integers(2**31))
         try:
-            new = run_nuts(keeper.model(settings.chains), _words(settings, more, seed))
+            new = run_nuts(keeper.model(settings.chains), _words(settings, more, seed), log)
         except CutShort as cut:
             return (cut.chains if chains is None else chains.then(cut.chains)), True
         chains = new if chains is None else chains.then(new)
+        if log is not None:
+            log.look(new)
+            log.before = chains
         run = chains.run()
         if settings.min_ess is None or run is None:
             return chains, False

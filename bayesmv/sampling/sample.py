@@ -34,7 +34,7 @@ from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.latent import sample_latent
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.state import STATE, State, as_trace
-from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset
+from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset, tree_writer
 
 #: Scales, in units of their coordinates, below which a REML estimate is not used as a start: correlations there are
 #: free, and logarithms have no zero.
@@ -80,7 +80,8 @@ def sample(
         ``draws`` and ``min_ess`` extend it, a finished one too; ``cores`` and ``progress`` may change.
     checkpoint
         A netCDF file to which the run is written as it goes, after each batch and at least every minute, to be taken
-        up by `resume`. Effects are not in it; they are drawn at the end.
+        up by `resume`. Effects are not in it; they are drawn at the end. Where traits are not Gaussian it has the draws
+        so far, effects too, and cannot be taken up.
     **words
         Single settings, in place of those of `settings`: ``draws``, ``tune``, ``chains``, ``cores``, ``seed``,
         ``target_accept``, ``min_ess``, ``progress``. See :class:`bayesmv.SamplerSettings`.
@@ -114,11 +115,11 @@ def sample(
     """
     chosen, wanted = replace(settings or SamplerSettings(), **words), wanted_effects(design, effects)
     if not design.gaussian:
-        if resume is not None or checkpoint is not None:
-            design.require_gaussian("runs are written as they go and resumed")
+        if resume is not None:
+            design.require_gaussian("runs are resumed")
         if reml is not None:
             ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
-        return sample_latent(design, chosen, priors, wanted)
+        return sample_latent(design, chosen, priors, wanted, checkpoint)
     posterior = log_posterior(design, priors, engine)
     so_far = None if resume is None else as_trace(resume)
     state = None if so_far is None else _state(posterior, so_far, settings, words)
@@ -216,20 +217,9 @@ class _Keeper:
         )
 
     def writer(self, path: str | Path | Target) -> Callable[[Stage], None]:
-        """Function that writes a run that is not at its end; where it cannot, it says so once, and the run goes on."""
-        target, failed = path if isinstance(path, Target) else Target(path), False
-
-        def write(stage: Stage) -> None:
-            nonlocal failed
-            try:
-                target.write_tree(self.trace(stage, interrupted=True, effects=False))
-            except OSError as error:
-                if not failed:
-                    why = error.strerror or error
-                    warnings.warn(f"cannot write the draws so far to '{target.path}': {why}", UserWarning, stacklevel=2)
-                failed = True
-
-        return write
+        """Function that writes a run that is not at its end."""
+        write = tree_writer(path)
+        return lambda stage: write(self.trace(stage, interrupted=True, effects=False))
 
 
 def shortage(trace: xr.DataTree, limit: int, reml: RemlFit) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
-from bayesmv.design.saved import read_tree
+from bayesmv.design.saved import Target, read_tree
 from bayesmv.errors import SpecError, listing
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
@@ -229,6 +231,23 @@ def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
 def drawn_group(trace: xr.DataTree) -> xr.Dataset:
     """Group that draws are read from: the posterior, or the prior where there is no posterior."""
     return trace["posterior" if "posterior" in trace.children else "prior"].to_dataset()
+
+
+def tree_writer(path: str | Path | Target) -> Callable[[xr.DataTree], None]:
+    """Function that writes trees to a file; where it cannot, it says so once, and the run goes on."""
+    target, failed = path if isinstance(path, Target) else Target(path), False
+
+    def write(tree: xr.DataTree) -> None:
+        nonlocal failed
+        try:
+            target.write_tree(tree)
+        except OSError as error:
+            if not failed:
+                why = error.strerror or error
+                warnings.warn(f"cannot write the draws so far to '{target.path}': {why}", UserWarning, stacklevel=2)
+            failed = True
+
+    return write
 
 
 def assemble_prior(groups: Mapping[str, xr.Dataset], record: ModelRecord, seed: int) -> xr.DataTree:

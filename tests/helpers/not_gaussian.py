@@ -97,14 +97,16 @@ def written_out(d, sigma):
     return at.max() + np.log(np.sum(np.exp(at - at.max())) * (mus[1] - mus[0]))
 
 
-def draws_near_the_mode(d, levels, n=5):
-    """Trace of points near the mode, with the effects of some levels of f; nothing is sampled."""
+def keeper_and_run(d, levels, n=5):
+    """What keeps the draws of a design, of some levels of f, and points near the mode; nothing is sampled."""
     where = LatentMap(LatentPosterior(LogPosterior(design=d, engine=LaplaceLikelihood(d), priors=d.priors())))
     keeper, rng = _Keeper(where, {"f": levels}), np.random.default_rng(1)
     z = 0.3 * rng.standard_normal((2, n, where.latent.size + where.n_unknowns))
     kept = np.array([[where.kept(row, where.wanted({"f": levels})) for row in chain] for chain in z])
-    return keeper.trace(
-        Run(kept, xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, n), dtype=bool))})),
-        SamplerSettings(),
-        False,
-    )
+    return keeper, Run(kept, xr.Dataset({"diverging": (("chain", "draw"), np.zeros((2, n), dtype=bool))}))
+
+
+def draws_near_the_mode(d, levels, n=5):
+    """Trace of points near the mode, with the effects of some levels of f."""
+    keeper, run = keeper_and_run(d, levels, n)
+    return keeper.trace(run, SamplerSettings(), False)
