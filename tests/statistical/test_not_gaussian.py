@@ -76,3 +76,35 @@ def test_calibration__ranks_are_uniform(trait):
         ranks.append(((draws < sd).sum() + 0.5) / (len(draws) + 1))
     # The mean over a flat prior of μ is not drawn from its prior: gross errors only. False alarm 0.1 %.
     assert stats.kstest(ranks, "uniform").pvalue > 0.001
+
+
+def test_calibration__gaussian_and_binary_with_correlated_residuals():
+    """40 data sets with correlations from LKJ(1): ranks of both correlations and of the sd of the liability."""
+    rng, ranks = np.random.default_rng(9), []
+    prior = bmv.CovariancePrior(sd=bmv.HalfNormal(1.0))
+    spec = bmv.ModelSpec.from_formula("y + z ~ 1", random="us(trait):f", families={"z": "binary"})
+    f = np.repeat(np.arange(30), 7)
+    for seed in range(40):
+        sd, (r_f, r_e) = np.abs(rng.normal(size=2)), rng.uniform(-1.0, 1.0, 2)
+        roots = [np.linalg.cholesky([[1.0, r], [r, 1.0]]) for r in (r_f, r_e)]
+        u = rng.normal(size=(30, 2)) @ roots[0].T * sd
+        e = rng.normal(size=(len(f), 2)) @ roots[1].T
+        # The prior of a Gaussian trait is in units of its standard deviation, which is then about 1.
+        scale = 1.0 / np.sqrt(1.0 + sd[0] ** 2)
+        y, liability = (scale * (u[f, 0] + e[:, 0]), 0.3 * rng.normal() + u[f, 1] + e[:, 1])
+        if not 10 <= (liability > 0).sum() <= len(f) - 10:
+            continue
+        data = pd.DataFrame({"f": [f"F{i}" for i in f], "y": y, "z": (liability > 0).astype(float)})
+        d = bmv.build_design(spec, data)
+        priors = {"f": prior, "Residual": prior}
+        trace = bmv.sample(d, draws=250, tune=250, chains=1, seed=seed, cores=1, priors=priors)
+        posterior = trace["posterior"]
+        drawn = (
+            (posterior["f_corr"].to_numpy()[..., 0, 1], r_f),
+            (posterior["Residual_corr"].to_numpy()[..., 0, 1], r_e),
+            (posterior["f_sd"].to_numpy()[..., 1], sd[1]),
+        )
+        ranks.append([((x.reshape(-1)[::5] < true).sum() + 0.5) / 51.0 for x, true in drawn])
+    assert len(ranks) > 30
+    for each in np.array(ranks).T:
+        assert stats.kstest(each, "uniform").pvalue > 0.001
