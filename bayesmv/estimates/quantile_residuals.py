@@ -13,8 +13,7 @@ from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
-from scipy import stats
-from scipy.special import ndtr, ndtri
+from scipy.special import bdtr, ndtr, ndtri, pdtr
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
@@ -42,7 +41,9 @@ def _(family: Gaussian, y: Array, eta: Array, variance: Array) -> tuple[Array, A
 @distribution.register
 def _(family: Binomial, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
     p = replace(family, size=1.0).mean(eta)
-    return np.asarray(stats.binom.cdf(y - 1.0, family.size, p)), np.asarray(stats.binom.cdf(y, family.size, p))
+    size = np.broadcast_to(np.asarray(family.size), y.shape).astype(np.int64)
+    below = np.where(y > 0.0, bdtr(np.maximum(y - 1.0, 0.0), size, p), 0.0)
+    return below, np.asarray(bdtr(y, size, p))
 
 
 @distribution.register
@@ -56,7 +57,8 @@ def _(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Array, Ar
 @distribution.register
 def _(family: Poisson, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
     mean = np.exp(eta[:, None] + np.sqrt(variance)[:, None] * _NODES)
-    return stats.poisson.cdf(y[:, None] - 1.0, mean) @ _WEIGHTS, stats.poisson.cdf(y[:, None], mean) @ _WEIGHTS
+    below = np.where(y[:, None] > 0.0, pdtr(np.maximum(y[:, None] - 1.0, 0.0), mean), 0.0)
+    return below @ _WEIGHTS, pdtr(y[:, None], mean) @ _WEIGHTS
 
 
 def quantile_residuals(fit: RemlFit, design: Design, seed: int = 1) -> tuple[Array, Array]:
