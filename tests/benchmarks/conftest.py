@@ -52,7 +52,7 @@ def report(request: pytest.FixtureRequest) -> Callable[..., None]:
             if reason is not None:
                 config.stash[SKIPPED][package] = reason
             elif problem is not None:
-                found[package] = peers.run(package, problem, *words)
+                found[package.partition("_")[0]] = peers.run(package, problem, *words)
         config.stash[ROWS].append(Row(case=case, ours=ours, peers=found))
 
     return take
