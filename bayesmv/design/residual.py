@@ -68,8 +68,12 @@ class ResidualDesign(ByContent):
 
     def spread(self, effects: Array) -> Array:
         """Residuals (n, t) from effects (n, m) with covariance Σ."""
-        own = np.stack([self.places(g) for g in range(max(len(self.groups), 1))])[self.group]
-        return np.asarray(np.take_along_axis(effects, own, axis=1) / np.sqrt(self.weights)[:, None])
+        return np.asarray(np.take_along_axis(effects, self._own, axis=1) / np.sqrt(self.weights)[:, None])
+
+    @property
+    def _own(self) -> npt.NDArray[np.intp]:
+        """Effect that is the residual of every record, (n, t)."""
+        return np.stack([self.places(g) for g in range(max(len(self.groups), 1))])[self.group]
 
     def derivatives(self, values: Array) -> list[Array]:
         """``S dΣ/dσ S'`` of every unit times values (n, t), for every packed component σ of Σ; 0 between groups."""
@@ -82,6 +86,10 @@ class ResidualDesign(ByContent):
                 product[mine, b] = values[mine, a]
             out.append(product)
         return out
+
+    def variances(self, sigma: Array) -> Array:
+        """Residual variance of every record, (n, t), from the covariance Σ of the effects; all in working units."""
+        return np.asarray(np.diag(sigma)[self._own] / self.weights[:, None])
 
     def rescaled(self, scale: Array) -> ResidualDesign:
         """Residuals of traits divided by `scale` (t,)."""

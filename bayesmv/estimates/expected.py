@@ -11,11 +11,9 @@ from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.estimates.source import Estimates, PosteriorEstimates, RemlEstimates
+from bayesmv.families.averages import expected_record
 from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
 from bayesmv.sampling.trace import drawn_group, draws_of, picked_draws
-
-#: Nodes of the integral over a residual.
-_NODES = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +46,12 @@ class ExpectedValues:
             cuts = {i: thresholds_of(estimates, design.traits[i])[picked] for i in ordered}
         else:
             assert isinstance(estimates, RemlEstimates)
-            table, flat = estimates.fit.thresholds, residual[None]
-            cuts = {i: table.loc[table["trait"] == design.traits[i], "estimate"].to_numpy()[None] for i in ordered}
-        # Grouped residuals have no one residual; their mean over groups stands for it.
-        t = len(design.traits)
-        diagonal = np.einsum("dii->di", flat).reshape(len(flat), -1, t).mean(axis=1)
+            flat = residual[None]
+            cuts = {i: np.array(estimates.fit.cuts[design.traits[i]])[None] for i in ordered}
+        # Where groups or weights of units make residuals differ, their mean over the records stands for them.
+        working = design.to_working_units(design.names[-1], flat)
+        each = [np.where(design.observed, design.residual.variances(S), np.nan) for S in working]
+        diagonal = np.array([np.nanmean(v, axis=0) for v in each]) * design.scale**2
         link = np.array([f.link_variance for f in design.families])
         gaussian = np.array([isinstance(f, Gaussian) for f in design.families])
         variance = np.where(gaussian | (link > 0), 0.0, diagonal)
@@ -70,11 +69,9 @@ class ExpectedValues:
             for k in range(chances.shape[-1]):
                 yield f"P({k + 1})", chances[..., k]
             return
-        x, w = np.polynomial.hermite_e.hermegauss(_NODES)
-        nodes = eta[..., None] + np.sqrt(self.variance[:, None, None, i]) * x
         one = replace(family, size=1.0) if isinstance(family, Binomial) else family
         word = "probability" if isinstance(family, Binomial) else "expected count"
-        yield word, np.asarray(one.mean(nodes) @ (w / w.sum()))
+        yield word, expected_record(one, eta, self.variance[:, None, i])
 
 
 def thresholds_of(estimates: PosteriorEstimates, trait: str) -> Array:

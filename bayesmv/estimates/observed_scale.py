@@ -138,8 +138,7 @@ def _of_fit(estimates: Estimates, scale: _Scale) -> tuple[Rows, pd.DataFrame]:
     fit = estimates.fit
     relative, _, _ = estimates.fixed_moments(scale.design, 1)
     mu = scale.fixed_part(scale.coefficients(relative) * scale.design.scale)
-    cuts = {str(trait): tuple(own["estimate"]) for trait, own in fit.thresholds.groupby("trait")}
-    families, here = scale.families(cuts), scale.means(mu)
+    families, here = scale.families(fit.cuts), scale.means(mu)
 
     def compute(point: Point) -> Array:
         return _values(scale.at(point.covariances, mu + (point.means() - here), families))

@@ -17,12 +17,11 @@ from scipy.special import bdtr, ndtr, ndtri, pdtr
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.families.averages import expected_record, over_residual
+from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson, of_rows
 from bayesmv.reml.result import RemlFit
 
-#: Nodes of the average over a residual.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+#: Least distance of a probability from 0 and 1.
 _SMALL = 1e-15
 
 
@@ -56,9 +55,11 @@ def _(family: Ordered, y: Array, eta: Array, variance: Array) -> tuple[Array, Ar
 
 @distribution.register
 def _(family: Poisson, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
-    mean = np.exp(eta[:, None] + np.sqrt(variance)[:, None] * _NODES)
-    below = np.where(y[:, None] > 0.0, pdtr(np.maximum(y[:, None] - 1.0, 0.0), mean), 0.0)
-    return below @ _WEIGHTS, pdtr(y[:, None], mean) @ _WEIGHTS
+    def below(nodes: Array) -> Array:
+        return np.where(y[:, None] > 0.0, pdtr(np.maximum(y[:, None] - 1.0, 0.0), np.exp(nodes)), 0.0)
+
+    up_to = over_residual(lambda nodes: pdtr(y[:, None], np.exp(nodes)), eta, variance)
+    return over_residual(below, eta, variance), up_to
 
 
 def quantile_residuals(fit: RemlFit, design: Design, seed: int = 1) -> tuple[Array, Array]:
@@ -68,37 +69,17 @@ def quantile_residuals(fit: RemlFit, design: Design, seed: int = 1) -> tuple[Arr
     for term, effects in zip(design.terms, solution.random, strict=True):
         eta = eta + term.spread(effects)
     eta = np.asarray(eta * design.scale + design.fixed.fitted + design.offset)
-    variance = residual_variances(design, fit.sigmas[-1])
-    cuts = {str(trait): tuple(own["estimate"]) for trait, own in fit.thresholds.groupby("trait")}
+    variance = design.residual.variances(fit.sigmas[-1]) * design.scale**2
     expected, residual = np.full(eta.shape, np.nan), np.full(eta.shape, np.nan)
     for i, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
         seen = design.observed[:, i]
         if isinstance(law, Ordered):
-            law = Ordered(cuts[trait])
-        if isinstance(law, Binomial):
-            law = replace(law, size=np.broadcast_to(law.size, seen.shape)[seen])
+            law = Ordered(fit.cuts[trait])
+        law = of_rows(law, seen)
         y = design.response[seen, i] + (design.offset[seen, i] if isinstance(law, Gaussian) else 0.0)
         below, up_to = distribution(law, y, eta[seen, i], variance[seen, i])
         at = below + rng.uniform(size=len(y)) * (up_to - below)
         residual[seen, i] = ndtri(np.clip(at, _SMALL, 1.0 - _SMALL))
-        expected[seen, i] = _mean(law, eta[seen, i], variance[seen, i])
+        trials = law.size if isinstance(law, Binomial) else 1.0
+        expected[seen, i] = trials * expected_record(law, eta[seen, i], variance[seen, i])
     return expected, residual
-
-
-def _mean(law: Family, eta: Array, variance: Array) -> Array:
-    """Expected record, of counts with their overdispersion averaged over."""
-    if isinstance(law, Binomial):
-        return np.asarray(law.size * replace(law, size=1.0).mean(eta))
-    if not isinstance(law, Poisson):
-        return law.mean(eta)
-    return np.asarray(law.mean(eta[:, None] + np.sqrt(variance)[:, None] * _NODES) @ _WEIGHTS)
-
-
-def residual_variances(design: Design, sigma: Array) -> Array:
-    """Residual variance of every record, units of the data, (n, t), from the covariance in working units."""
-    structure = design.residual.structure
-    F, n = structure.factor(structure.from_matrix(sigma)), len(design.units)
-    out = np.zeros(design.observed.shape)
-    for column in F.T:
-        out += np.asarray(design.residual.spread(np.broadcast_to(column, (n, len(F))))) ** 2
-    return np.asarray(out * design.scale**2)

@@ -14,22 +14,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmv import dims
-from bayesmv.arrays import Array, BoolArray
+from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
-from bayesmv.estimates.quantile_residuals import residual_variances
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.families.averages import LOG_WEIGHTS, NODES
+from bayesmv.families.declared import Family, Gaussian, Ordered, Poisson, of_rows
 from bayesmv.families.draws import draw_records
 from bayesmv.families.terms import terms
-
-#: Nodes of the integral over a residual.
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
-_LOG_WEIGHTS = np.log(_WEIGHTS / _WEIGHTS.sum())
+from bayesmv.sampling.effects import kept_levels
 
 
 class RecordsGivenEffects:
@@ -50,22 +46,8 @@ class RecordsGivenEffects:
 
     def __init__(self, posterior: xr.Dataset, design: Design) -> None:
         self._posterior, self.design = posterior, design
-        self._rows = {term.name: self._levels(term.name) for term in design.terms}
-
-    def _levels(self, term: str) -> npt.NDArray[np.intp]:
-        """Positions, among the levels of a term, of those that the posterior holds."""
-        own, name = self.design.term(term), dims.effect_name(term)
-        known = name in self._posterior
-        held = [str(level) for level in self._posterior[dims.level_dim(term)].to_numpy()] if known else []
-        position = {str(level): i for i, level in enumerate(own.levels)}
-        found = np.array([position[level] for level in held], dtype=np.intp)
-        borne = np.unique(np.concatenate([Z.tocoo().col for Z in own.incidences]))
-        if missing := [str(own.levels[i]) for i in np.setdiff1d(borne, found)]:
-            raise SpecError(
-                f"the posterior holds no effects of {listing(missing, 5)} of '{term}', which are drawn with the "
-                f"covariances where traits are not Gaussian; sample with effects=True"
-            )
-        return found
+        borne = {t.name: np.unique(np.concatenate([Z.tocoo().col for Z in t.incidences])) for t in design.terms}
+        self._rows = {term.name: kept_levels(posterior, term, borne[term.name]) for term in design.terms}
 
     def predictor(self, at: tuple[int, ...]) -> Array:
         """Latent values of all units without residuals, units of the data, (n, t)."""
@@ -105,10 +87,10 @@ class RecordsGivenEffects:
                 f"{pairs} are correlated; ask for other groups, or sample with residual = 'diag(trait):units'"
             )
         eta, out = self.predictor(at), np.full(design.observed.shape, np.nan)
-        variance = residual_variances(design, sigmas[-1])
+        variance = design.residual.variances(sigmas[-1]) * design.scale**2
         for i, law in enumerate(self.families(at)):
             seen = design.observed[:, i]
-            law = _of_rows(law, seen)
+            law = of_rows(law, seen)
             y = design.response[seen, i] + (design.offset[seen, i] if isinstance(law, Gaussian) else 0.0)
             out[seen, i] = log_density(law, y, eta[seen, i], variance[seen, i])
         return out
@@ -124,21 +106,14 @@ class RecordsGivenEffects:
         return np.where(design.observed, drawn, np.nan)
 
 
-def _of_rows(law: Family, rows: BoolArray) -> Family:
-    """Family of some units."""
-    if isinstance(law, Binomial) and np.ndim(law.size):
-        return replace(law, size=np.asarray(law.size)[rows])
-    return law
-
-
 def log_density(law: Family, y: Array, eta: Array, variance: Array) -> Array:
     """Log density of records y (n,) given η without residuals, which have a variance (n,)."""
     if isinstance(law, Gaussian):
         return np.asarray(-0.5 * (np.log(2.0 * np.pi * variance) + (y - eta) ** 2 / variance))
     if not isinstance(law, Poisson):
         return terms(law, y, eta).value
-    nodes = eta[:, None] + np.sqrt(variance)[:, None] * _NODES
-    return np.asarray(logsumexp(terms(law, y[:, None], nodes).value + _LOG_WEIGHTS, axis=1))
+    nodes = eta[:, None] + np.sqrt(variance)[:, None] * NODES
+    return np.asarray(logsumexp(terms(law, y[:, None], nodes).value + LOG_WEIGHTS, axis=1))
 
 
 def prior_thresholds(design: Design, sigmas: Sequence[Array], rng: np.random.Generator) -> dict[str, list[float]]:

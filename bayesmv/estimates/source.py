@@ -21,7 +21,7 @@ from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.elsewhere import Combinations
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.random import TermDesign
-from bayesmv.errors import SpecError, listing
+from bayesmv.errors import SpecError
 from bayesmv.estimates.genetic import GeneticParameter
 from bayesmv.estimates.points import (
     Combined,
@@ -42,7 +42,7 @@ from bayesmv.reml.blup import blup
 from bayesmv.reml.delta import LOST
 from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.convergence import draw_statistics
-from bayesmv.sampling.effects import effect_moments
+from bayesmv.sampling.effects import effect_moments, kept_levels
 from bayesmv.sampling.ess import shortest_interval
 from bayesmv.sampling.trace import axis_labels, drawn_group, draws_of, picked_draws, scaled_draws, unidentified_of
 
@@ -526,15 +526,7 @@ class PosteriorEstimates(Estimates):
         """Sums of the drawn effects of a term in working units, (draws, k)."""
         name = dims.effect_name(term.name)
         q, m = len(term.levels), len(term.effects)
-        known = name in drawn_group(self.trace)
-        kept = axis_labels(draws_of(self.trace, name), 2) if known else []
-        column = pd.Index(term.levels.astype(str)).get_indexer(pd.Index(kept)) if known else np.zeros(0, dtype=np.intp)
-        needed = np.unique(weights.indices // m)
-        if missing := [str(term.levels[i]) for i in np.setdiff1d(needed, column)]:
-            raise SpecError(
-                f"the posterior holds no effects of {listing(missing, 5)} of '{term.name}', which are drawn with the "
-                f"covariances where traits are not Gaussian; sample with effects=True"
-            )
+        column = kept_levels(drawn_group(self.trace), term, np.unique(weights.indices // m))
         effects = np.zeros((len(picked_draws(self.n_draws, max_draws)), q, m))
         effects[:, column] = self._picked(name, max_draws) / design.effect_scale(term.name)
         return np.asarray((weights @ effects.reshape(len(effects), -1).T).T)

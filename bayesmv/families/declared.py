@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, override
 
 import numpy as np
 from scipy.special import expit, ndtr
 
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, BoolArray
 from bayesmv.errors import SpecError, require_known
 
 
@@ -256,6 +256,13 @@ class ZeroInflatedPoisson(Family):
     def variance(self, eta: Array) -> Array:
         mu = np.exp(eta)
         return np.asarray((1.0 - self.zeros) * (mu + self.zeros * mu**2))
+
+
+def of_rows(given: Family, rows: BoolArray) -> Family:
+    """Family of some of its records, which may have numbers of trials of their own."""
+    if isinstance(given, Binomial) and np.ndim(given.size):
+        return replace(given, size=np.asarray(given.size)[rows])
+    return given
 
 
 #: Families by their words.

@@ -133,7 +133,7 @@ class Coordinates:
 
     def jacobian(self, x: Array) -> Array:
         """dθ/dx, (d, d)."""
-        d = len(x)
+        d = len(self.anchor)
         return np.stack([self.pullback(x, e) for e in np.eye(d)]) - self.pullback(x, np.zeros(d))
 
     def _constrain_rows(self, x: Array, theta: Array) -> None:

@@ -112,12 +112,6 @@ class HalfLineCoordinates(PlanarCoordinates):
         return by_x[self.free]
 
     @override
-    def jacobian(self, x: Array) -> Array:
-        return np.stack([self.pullback(x, e) for e in np.eye(len(self.anchor))]) - self.pullback(
-            x, np.zeros(len(self.anchor))
-        )
-
-    @override
     def _constrain_rows(self, x: Array, theta: Array) -> None:
         if x.ndim == 1:
             constrain(self.anchor, self.unit, False, x, theta)

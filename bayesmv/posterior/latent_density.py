@@ -37,8 +37,7 @@ class LatentDensity(DirectDensity):
         layout = density_layout(posterior, n)._replace(folded=0)
         held = latent.residual(np.zeros(blocks.n_parameters)) if n < len(blocks.structures) else np.zeros((0, 0))
         free, m = np.zeros(threads, dtype=np.int64), int(layout.size.max(initial=0))
-        whole = np.zeros(blocks.n_parameters) if coordinates.held is None else np.nan_to_num(coordinates.held)
-        places = coordinates.free.astype(np.int64), whole
+        places = coordinates.free.astype(np.int64), coordinates.whole(np.zeros(len(coordinates.free)))
         given = (
             free,
             where.centre,

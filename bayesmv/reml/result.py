@@ -248,6 +248,11 @@ class RemlFit(Shown):
         return pd.DataFrame(rows, columns=["trait", "threshold", "estimate"])
 
     @cached_property
+    def cuts(self) -> dict[str, tuple[float, ...]]:
+        """`thresholds` by trait."""
+        return {str(trait): tuple(own["estimate"]) for trait, own in self.thresholds.groupby("trait")}
+
+    @cached_property
     def fixed(self) -> pd.DataFrame:
         """Generalised-least-squares fixed effects (trait, effect, estimate, std_error, z_ratio), units of the data."""
         return self.solution.fixed(self)

@@ -12,6 +12,7 @@ import xarray as xr
 from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
+from bayesmv.design.random import TermDesign
 from bayesmv.errors import SpecError, listing
 from bayesmv.likelihood import MixedModelLikelihood
 from bayesmv.likelihood.protocol import Solution
@@ -75,6 +76,25 @@ def effect_dataset(
         return equations.draw(design.blocks.matrices(theta[index]), rng)
 
     return as_dataset(design, theta.shape[:2], wanted, wanted, solution)
+
+
+def kept_levels(posterior: xr.Dataset, term: TermDesign, needed: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Positions, among the levels of a term, of those whose effects a posterior holds, in its order.
+
+    Raises
+    ------
+    SpecError
+        If effects of levels that are needed are not among them.
+    """
+    held = posterior[dims.level_dim(term.name)].to_numpy() if dims.effect_name(term.name) in posterior else ()
+    position = {str(level): i for i, level in enumerate(term.levels)}
+    found = np.array([position[str(level)] for level in held], dtype=np.intp)
+    if missing := [str(term.levels[int(i)]) for i in np.setdiff1d(needed, found)]:
+        raise SpecError(
+            f"the posterior holds no effects of {listing(missing, 5)} of '{term.name}', which are drawn with the "
+            f"covariances where traits are not Gaussian; sample with effects=True"
+        )
+    return found
 
 
 def as_dataset(

@@ -219,8 +219,7 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
         Records (n, t) in the units of the data, NaN where the fitted data lack them.
     """
     solution = fit.equations.solve(fit.sigmas)
-    cuts = {str(trait): tuple(own["estimate"]) for trait, own in fit.thresholds.groupby("trait")}
-    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed, cuts)
+    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed, fit.cuts)
 
 
 def simulate_from(

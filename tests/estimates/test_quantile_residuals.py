@@ -54,3 +54,15 @@ def test_residuals__of_other_kinds_are_refused():
     fit = bmv.fit_reml(design(("z",), random="f"))
     with pytest.raises(bmv.SpecError, match="so far conditional ones of a REML fit"):
         bmv.residuals(fit, "marginal")
+
+
+def test_variances_of_residuals__are_those_of_the_groups_and_weights():
+    data = table().assign(weight=np.linspace(0.5, 2.0, 150), site=np.where(np.arange(150) % 3, "a", "b"))
+    spec = bmv.ModelSpec.from_formula(
+        "y + w ~ 1", random="diag(trait):f", residual="at(site):us(trait):units", weights="weight"
+    )
+    residual = bmv.build_design(spec, data).residual
+    sigma = np.diag([1.0, 2.0, 3.0, 4.0])
+    # What each effect alone gives a record.
+    unit = sum(residual.spread(np.tile(np.sqrt(sigma[i]), (len(residual.group), 1))) ** 2 for i in range(4))
+    np.testing.assert_allclose(residual.variances(sigma), unit)

@@ -39,43 +39,40 @@ def test_gaussian_traits__everything_is_that_of_the_mixed_model_equations(engine
         np.testing.assert_allclose(b, a, atol=1e-9)
 
 
+def check_slope(likelihood, sigmas, gradients, k, i, j):
+    """Hold a derivative by an entry of a covariance matrix against differences."""
+    h, ends = 1e-4, []
+    for step in (h, -h):
+        moved = [S.copy() for S in sigmas]
+        moved[k][i, j] += step
+        if i != j:
+            moved[k][j, i] += step
+        ends.append(likelihood.loglik(moved))
+    wanted = (ends[0] - ends[1]) / (2 * h)
+    assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+
+
 @BOTH
 @pytest.mark.parametrize("traits", [("y", "z"), ("c",), ("o", "m"), ("y", "z", "c", "o", "m")], ids="-".join)
 def test_value_and_gradient__by_differences(engine, traits):
     d = design(traits, random="us(trait):f")
-    likelihood, sigmas, h = engine(d), some_sigmas(d), 1e-4
+    likelihood, sigmas = engine(d), some_sigmas(d)
     _, gradients = likelihood.value_and_gradient(sigmas)
     places = [(0, i, j) for i in range(len(traits)) for j in range(i + 1)]
     places += [(1, t, t) for t, f in enumerate(d.families) if f.link_variance == 0.0]
     for k, i, j in places:
-        ends = []
-        for step in (h, -h):
-            moved = [S.copy() for S in sigmas]
-            moved[k][i, j] += step
-            if i != j:
-                moved[k][j, i] += step
-            ends.append(likelihood.loglik(moved))
-        wanted = (ends[0] - ends[1]) / (2 * h)
-        assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+        check_slope(likelihood, sigmas, gradients, k, i, j)
 
 
 @BOTH
 @pytest.mark.parametrize("traits", [("y", "z"), ("z", "y", "w"), ("c", "y", "o"), ("c", "d", "z")], ids="-".join)
 def test_correlated_residuals__gradient_by_differences(engine, traits):
     d = design(traits, data=table_with_gaps(), residual="us(trait):units")
-    likelihood, sigmas, h = engine(d), some_sigmas(d), 1e-4
+    likelihood, sigmas = engine(d), some_sigmas(d)
     _, gradients = likelihood.value_and_gradient(sigmas)
     for k in (0, 1):
         for i, j in zip(*np.tril_indices(len(traits)), strict=True):
-            ends = []
-            for step in (h, -h):
-                moved = [S.copy() for S in sigmas]
-                moved[k][i, j] += step
-                if i != j:
-                    moved[k][j, i] += step
-                ends.append(likelihood.loglik(moved))
-            wanted = (ends[0] - ends[1]) / (2 * h)
-            assert gradients[k][i, j] * (1.0 if i == j else 2.0) == pytest.approx(wanted, rel=1e-4, abs=1e-3)
+            check_slope(likelihood, sigmas, gradients, k, i, j)
 
 
 @BOTH
