@@ -264,6 +264,8 @@ def test_simulate_model__of_families_needs_thresholds_and_trials() -> None:
     assert data["m"].nunique() > 3
     with pytest.raises(SpecError, match="the ordered trait 's' has no thresholds"):
         simulate_model(spec, layout, **given)
+    with pytest.raises(SpecError, match="thresholds are given for 'y', which is not an ordered trait"):
+        simulate_model(spec, layout, thresholds={"s": (0.0, 1.0), "y": (0.0,)}, **given)
     with pytest.raises(SpecError, match="no column 'n' of trials"):
         simulate_model(spec, LAYOUT, thresholds={"s": (0.0, 1.0)}, **given)
 
