@@ -14,6 +14,9 @@ elementwise on arrays of latent values η of any shape.
 ``link_variance``
     Variance that the link adds to the latent scale, for repeatabilities there: 1 of the probit, π²/3 of the logit, else
     0. It is part of the distribution, and not of the latent phenotypic variance that integrals are taken over.
+
+Numbers of a family that are estimated with the model have free coordinates x with standard normal priors: ``n_free`` of
+them, ``freed(x)`` the family at some, and ``free`` those of the family as it is.
 """
 
 from __future__ import annotations
@@ -21,13 +24,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, Self, override
 
 import numpy as np
-from scipy.special import expit, ndtr
+from scipy.special import expit, logit, ndtr
 
-from bayesmv.arrays import Array, BoolArray
+from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.errors import SpecError, require_known
+
+
+#: Prior mean and standard deviation of the logarithm of the shape of negative binomial traits, and prior standard
+#: deviation of the logit of the share of extra zeros.
+LOG_SHAPE, LOGIT_ZEROS = (1.0, 1.5), 1.5
 
 
 def _density(x: Array) -> Array:
@@ -39,11 +47,29 @@ class Family(ABC):
     """Distribution of a record given its latent value; see the head of this file."""
 
     word: ClassVar[str]
+    #: Whether records are latent values with their residuals, in the units of the data.
+    linear: ClassVar[bool] = False
+    #: Whether records are counts with a logarithmic link.
+    counts: ClassVar[bool] = False
 
     @property
     def link_variance(self) -> float:
         """Variance that the link adds to the latent scale."""
         return 0.0
+
+    @property
+    def n_free(self) -> int:
+        """Number of free coordinates."""
+        return 0
+
+    @property
+    def free(self) -> Array:
+        """Free coordinates of the numbers of the family, (n_free,)."""
+        return np.zeros(0)
+
+    def freed(self, x: Array) -> Self:
+        """Family at free coordinates (n_free,)."""
+        return self
 
     @abstractmethod
     def mean(self, eta: Array) -> Array:
@@ -71,6 +97,7 @@ class Gaussian(Family):
 
     variance_of_records: float = 1.0
     word: ClassVar[str] = "gaussian"
+    linear: ClassVar[bool] = True
 
     @override
     def mean(self, eta: Array) -> Array:
@@ -83,6 +110,30 @@ class Gaussian(Family):
     @override
     def variance(self, eta: Array) -> Array:
         return np.zeros_like(eta)
+
+
+@dataclass(frozen=True)
+class Censored(Gaussian):
+    """Normal trait of which some records are known to lie between two bounds only.
+
+    Parameters
+    ----------
+    lower, upper
+        Bounds of every record, (n,), infinite where there is none; equal ones are the record, known exactly.
+    scale
+        What bounds are multiplied by, or that of every record, (n,): they and latent values are in units of the
+        residual that is not known.
+    """
+
+    lower: Any = -np.inf
+    upper: Any = np.inf
+    scale: Any = 1.0
+    word: ClassVar[str] = "censored"
+
+    @property
+    def exact(self) -> BoolArray:
+        """Which records are known, (n,)."""
+        return np.asarray(np.asarray(self.lower) == np.asarray(self.upper))
 
 
 @dataclass(frozen=True)
@@ -155,6 +206,21 @@ class Ordered(Family):
     def link_variance(self) -> float:
         return 1.0
 
+    @property
+    @override
+    def n_free(self) -> int:
+        return len(self.thresholds) - 1
+
+    @property
+    @override
+    def free(self) -> Array:
+        """Logarithms of the distances between thresholds."""
+        return np.log(np.diff(self.thresholds))
+
+    @override
+    def freed(self, x: Array) -> Self:
+        return replace(self, thresholds=(0.0, *np.cumsum(np.exp(x))))
+
     def _passed(self, eta: Array) -> Array:
         """P(y > k) of every threshold, on a last axis."""
         return np.asarray(ndtr(np.asarray(eta)[..., None] - self._cuts))
@@ -190,6 +256,7 @@ class Poisson(Family):
     """Count with a logarithmic link; overdispersion is a residual on the latent scale."""
 
     word: ClassVar[str] = "poisson"
+    counts: ClassVar[bool] = True
 
     @override
     def mean(self, eta: Array) -> Array:
@@ -221,6 +288,21 @@ class NegativeBinomial(Poisson):
         if not self.shape > 0:
             raise SpecError(f"the shape of a negative binomial trait is positive, not {self.shape}")
 
+    @property
+    @override
+    def n_free(self) -> int:
+        return 1
+
+    @property
+    @override
+    def free(self) -> Array:
+        """Standardised logarithm of the shape: its prior is log-normal, centred on e."""
+        return np.array([(np.log(self.shape) - LOG_SHAPE[0]) / LOG_SHAPE[1]])
+
+    @override
+    def freed(self, x: Array) -> Self:
+        return replace(self, shape=float(np.exp(LOG_SHAPE[0] + LOG_SHAPE[1] * x[0])))
+
     @override
     def variance(self, eta: Array) -> Array:
         mu = np.exp(eta)
@@ -239,10 +321,26 @@ class ZeroInflatedPoisson(Family):
 
     zeros: float = 0.0
     word: ClassVar[str] = "zero_inflated_poisson"
+    counts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.zeros < 1:
             raise SpecError(f"the share of extra zeros lies between 0 and 1, not {self.zeros}")
+
+    @property
+    @override
+    def n_free(self) -> int:
+        return 1
+
+    @property
+    @override
+    def free(self) -> Array:
+        """Standardised logit of the share of extra zeros: its prior is nearly uniform."""
+        return np.array([logit(self.zeros) / LOGIT_ZEROS])
+
+    @override
+    def freed(self, x: Array) -> Self:
+        return replace(self, zeros=float(expit(LOGIT_ZEROS * x[0])))
 
     @override
     def mean(self, eta: Array) -> Array:
@@ -258,16 +356,18 @@ class ZeroInflatedPoisson(Family):
         return np.asarray((1.0 - self.zeros) * (mu + self.zeros * mu**2))
 
 
-def of_rows(given: Family, rows: BoolArray) -> Family:
-    """Family of some of its records, which may have numbers of trials of their own."""
+def of_rows(given: Family, rows: BoolArray | IntArray) -> Family:
+    """Family of some of its records, which may have numbers of trials, or bounds, of their own."""
     if isinstance(given, Binomial) and np.ndim(given.size):
         return replace(given, size=np.asarray(given.size)[rows])
+    if isinstance(given, Censored):
+        return replace(given, lower=np.asarray(given.lower)[rows], upper=np.asarray(given.upper)[rows])
     return given
 
 
 #: Families by their words.
 FAMILIES: dict[str, type[Any]] = {
-    each.word: each for each in (Gaussian, Binomial, Ordered, Poisson, NegativeBinomial, ZeroInflatedPoisson)
+    each.word: each for each in (Gaussian, Censored, Binomial, Ordered, Poisson, NegativeBinomial, ZeroInflatedPoisson)
 } | {"binary": Binomial}
 
 

@@ -242,8 +242,8 @@ class LatentPosterior:
             m = len(term.effects)
             groups.append(np.tile(np.arange(begin, begin + m), len(term.levels)))
             begin += m
-        self.count_trait = p.trait[p.count_record].astype(np.int64)
-        groups.append(begin + self.count_trait)
+        self.drawn_trait = p.trait[p.drawn_record].astype(np.int64)
+        groups.append(begin + self.drawn_trait)
         self._group = np.concatenate(groups).astype(np.int64)
         self._n_groups = begin + len(design.traits)
         self._count_of_group = np.bincount(self._group, minlength=self._n_groups).astype(float)
@@ -289,7 +289,7 @@ class LatentPosterior:
             tau=np.full((K + 1, width), np.inf),
             counts=self._count_of_group,
             fixed=np.bincount(self._fixed_trait, minlength=t).astype(float),
-            residuals=(conditioning.kinds, conditioning.order, conditioning.patterns, conditioning.records),
+            residuals=(conditioning.kinds, conditioning.order, conditioning.records),
         )
 
     def _own_mix(self) -> IntArray:
@@ -602,11 +602,11 @@ class LatentMap:
         G = np.empty(self.n_unknowns)
         first = latent.engine.predictor.first
         G[: first[0]] = state.mean[: first[0]] / place.spread[latent._fixed_trait]
-        slope, of_counts = latent.engine.predictor.unmixed(state.at.slope, place.mixing)
+        slope, of_drawn = latent.engine.predictor.unmixed(state.at.slope, place.mixing)
         for k, (Z, solver) in enumerate(zip(latent._slopes_to, latent._solvers, strict=True)):
             ZG = (Z @ slope).reshape(-1, latent._sizes[k])
             G[first[k] : first[k + 1]] = (ZG if solver is None else solver.solve(ZG)).reshape(-1)
-        G[first[-1] :] = of_counts / place.residual_sd[latent.count_trait]
+        G[first[-1] :] = of_drawn / place.residual_sd[latent.drawn_trait]
         diagonal = np.log(latent.engine._work.factor[self._diagonal])
         scaled = np.empty_like(D)
         scaled[self.position] = np.log(D)
@@ -656,7 +656,7 @@ class LatentMap:
         self._axes = tuple(_axes(tables) for tables in (self.moved, self.stretched))
         self._tables = (self.G, *(_bases(tables, self.n_unknowns) for tables in (self.moved, self.stretched)))
         p = latent.engine.predictor
-        self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.count_trait)
+        self._layout = (p.first.astype(np.int64), latent.shape.sizes, latent.drawn_trait)
         self.static = (
             *(array for axes in self._axes for array in axes),
             self._tables,
@@ -721,7 +721,7 @@ class LatentMap:
         out[: first[0]] = G[: first[0]]
         for k, m in enumerate(latent.shape.sizes):
             out[first[k] : first[k + 1]] = (G[first[k] : first[k + 1]].reshape(-1, m) @ T[k, :m, :m]).reshape(-1)
-        out[first[-1] :] = G[first[-1] :] * ratio[latent.count_trait]
+        out[first[-1] :] = G[first[-1] :] * ratio[latent.drawn_trait]
         return out
 
     def x_of(self, z: Array) -> Array:

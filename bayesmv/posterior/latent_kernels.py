@@ -236,7 +236,7 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
     G0, of_G, of_kappa = tables
     pointer, row, entry, inverse, position = factor
     T, ratio = maps
-    first, sizes, count_trait = layout
+    first, sizes, drawn_trait = layout
     q = len(G0)
     G, shrink, scaled, total = G0.copy(), np.empty(q), np.empty(q), 0.0
     for i in range(q):
@@ -261,9 +261,9 @@ def unknowns(w, weights, tables, factor, maps, layout):  # type: ignore[no-untyp
                 for e in range(m):
                     moved += G[begin + e] * T[k, e, j]
                 s[begin + j] = moved + solved[position[begin + j]]
-    for r in range(len(count_trait)):
+    for r in range(len(drawn_trait)):
         i = first[-1] + r
-        s[i] = G[i] * ratio[count_trait[r]] + solved[position[i]]
+        s[i] = G[i] * ratio[drawn_trait[r]] + solved[position[i]]
     return s, G, shrink, scaled, total
 
 
@@ -273,8 +273,8 @@ def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
     _, of_G, of_kappa = tables
     pointer, row, entry, inverse, position = factor
     T, ratio = maps
-    first, sizes, count_trait = layout
-    of_terms, of_counts = crosses
+    first, sizes, drawn_trait = layout
+    of_terms, of_drawn = crosses
     q = len(by_s)
     by_G, back = np.empty(q), np.empty(q)
     for i in range(q):
@@ -290,10 +290,10 @@ def carried_back(by_s, G, shrink, scaled, tables, factor, maps, layout, crosses)
                 for j in range(m):
                     by_G[begin + e] += by_s[begin + j] * T[k, e, j]
                     of_terms[k, e, j] += G[begin + e] * by_s[begin + j]
-    for r in range(len(count_trait)):
+    for r in range(len(drawn_trait)):
         i = first[-1] + r
-        by_G[i] = by_s[i] * ratio[count_trait[r]]
-        of_counts[count_trait[r]] += G[i] * by_s[i]
+        by_G[i] = by_s[i] * ratio[drawn_trait[r]]
+        of_drawn[drawn_trait[r]] += G[i] * by_s[i]
     by_w, through = np.empty(q), np.empty(q)
     for i in range(q):
         by_w[i] = back[i] * shrink[i]
@@ -392,12 +392,12 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     value += of_place(place, squares, shape) - 0.5 * (x[d:] ** 2).sum()
     by_joined, by_centred = gathered(by_numbers, joined, centred, slot, weight, entry, mix)
     pairs_gathered(latent, given, row, source, pair_mix, by_mixing)
-    crosses, count_crosses = np.zeros(T.shape), np.zeros(len(ratio))
+    crosses, drawn_crosses = np.zeros(T.shape), np.zeros(len(ratio))
     by_w, by_moved, by_kappa = carried_back(
-        by_s, G, shrink, scaled, tables, factor, maps, layout, (crosses, count_crosses)
+        by_s, G, shrink, scaled, tables, factor, maps, layout, (crosses, drawn_crosses)
     )
     by_theta, by_R, by_x = np.empty(len(theta)), np.empty(R.shape), np.zeros(len(x))
-    by_place = (by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, count_crosses)
+    by_place = (by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, drawn_crosses)
     pulled(place, squares, shape, by_place, by_theta, by_R, by_x[d:])
     by_x[d:] -= x[d:]
     for m in range(len(axes_G)):

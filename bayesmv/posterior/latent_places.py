@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.likelihood.latent.conditioning import NORMAL, mixed, pulled_back
@@ -36,7 +35,7 @@ class Shape(NamedTuple):
     fixed
         Number of fixed effects of every trait, (t,).
     residuals
-        Kinds, order, patterns and numbers of units of the conditioning.
+        Kinds, order and numbers of units of the patterns of the conditioning.
     """
 
     term: IntArray
@@ -52,7 +51,7 @@ class Shape(NamedTuple):
     tau: Array
     counts: Array
     fixed: Array
-    residuals: tuple[IntArray, IntArray, npt.NDArray[np.bool_], Array]
+    residuals: tuple[IntArray, IntArray, Array]
 
 
 class Place(NamedTuple):
@@ -107,8 +106,8 @@ def placed(theta, R, logs, shape):  # type: ignore[no-untyped-def]
         for g in range(shape.gaps[i, 0]):
             gaps[i, g + 1] = gaps[i, g] + np.exp(logs[at])
             at += 1
-    kinds, order, patterns, _ = shape.residuals
-    return F, R, mixed(R, kinds, order, patterns).reshape(-1), c, spread, gaps
+    kinds, order, _ = shape.residuals
+    return F, R, mixed(R, kinds, order).reshape(-1), c, spread, gaps
 
 
 @njit(cache=True, error_model="numpy")
@@ -160,7 +159,7 @@ def in_predictor(place, shape):  # type: ignore[no-untyped-def]
 def of_place(place, squares, shape):  # type: ignore[no-untyped-def]
     """Log density that depends on the place alone: determinants of the priors of V, and Jacobians."""
     mixing, spread = place[2], place[4]
-    kinds, _, patterns, units = shape.residuals
+    kinds, _, units = shape.residuals
     t, value = len(spread), 0.0
     for g in range(1, len(squares)):
         if shape.counts[g] > 0.0:
@@ -169,8 +168,8 @@ def of_place(place, squares, shape):  # type: ignore[no-untyped-def]
     M = mixing.reshape(-1, 2, t, t)
     for i in range(t):
         value += shape.fixed[i] * np.log(spread[i])
-        for p in range(len(patterns)):
-            if kinds[i] == NORMAL and patterns[p, i]:
+        for p in range(len(kinds)):
+            if kinds[p, i] == NORMAL:
                 value += units[p] * np.log(M[p, 0, i, i])
     return value
 
@@ -189,7 +188,7 @@ def pulled(place, squares, shape, by, by_theta, by_R, by_logs):  # type: ignore[
     by_theta, by_R, by_logs
         Written to, (d,), (t, t) and (free distances,).
     """
-    by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, count_crosses = by
+    by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, drawn_crosses = by
     for g in range(1, len(squares)):
         by_squares[g] += 0.5 * shape.counts[g] / squares[g]
     by_excess = _by_spread(place, shape, by_joined[(shape.sizes**2).sum() :], by_cuts, by_logs)
@@ -197,7 +196,7 @@ def pulled(place, squares, shape, by, by_theta, by_R, by_logs):  # type: ignore[
     by_theta[:] = 0.0
     for e in range(len(shape.term)):
         by_theta[shape.parameter[e]] += shape.weight[e] * dF[shape.term[e], shape.row[e], shape.column[e]]
-    by_R[:] = _by_residual(place, shape, by_centred, by_mixing, by_squares[begin:], count_crosses)
+    by_R[:] = _by_residual(place, shape, by_centred, by_mixing, by_squares[begin:], drawn_crosses)
 
 
 @njit(cache=True, error_model="numpy")
@@ -241,8 +240,8 @@ def _by_factors(place, shape, by_joined, by_squares, crosses, by_excess):  # typ
 def _by_residual(place, shape, by_centred, by_mixing, by_squares, crosses):  # type: ignore[no-untyped-def]
     """Derivatives by R; those by the plain numbers of the conditioning are overwritten."""
     R, mixing, c = place[1], place[2], place[3][-1]
-    kinds, order, patterns, units = shape.residuals
-    n, t = patterns.shape
+    kinds, order, units = shape.residuals
+    n, t = kinds.shape
     numbers, centred = mixing.reshape(n, 2, t, t), by_centred.reshape(n, 2, t, t)
     plain, by_sd = by_mixing.reshape(n, 2, t, t), np.zeros(t)
     for i in range(t):
@@ -254,7 +253,7 @@ def _by_residual(place, shape, by_centred, by_mixing, by_squares, crosses):  # t
                 plain[p, 1, j, i] += centred[p, 1, j, i] * c[i]
                 plain[p, 0, j, i] += centred[p, 0, j, i]
         by_sd[i] = crosses[i] / c[i] - by_c * c[i] ** 3 * sd / shape.tau[-1, i] ** 2
-    out = pulled_back(R, kinds, order, patterns, units, plain)
+    out = pulled_back(R, kinds, order, units, plain)
     for i in range(t):
         out[i, i] += 0.5 * by_sd[i] / max(np.sqrt(R[i, i]), 1e-150)
     return out

@@ -106,7 +106,7 @@ def test_correlated_residuals__density_is_that_written_out():
     table = np.full(d.observed.shape, np.nan)
     table[p.unit, p.trait] = alone.predictor.matrix(start.numbers) @ nothing
     y, wanted, cuts = d.working_response, 0.0, np.array([-np.inf, *state.families[0].thresholds, np.inf])
-    count = {int(p.unit[r]): k for k, r in enumerate(p.count_record)}
+    count = {int(p.unit[r]): k for k, r in enumerate(p.drawn_record)}
     for unit, seen in enumerate(d.observed):
         g = [t for t in (2, 3) if seen[t]]
         e, known = y[unit, g] - table[unit, g], list(g)

@@ -1,9 +1,9 @@
 r"""Residual covariances of traits of several kinds: what is conditioned on exactly, and what becomes an unknown.
 
-Residuals of the observed traits of a unit are e = L z, with LL' the residual covariance R of these traits, Gaussian
-ones first, then counts, then a threshold trait. z of Gaussian traits is known from their records,
-:math:`z_g = L_{gg}^{-1}(y_g - η_g)`; those of counts are unknowns ε; that of a threshold trait is integrated out by its
-distribution function. So every record has a density of its own, of a latent value that is linear in the location
+Residuals of the observed traits of a unit are e = L z, with LL' the residual covariance R of these traits: first records
+that are known exactly, then counts, then those of which a threshold, or bounds, are known. z of the first is known,
+:math:`z_g = L_{gg}^{-1}(y_g - η_g)`; those of counts are unknowns ε; that of a single threshold record is integrated out
+by its distribution function. So every record has a density of its own, of a latent value that is linear in the location
 effects and ε,
 
 .. math:: \tilde η = M (η - y_g) + N ε
@@ -13,9 +13,18 @@ effects and ε,
     M_{gg} = L_{gg}^{-1}, \quad M_{ig} = -\frac{L_{ig} L_{gg}^{-1}}{s_i}, \quad M_{ii} = \frac{1}{s_i}, \quad
     N_{ic} = \frac{L_{ic}}{s_i}
 
-with s = 1 of counts and s = L_ii of a threshold trait, by which its thresholds are divided too. A Gaussian record is
-N(0, 1) at :math:`\tilde η`, with the Jacobian log M_gg. Nothing is augmented, and nothing approximated. Traits whose
-distribution knows no normal residual (a logit, negative binomial) stand alone, with M = 1.
+with s = 1 of counts and s = L_ii of a threshold record, by which its thresholds are divided too. An exact record is
+N(0, 1) at :math:`\tilde η`, with the Jacobian log M_gg. Traits whose distribution knows no normal residual (a logit,
+negative binomial) stand alone, with M = 1.
+
+Of **m > 1 threshold records with correlated residuals** the probability is an integral in m dimensions. A part of each
+residual that is independent of all others is taken out of R, with variance
+
+.. math:: s_i^2 = δ S_{ii}, \quad δ = \left(\frac{m - 1}{m}\right)^{m - 1} \frac{|S|}{\prod S_{jj}}
+
+S being their covariance given the records before them: δ is below the smallest eigenvalue of their correlation matrix,
+whatever that is (the inequality of the means of its eigenvalues). With L the factor of R less these, the rest are
+unknowns ε as those of counts, N_ii = L_ii / s_i among them, and given ε each record has its own distribution function.
 
 Source: Foulley, Gianola & Thompson (1983), Genet. Sel. Evol. 15:401-424 (a normal and a binary trait).
 """
@@ -29,26 +38,25 @@ import numpy.typing as npt
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.families.declared import Binomial, Family, Gaussian, Poisson
+from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, NegativeBinomial, Poisson
 from bayesmv.numerics.compiled import njit
 
-#: Kinds of traits, in the order in which they are conditioned on.
-NORMAL, COUNT, THRESHOLD, BARE = range(4)
+#: Kinds of records, in the order in which they are conditioned on; ABSENT ones are not.
+NORMAL, COUNT, LINKED, THRESHOLD, BARE = range(5)
+ABSENT = -1
 #: Variance left of a residual given those before it, relative to its own, that smaller ones are raised to.
 _LEAST = 1e-10
 
 
 class Conditioning(NamedTuple):
-    """Which records share residuals, and where the numbers M and N of every pattern of traits stand.
+    """Which records share residuals, and where the numbers M and N of every pattern of records stand.
 
     Parameters
     ----------
     kinds
-        Kind of every trait, (t,).
+        Kinds of the records of the traits in every pattern that occurs, ABSENT where there is none, (patterns, t).
     order
-        Traits in the order in which they are conditioned on, (t,).
-    patterns
-        Sets of observed traits that occur, (patterns, t).
+        Traits of every pattern in the order in which they are conditioned on, (patterns, t).
     pattern
         Pattern of every unit, (n,).
     records
@@ -59,7 +67,6 @@ class Conditioning(NamedTuple):
 
     kinds: IntArray
     order: IntArray
-    patterns: npt.NDArray[np.bool_]
     pattern: IntArray
     records: Array
     linked: npt.NDArray[np.bool_]
@@ -69,60 +76,82 @@ class Conditioning(NamedTuple):
         """Which traits have residuals of their own, (t,)."""
         return np.asarray(self.linked.sum(axis=1) == 1)
 
+    def kind_of(self, unit: IntArray, trait: IntArray) -> IntArray:
+        """Kind of every record."""
+        return np.asarray(self.kinds[self.pattern[unit], trait])
+
     def numbers(self, R: Array) -> Array:
         """M and N of all patterns, flat, (patterns · 2 t²,)."""
-        return np.asarray(mixed(np.ascontiguousarray(R), self.kinds, self.order, self.patterns).reshape(-1))
+        return np.asarray(mixed(np.ascontiguousarray(R), self.kinds, self.order).reshape(-1))
 
     def log_jacobian(self, numbers: Array) -> float:
-        """Sum of log M_gg over the Gaussian records."""
-        M = numbers.reshape(len(self.patterns), 2, len(self.kinds), -1)[:, 0]
-        own = np.einsum("pii->pi", M)
-        normal = self.patterns & (self.kinds == NORMAL)
-        return float(self.records @ np.log(np.where(normal, own, 1.0)).sum(axis=1))
+        """Sum of log M_gg over the records that are known exactly."""
+        n, t = self.kinds.shape
+        own = np.einsum("pii->pi", numbers.reshape(n, 2, t, t)[:, 0])
+        return float(self.records @ np.log(np.where(self.kinds == NORMAL, own, 1.0)).sum(axis=1))
 
     def pulled(self, R: Array, by_numbers: Array) -> Array:
-        """Derivative by R, (t, t), of a function of M and N, with the Jacobian of the Gaussian records."""
-        t = len(self.kinds)
-        by = np.array(by_numbers, dtype=float).reshape(len(self.patterns), 2, t, t)
-        return np.asarray(pulled_back(np.ascontiguousarray(R), self.kinds, self.order, self.patterns, self.records, by))
+        """Derivative by R, (t, t), of a function of M and N, with the Jacobian of the exact records."""
+        n, t = self.kinds.shape
+        by = np.array(by_numbers, dtype=float).reshape(n, 2, t, t)
+        return np.asarray(pulled_back(np.ascontiguousarray(R), self.kinds, self.order, self.records, by))
 
 
 def build_conditioning(design: Design) -> Conditioning:
     """Analyse the residuals of a design."""
-    kinds = np.array([kind_of(f) for f in design.families], dtype=np.int64)
-    patterns, pattern = np.unique(design.observed, axis=0, return_inverse=True)
-    linked = np.eye(len(kinds), dtype=bool)
+    t = len(design.traits)
+    linked = np.eye(t, dtype=bool)
     for i, j in design.residual.structure.support:
         linked[i, j] = linked[j, i] = True
-    for _ in kinds:
+    for _ in range(t):
         linked = linked @ linked
+    of_records = np.column_stack([kinds_of(f, len(design.units)) for f in design.families])
+    kinds, pattern = np.unique(np.where(design.observed, of_records, ABSENT), axis=0, return_inverse=True)
+    liability = kinds == THRESHOLD
+    several = (liability[:, None, :] & linked).sum(axis=2) > 1
+    kinds[liability & several] = LINKED
+    pattern = pattern.reshape(-1).astype(np.int64)
     return Conditioning(
         kinds=kinds,
-        order=np.argsort(kinds, kind="stable").astype(np.int64),
-        patterns=patterns,
-        pattern=pattern.reshape(-1).astype(np.int64),
-        records=np.bincount(pattern.reshape(-1), minlength=len(patterns)).astype(float),
+        order=np.argsort(kinds, axis=1, kind="stable").astype(np.int64),
+        pattern=pattern,
+        records=np.bincount(pattern, minlength=len(kinds)).astype(float),
         linked=linked,
     )
 
 
-def kind_of(family: Family) -> int:
-    """Kind of a trait."""
+def kinds_of(family: Family, n: int) -> IntArray:
+    """Kinds of the n records of a trait, each taken by itself."""
+    if isinstance(family, Censored):
+        return np.where(family.exact, NORMAL, THRESHOLD).astype(np.int64)
     if isinstance(family, Gaussian):
-        return NORMAL
-    if isinstance(family, Poisson):
-        return COUNT
-    return BARE if isinstance(family, Binomial) and family.link == "logit" else THRESHOLD
+        kind = NORMAL
+    elif isinstance(family, NegativeBinomial) or (isinstance(family, Binomial) and family.link == "logit"):
+        kind = BARE
+    else:
+        kind = COUNT if family.counts else THRESHOLD
+    return np.full(n, kind, dtype=np.int64)
 
 
 @njit(cache=True, error_model="numpy")
-def mixed(R, kinds, order, patterns):  # type: ignore[no-untyped-def]
+def _present(kinds, order):  # type: ignore[no-untyped-def]
+    """Traits of a pattern that were recorded, in the order of conditioning."""
+    return order[kinds[order] != ABSENT]
+
+
+@njit(cache=True, error_model="numpy")
+def mixed(R, kinds, order):  # type: ignore[no-untyped-def]
     """M and N of every pattern, (patterns, 2, t, t); rows and columns of traits as the design has them."""
-    n, t = patterns.shape
+    n, t = kinds.shape
     out = np.zeros((n, 2, t, t))
     for p in range(n):
-        at = order[patterns[p][order]]
-        M, N = conditioned(cholesky(R, at), kinds[at])
+        at = _present(kinds[p], order[p])
+        own = kinds[p][at]
+        L = cholesky(R, at, np.zeros(len(at)))
+        s = divisors(L, own)
+        if (own == LINKED).any():
+            L = cholesky(R, at, _taken(s, own))
+        M, N = conditioned(L, s, own)
         for a in range(len(at)):
             for b in range(a + 1):
                 out[p, 0, at[a], at[b]] = M[a, b]
@@ -131,23 +160,31 @@ def mixed(R, kinds, order, patterns):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def pulled_back(R, kinds, order, patterns, records, by):  # type: ignore[no-untyped-def]
-    """Derivative by R from those by M and N, and of the Jacobian of the Gaussian records."""
-    n, t = patterns.shape
+def pulled_back(R, kinds, order, records, by):  # type: ignore[no-untyped-def]
+    """Derivative by R from those by M and N, and of the Jacobian of the exact records."""
+    n, t = kinds.shape
     out = np.zeros((t, t))
     for p in range(n):
-        at = order[patterns[p][order]]
-        m = len(at)
+        at = _present(kinds[p], order[p])
+        m, own = len(at), kinds[p][at]
         by_M, by_N = np.zeros((m, m)), np.zeros((m, m))
         for a in range(m):
             for b in range(a + 1):
                 by_M[a, b], by_N[a, b] = by[p, 0, at[a], at[b]], by[p, 1, at[a], at[b]]
-        L = cholesky(R, at)
-        M, N = conditioned(L, kinds[at])
+        whole = cholesky(R, at, np.zeros(m))
+        s, L = divisors(whole, own), whole
+        if (own == LINKED).any():
+            L = cholesky(R, at, _taken(s, own))
+        M, N = conditioned(L, s, own)
         for a in range(m):
-            if kinds[at[a]] == NORMAL:
+            if own[a] == NORMAL:
                 by_M[a, a] += records[p] / M[a, a]
-        by_R = by_matrix(L, by_factor(L, M, N, kinds[at], by_M, by_N))
+        by_L, by_s = by_factor(L, M, N, s, own, by_M, by_N)
+        by_R = by_matrix(L, by_L)
+        for a in range(m):
+            if own[a] == LINKED:
+                by_s[a] -= 2.0 * s[a] * by_R[a, a]
+        by_R += by_matrix(whole, by_divisors(whole, s, own, by_s))
         for a in range(m):
             for b in range(m):
                 out[at[a], at[b]] += by_R[a, b]
@@ -155,8 +192,8 @@ def pulled_back(R, kinds, order, patterns, records, by):  # type: ignore[no-unty
 
 
 @njit(cache=True, error_model="numpy")
-def cholesky(R, at):  # type: ignore[no-untyped-def]
-    """Cholesky factor of R of the traits `at`, (m, m), its pivots kept off 0."""
+def cholesky(R, at, taken):  # type: ignore[no-untyped-def]
+    """Cholesky factor of R of the traits `at` less what is taken of their variances, (m, m), pivots kept off 0."""
     m = len(at)
     L = np.zeros((m, m))
     for a in range(m):
@@ -165,57 +202,91 @@ def cholesky(R, at):  # type: ignore[no-untyped-def]
             for c in range(b):
                 left -= L[a, c] * L[b, c]
             if a == b:
-                L[a, a] = np.sqrt(max(left, _LEAST * max(R[at[a], at[a]], _LEAST)))
+                L[a, a] = np.sqrt(max(left - taken[a], _LEAST * max(R[at[a], at[a]], _LEAST)))
             else:
                 L[a, b] = left / L[b, b]
     return L
 
 
 @njit(cache=True, error_model="numpy")
-def _divisor(kind, pivot):  # type: ignore[no-untyped-def]
-    """s of the head of this file, and of a Gaussian trait the pivot, by which its row is divided too."""
-    return pivot if kind in (NORMAL, THRESHOLD) else 1.0
+def _taken(s, kinds):  # type: ignore[no-untyped-def]
+    """Variances that are independent of all else, of threshold records of correlated residuals."""
+    return np.where(kinds == LINKED, s**2, 0.0)
 
 
 @njit(cache=True, error_model="numpy")
-def conditioned(L, kinds):  # type: ignore[no-untyped-def]
-    """M and N of the traits of a factor, (m, m) each."""
+def divisors(L, kinds):  # type: ignore[no-untyped-def]
+    """s of every record, and of exact ones the pivot, by which their rows are divided too; L of all of R."""
+    s, several = np.ones(len(L)), kinds == LINKED
+    m, log_delta = several.sum(), 0.0
+    if m:
+        log_delta = (m - 1) * np.log((m - 1) / m)
+    for a in range(len(L)):
+        if kinds[a] == NORMAL or kinds[a] == THRESHOLD:
+            s[a] = L[a, a]
+        elif kinds[a] == LINKED:
+            log_delta += np.log(L[a, a] ** 2 / (L[a][several] ** 2).sum())
+    for a in range(len(L)):
+        if kinds[a] == LINKED:
+            s[a] = np.sqrt(np.exp(log_delta) * (L[a][several] ** 2).sum())
+    return s
+
+
+@njit(cache=True, error_model="numpy")
+def by_divisors(L, s, kinds, by_s):  # type: ignore[no-untyped-def]
+    """Derivative by L, (m, m), of what depends on s."""
+    out, several = np.zeros((len(L), len(L))), kinds == LINKED
+    total = (by_s * s)[several].sum()
+    for a in range(len(L)):
+        if kinds[a] == NORMAL or kinds[a] == THRESHOLD:
+            out[a, a] = by_s[a]
+        elif kinds[a] == LINKED:
+            variance = (L[a][several] ** 2).sum()
+            for b in range(a + 1):
+                if kinds[b] == LINKED:
+                    out[a, b] = (by_s[a] * s[a] - total) * L[a, b] / variance
+            out[a, a] += total / L[a, a]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def conditioned(L, divisor, kinds):  # type: ignore[no-untyped-def]
+    """M and N of the records of a factor, (m, m) each."""
     m = len(L)
     M, N = np.zeros((m, m)), np.zeros((m, m))
     for a in range(m):
-        s = _divisor(kinds[a], L[a, a])
+        s = divisor[a]
         M[a, a] = 1.0 / s
         for b in range(a):
-            # The row of L_gg⁻¹ of a Gaussian trait before this one is that of M.
+            # The row of L_gg⁻¹ of an exact record before this one is that of M.
             if kinds[b] == NORMAL:
                 M[a, : b + 1] -= L[a, b] * M[b, : b + 1] / s
             else:
                 N[a, b] = L[a, b] / s
-        if kinds[a] == COUNT:
-            N[a, a] = L[a, a]
+        if kinds[a] == COUNT or kinds[a] == LINKED:
+            N[a, a] = L[a, a] / s
     return M, N
 
 
 @njit(cache=True, error_model="numpy")
-def by_factor(L, M, N, kinds, by_M, by_N):  # type: ignore[no-untyped-def]
-    """Derivative by L, (m, m), from those by M (overwritten) and N: the steps of `conditioned` backwards."""
+def by_factor(L, M, N, divisor, kinds, by_M, by_N):  # type: ignore[no-untyped-def]
+    """Derivatives by L, (m, m), and s, from those by M (overwritten) and N: the steps of `conditioned` backwards."""
     m = len(L)
-    out = np.zeros((m, m))
+    out, by_s = np.zeros((m, m)), np.zeros(m)
     for a in range(m - 1, -1, -1):
-        s = _divisor(kinds[a], L[a, a])
-        by_s = -(by_M[a] * M[a]).sum() / s
+        s = divisor[a]
+        by_s[a] = -(by_M[a] * M[a]).sum() / s
         for b in range(a):
             if kinds[b] == NORMAL:
                 out[a, b] -= (by_M[a, : b + 1] * M[b, : b + 1]).sum() / s
                 by_M[b, : b + 1] -= by_M[a, : b + 1] * L[a, b] / s
             else:
                 out[a, b] += by_N[a, b] / s
-                by_s -= by_N[a, b] * N[a, b] / s
-        if kinds[a] == COUNT:
-            out[a, a] += by_N[a, a]
-        elif kinds[a] != BARE:
-            out[a, a] += by_s
-    return out
+                by_s[a] -= by_N[a, b] * N[a, b] / s
+        if kinds[a] == COUNT or kinds[a] == LINKED:
+            out[a, a] += by_N[a, a] / s
+            by_s[a] -= by_N[a, a] * N[a, a] / s
+    return out, by_s
 
 
 @njit(cache=True, error_model="numpy")

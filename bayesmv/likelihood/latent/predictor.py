@@ -21,7 +21,7 @@ from scipy import sparse
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.likelihood.latent.conditioning import COUNT, NORMAL, Conditioning, build_conditioning
+from bayesmv.likelihood.latent.conditioning import COUNT, LINKED, NORMAL, Conditioning, build_conditioning
 from bayesmv.likelihood.sparse.equations import column_size
 from bayesmv.numerics.compiled import FAST, njit
 from bayesmv.numerics.ordering import elimination_tree, minimum_degree, postorder
@@ -46,9 +46,9 @@ class Predictor(NamedTuple):
         How residuals are conditioned on.
     pair_row, pair_source, pair_mix
         o is the sum of M[mix] times what is given of a record, over pairs of a record and one that it depends on.
-    count_record
+    drawn_record
         Record of every ε.
-    count_row, count_of, count_mix
+    drawn_row, drawn_of, drawn_mix
         Coefficient M[mix] of an ε in a row of A, pair by pair.
     prior
         Precision of s, (q, q): 0 for fixed effects.
@@ -81,10 +81,10 @@ class Predictor(NamedTuple):
     pair_row: IntArray
     pair_source: IntArray
     pair_mix: IntArray
-    count_record: IntArray
-    count_row: IntArray
-    count_of: IntArray
-    count_mix: IntArray
+    drawn_record: IntArray
+    drawn_row: IntArray
+    drawn_of: IntArray
+    drawn_mix: IntArray
     prior: sparse.csr_array
     first: IntArray
     fixed_of: IntArray
@@ -118,7 +118,7 @@ class Predictor(NamedTuple):
         return (
             np.bincount(self.pair_source, mixing[self.pair_mix] * slope[self.pair_row], minlength=len(self.unit)),
             np.bincount(
-                self.count_of, mixing[self.count_mix] * slope[self.count_row], minlength=len(self.count_record)
+                self.drawn_of, mixing[self.drawn_mix] * slope[self.drawn_row], minlength=len(self.drawn_record)
             ),
         )
 
@@ -153,29 +153,29 @@ def build_predictor(design: Design) -> Predictor:
         order += len(term.levels) * m
     first.append(order)
     row, column, weight, entry = (np.concatenate([part[i] for part in parts]) for i in range(4))
-    pair_row, pair_source, pair_mix = _pairs_of_records(conditioning, unit, trait, record, NORMAL)
+    pair_row, pair_source, pair_mix = _pairs_of_records(conditioning, unit, trait, record, (NORMAL,))
     copies, at = _joined(row, pair_source)
     row, column, weight, entry, mix = pair_row[at], column[copies], weight[copies], entry[copies], pair_mix[at]
-    count_record = np.flatnonzero(conditioning.kinds[trait] == COUNT)
+    drawn_record = np.flatnonzero(np.isin(conditioning.kind_of(unit, trait), (COUNT, LINKED)))
     number = np.full(len(unit), -1)
-    number[count_record] = np.arange(len(count_record))
-    count_row, count_source, count_mix = _pairs_of_records(conditioning, unit, trait, record, COUNT)
+    number[drawn_record] = np.arange(len(drawn_record))
+    drawn_row, count_source, drawn_mix = _pairs_of_records(conditioning, unit, trait, record, (COUNT, LINKED))
     of = number[count_source]
     row, column, weight, entry, mix = (
         np.concatenate(two)
         for two in (
-            (row, count_row),
+            (row, drawn_row),
             (column, order + of),
             (weight, np.ones(len(of))),
             (entry, np.full(len(of), factor_start[-1])),
-            (mix, count_mix),
+            (mix, drawn_mix),
         )
     )
-    order += len(count_record)
+    order += len(drawn_record)
     key, slot = np.unique(row.astype(np.int64) * order + column, return_inverse=True)
     indptr = np.concatenate([[0], np.cumsum(np.bincount(key // order, minlength=len(unit)))]).astype(np.int64)
     column = (key % order).astype(np.int64)
-    prior = _prior(design, int(fixed_of.max(initial=-1)) + 1, len(count_record))
+    prior = _prior(design, int(fixed_of.max(initial=-1)) + 1, len(drawn_record))
     symbolic, position = _analysed(indptr, column, prior, _together(design, first, order))
     low = sparse.coo_array(sparse.tril(_permuted(prior, position)))
     return Predictor(
@@ -192,10 +192,10 @@ def build_predictor(design: Design) -> Predictor:
         pair_row=pair_row,
         pair_source=pair_source,
         pair_mix=pair_mix,
-        count_record=count_record,
-        count_row=count_row,
-        count_of=of,
-        count_mix=count_mix,
+        drawn_record=drawn_record,
+        drawn_row=drawn_row,
+        drawn_of=of,
+        drawn_mix=drawn_mix,
         prior=prior,
         first=np.array(first),
         fixed_of=fixed_of,
@@ -226,27 +226,28 @@ def _fixed(
 
 
 def _pairs_of_records(
-    conditioning: Conditioning, unit: IntArray, trait: IntArray, record: IntArray, kind: int
+    conditioning: Conditioning, unit: IntArray, trait: IntArray, record: IntArray, kinds: tuple[int, ...]
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """Records, those of the same unit that they depend on, and the place of their number M (or N, of counts).
+    """Records, those of the same unit that they depend on, and the place of their number M, or N of ε.
 
-    A record depends on itself, and on those of correlated traits of the kind before it in the order of conditioning.
+    A record depends on itself, and on those of correlated traits of the kinds before it in the order of conditioning;
+    of ε, on its own where it has one.
     """
-    c, t = conditioning, len(conditioning.kinds)
-    before = np.empty(t, dtype=np.int64)
-    before[c.order] = np.arange(t)
+    c, t, known = conditioning, conditioning.kinds.shape[1], NORMAL in kinds
+    before = np.argsort(c.order, axis=1)
     rows, sources, mixes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for i in range(t):
         mine = np.flatnonzero(trait == i)
         for j in range(t):
-            itself = j == i and (kind == NORMAL or c.kinds[j] == kind)
-            if not itself and not (c.linked[i, j] and c.kinds[j] == kind and before[j] < before[i]):
+            pattern = c.pattern[unit[mine]]
+            if j != i and not c.linked[i, j]:
                 continue
-            source = record[unit[mine], j]
-            both = source >= 0
+            both = np.isin(c.kinds[pattern, j], kinds) & (before[pattern, j] < before[pattern, i] + (i == j))
+            if i == j and known:
+                both[:] = True
             rows.append(mine[both])
-            sources.append(source[both])
-            block = 2 * c.pattern[unit[mine[both]]] + (kind == COUNT)
+            sources.append(record[unit[mine[both]], j])
+            block = 2 * pattern[both] + (not known)
             mixes.append((block * t + i) * t + j)
     return np.concatenate(rows), np.concatenate(sources), np.concatenate(mixes)
 
