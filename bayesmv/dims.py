@@ -28,9 +28,9 @@ def covariance_name(term: str) -> str:
     return f"{saved(term)}_cov"
 
 
-def threshold_name(trait: str) -> str:
-    """Variable that holds the thresholds of an ordered trait, after the first."""
-    return f"{trait}_thresholds"
+def family_name(trait: str, number: str) -> str:
+    """Variable that holds the thresholds of an ordered trait after the first, or another number of a family."""
+    return f"{trait}_{number}"
 
 
 def variance_name(term: str) -> str:

@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmv import dims
 from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.comparison.predictive import block_labels
 from bayesmv.design.design import Design, TermDesign
 from bayesmv.errors import SpecError
-from bayesmv.estimates.expected import thresholds_of
 from bayesmv.estimates.source import HDI, PosteriorEstimates
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.families.declared import Binomial, Censored, Family, Ordered
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.numerics.progress import watched
 from bayesmv.relationship.relationship import Relationship
 from bayesmv.sampling.ess import shortest_interval
-from bayesmv.sampling.trace import picked_draws, scaled_draws
+from bayesmv.sampling.trace import drawn_group, families_of, picked_draws, scaled_draws
 from bayesmv.simulation.simulate import simulate_from
 
 #: Classes of relatives, by their relationship, and its name.
@@ -47,7 +47,8 @@ def predictive_checks(trace: xr.DataTree, design: Design, *, max_draws: int = 20
 
     Where traits are not Gaussian, fixed effects and thresholds are those that were drawn with the covariances, and the
     statistics are of records: the **share** of every class, of counts their **mean**, **share of zeros** and
-    **dispersion** (variance over mean), which is above what is predicted where the family is too narrow.
+    **dispersion** (variance over mean), which is above what is predicted where the family is too narrow. Of censored
+    traits there are none: how records that are predicted would have been censored is not known.
 
     Parameters
     ----------
@@ -104,20 +105,21 @@ def _records(
     trace: xr.DataTree, design: Design, draws: Sequence[Sequence[Array]], rng: np.random.Generator
 ) -> Iterator[Array]:
     """Predicted records where traits are not Gaussian, at the fixed effects and thresholds of the draws."""
-    estimates = PosteriorEstimates(trace)
+    estimates, posterior = PosteriorEstimates(trace), drawn_group(trace)
     coefficients = estimates.fixed_draws(design, len(draws))
     picked = picked_draws(estimates.n_draws, len(draws))
-    ordered = [trait for trait, law in zip(design.traits, design.families, strict=True) if isinstance(law, Ordered)]
-    cuts = {trait: thresholds_of(estimates, trait)[picked] for trait in ordered}
+    n = posterior.sizes[dims.DRAW]
     for d, sigmas in enumerate(draws):
-        at = {trait: own[d].tolist() for trait, own in cuts.items()}
-        yield simulate_from(design, sigmas, rng, coefficients[d], at)
+        at = divmod(int(picked[d]), n)
+        yield simulate_from(design, sigmas, rng, coefficients[d], families_of(posterior, design, at))
 
 
 def _of_records(design: Design) -> list[_Statistic]:
     """Statistics of records (n, t), 0 where not recorded."""
     out: list[_Statistic] = []
     for t, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
+        if isinstance(law, Censored):  # what is drawn is not censored, nor known how it would be
+            continue
         seen = design.observed[:, t]
         out += [(word, trait, partial(_of_trait, f, seen, t)) for word, f in _of_family(law, design.response[seen, t])]
         for term in design.terms:
@@ -131,7 +133,7 @@ def _of_family(law: Family, y: Array) -> list[tuple[str, Callable[[Array], float
         classes = np.unique(y)[-1:] if isinstance(law, Binomial) else np.unique(y)
         return [(f"share of {value:g}", partial(_share, float(value))) for value in classes]
     mean: tuple[str, Callable[[Array], float]] = ("mean", lambda y: float(y.mean()))
-    if isinstance(law, Gaussian):
+    if law.linear:
         return [mean, ("least record", lambda y: float(y.min())), ("largest record", lambda y: float(y.max()))]
     dispersion: tuple[str, Callable[[Array], float]] = (
         "dispersion",

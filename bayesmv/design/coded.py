@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from scipy import sparse
 from bayesmv.arrays import Array
 from bayesmv.design.fixed import FixedDesign
 from bayesmv.design.random import TermDesign
-from bayesmv.design.written import as_covariate
+from bayesmv.design.written import as_covariate, to_numbers
 from bayesmv.errors import DataError, listing, require_complete, rows_of
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, Ordered
 from bayesmv.model.families import TraitFamily
 from bayesmv.model.spec import ModelSpec
 from bayesmv.relationship.labels import as_text, is_missing_word
@@ -51,6 +52,62 @@ def with_levels_coded(spec: ModelSpec, data: pd.DataFrame) -> pd.DataFrame:
     return data.assign(**changed) if changed else data
 
 
+def with_bounds_read(spec: ModelSpec, data: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Table with a column for every censored trait: the record where it is known, else a number within its bounds.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    data
+        The table.
+    notes
+        To which it is added how many records are known by bounds only, and which column of that name is not read.
+
+    Raises
+    ------
+    DataError
+        If bounds are no numbers, or the wrong way round.
+    """
+    changed: dict[str, Any] = {}
+    for trait, family in spec.families.items():
+        if not family.bounds:
+            continue
+        lower, upper = _bounds(spec, family, data)
+        wrong = lower > upper
+        if wrong.any():
+            raise DataError(
+                f"the lower bound '{family.lower}' of '{trait}' is above the upper one '{family.upper}' "
+                f"({rows_of(data.index[wrong])})"
+            )
+        if trait in data.columns and trait not in family.bounds:
+            notes.append(f"{trait}: the column '{trait}' is not read; the bounds {listing(family.bounds)} are")
+        low, high = np.isfinite(lower), np.isfinite(upper)
+        with np.errstate(invalid="ignore"):
+            middle = np.where(low & high, 0.5 * (lower + upper), np.where(low, lower, np.where(high, upper, np.nan)))
+        changed[trait] = middle
+    return data.assign(**changed) if changed else data
+
+
+def _bounds(spec: ModelSpec, family: TraitFamily, data: pd.DataFrame) -> tuple[Array, Array]:
+    """Bounds of the records of a censored trait, (n,) each, infinite where there is none."""
+    out = []
+    for name, open_end in zip(family.bounds, (-np.inf, np.inf), strict=True):
+        column = data[name]
+        values = to_numbers(column).to_numpy(dtype=float, na_value=np.nan)
+        text = column.map(lambda value: value if pd.isna(value) else as_text(value).strip())
+        empty = column.isna().to_numpy() | np.asarray(is_missing_word(text)) | text.isin(spec.missing or ()).to_numpy()
+        bad = np.isnan(values) & ~empty
+        if bad.any():
+            raise DataError(
+                f"the bound '{name}' holds {listing(text[bad].unique())} ({rows_of(data.index[bad])}), not a number; "
+                f"leave a bound that is open empty"
+            )
+        out.append(np.where(empty | np.isnan(values), open_end, values))
+    lower, upper = out
+    return np.asarray(lower), np.asarray(upper)
+
+
 def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]) -> tuple[Array, tuple[Family, ...]]:
     """Records (n, t) as their families count them, and the family of each trait.
 
@@ -77,11 +134,17 @@ def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]
             families.append(Gaussian())
             continue
         y, seen = response[:, t], ~np.isnan(response[:, t])
-        if stated.family != "ordered":
+        if stated.law.counts or (stated.law.link_variance > 0.0 and stated.family != "ordered"):
             _require(
                 trait, data, seen & ((y < 0) | (y != np.round(y))), "a whole number of 0 or more", _hint(stated, y)
             )
-        read = {"binary": _binary, "binomial": _binomial, "ordered": _ordered, "poisson": _counts}[stated.family]
+        readers: dict[str, Callable[..., tuple[Array, Family]]] = {
+            "binary": _binary,
+            "binomial": _binomial,
+            "ordered": _ordered,
+            "censored": partial(_censored, spec),
+        }
+        read = readers.get(stated.family, _counts)
         out[:, t], family = read(trait, stated, data, y, notes)
         families.append(family)
         notes.append(f"{trait}: {stated.family}, {stated.told}")
@@ -90,7 +153,7 @@ def coded(spec: ModelSpec, data: pd.DataFrame, response: Array, notes: list[str]
 
 def _hint(stated: TraitFamily, y: Array) -> str:
     inside = bool(((y[~np.isnan(y)] >= 0) & (y[~np.isnan(y)] <= 1)).all())
-    if stated.family == "poisson" and inside:
+    if stated.law.counts and inside:
         return "; a proportion is binomial: give the number of successes, and that of trials as its size"
     return ""
 
@@ -162,9 +225,30 @@ def _ordered(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, note
     return y - low + 1.0, Ordered(tuple(range(len(found) - 1)))
 
 
+def _censored(
+    spec: ModelSpec, trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]
+) -> tuple[Array, Family]:
+    lower, upper = _bounds(spec, stated, data)
+    law, seen = Censored(lower=lower, upper=upper), ~np.isnan(y)
+    n, left, right = int(seen.sum()), int((seen & np.isinf(lower)).sum()), int((seen & np.isinf(upper)).sum())
+    known = int((seen & law.exact).sum())
+    notes.append(
+        f"{trait}: {known} of {n} records are known, {left} from above only, {right} from below only, "
+        f"{n - known - left - right} between two bounds"
+    )
+    if max(left, right) == n:
+        raise DataError(
+            f"every record of the trait '{trait}' is known from {'above' if left == n else 'below'} only: nothing says "
+            f"where it ends"
+        )
+    return y, law
+
+
 def _counts(trait: str, stated: TraitFamily, data: pd.DataFrame, y: Array, notes: list[str]) -> tuple[Array, Family]:
     if np.nansum(y) == 0.0:
         raise DataError(f"all records of the trait '{trait}' are 0: there is no variation to model")
+    if stated.family == "zero_inflated_poisson" and not (y == 0.0).any():
+        raise DataError(f"no record of the trait '{trait}' is 0: it has no extra zeros; its family is poisson")
     return y, stated.law
 
 
@@ -179,7 +263,7 @@ def require_estimable(
         Naming them, and what to do.
     """
     for t, (trait, family) in enumerate(zip(traits, families, strict=True)):
-        if isinstance(family, Gaussian):
+        if type(family) is Gaussian:
             continue
         seen = ~np.isnan(response[:, t])
         extreme = _extremes(family, response[:, t])
@@ -223,4 +307,6 @@ def _extremes(family: Family, y: Array) -> Array:
         return np.where(y == 0, -1, np.where(y == family.size, 1, 0))
     if isinstance(family, Ordered):
         return np.where(y == 1, -1, np.where(y == len(family.thresholds) + 1, 1, 0))
+    if isinstance(family, Censored):
+        return np.where(np.isinf(family.lower), -1, np.where(np.isinf(family.upper), 1, 0))
     return np.where(y == 0, -1, 0)

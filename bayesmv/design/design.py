@@ -13,7 +13,7 @@ import pandas as pd
 from bayesmv.arrays import Array, ByContent, Shown, as_frame
 from bayesmv.covariance import CovarianceBlocks, CovarianceStructure, Unstructured
 from bayesmv.covariance.named import NamedCovariances
-from bayesmv.design.coded import coded, require_estimable, with_levels_coded
+from bayesmv.design.coded import coded, require_estimable, with_bounds_read, with_levels_coded
 from bayesmv.design.effect_layout import EffectLayout
 from bayesmv.design.fixed import FixedDesign, build_fixed
 from bayesmv.design.magnitude import check_traits
@@ -25,7 +25,7 @@ from bayesmv.design.written import as_covariate, as_labels
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import LINE, DataError, Needed, SpecError, listing, require_all_complete, require_known, rows_of
 from bayesmv.families import Family
-from bayesmv.families.declared import Gaussian
+from bayesmv.families.declared import Censored, Gaussian
 from bayesmv.model.basis import needed_covariate
 from bayesmv.model.spec import ModelSpec
 from bayesmv.priors.declarations import CovariancePrior
@@ -48,14 +48,14 @@ class Design(Shown, ByContent, NamedCovariances):
     traits
         Names of the traits (t,).
     families
-        Families of the traits (t,), with the numbers of trials of the units kept.
+        Families of the traits (t,), with the numbers of trials, and bounds, of the units kept.
     units
         Labels of the units kept (n,).
     kept
         Which rows of the data they are, (rows,).
     response
         Records less their offsets (n, t), NaN where a trait was not recorded, in the units of the data; of a trait that
-        is not Gaussian its counts or scores 1 … K, 0 and 1.
+        is not Gaussian its counts or scores 1 … K, 0 and 1; of a censored record a number within its bounds.
     offset
         Known parts of the records, or of the latent values of traits that are not Gaussian, (n, t).
     scale
@@ -106,8 +106,8 @@ class Design(Shown, ByContent, NamedCovariances):
 
     @property
     def gaussian(self) -> bool:
-        """Whether every trait is Gaussian."""
-        return all(isinstance(family, Gaussian) for family in self.families)
+        """Whether every trait is Gaussian, and known exactly."""
+        return all(type(family) is Gaussian for family in self.families)
 
     def require_gaussian(self, what: str) -> None:
         """Refusal of a design with traits that are not Gaussian, where something is of Gaussian ones.
@@ -117,7 +117,7 @@ class Design(Shown, ByContent, NamedCovariances):
         SpecError
             Naming the traits.
         """
-        others = [t for t, family in zip(self.traits, self.families, strict=True) if not isinstance(family, Gaussian)]
+        others = [t for t, family in zip(self.traits, self.families, strict=True) if type(family) is not Gaussian]
         if others:
             raise SpecError(f"{what} so far only where every trait is Gaussian, and {listing(others)} is not")
 
@@ -211,9 +211,30 @@ class Design(Shown, ByContent, NamedCovariances):
         return np.asarray(np.where(self.observed, (self.response - self.fixed.fitted) / self.scale, 0.0))
 
     @property
+    def working_families(self) -> tuple[Family, ...]:
+        """Families of working records: bounds less offsets and the least-squares fit, in phenotypic sd."""
+        known = self.fixed.fitted + self.offset
+        return tuple(
+            replace(f, lower=(f.lower - known[:, t]) / self.scale[t], upper=(f.upper - known[:, t]) / self.scale[t])
+            if isinstance(f, Censored)
+            else f
+            for t, f in enumerate(self.families)
+        )
+
+    @property
+    def censored(self) -> npt.NDArray[np.bool_]:
+        """Which records are known by bounds only, (n, t)."""
+        return np.column_stack(
+            [
+                seen & ~f.exact if isinstance(f, Censored) else np.zeros(len(seen), dtype=bool)
+                for f, seen in zip(self.families, self.observed.T, strict=True)
+            ]
+        )
+
+    @property
     def log_jacobian(self) -> float:
         """Term to add to a restricted log-likelihood of scaled records to get that of the data."""
-        per_trait = self.observed.sum(axis=0) - self.fixed.present.sum(axis=0)
+        per_trait = (self.observed & ~self.censored).sum(axis=0) - self.fixed.present.sum(axis=0)
         return float(-(per_trait @ np.log(self.scale)))
 
 
@@ -252,7 +273,7 @@ def build_design(
     units = _unit_labels(spec, table)
     notes = [*_notes_of_file(spec, table), *told]
     rows = _with_units_named(spec, table, units)
-    rows = with_levels_coded(spec, rows)
+    rows = with_levels_coded(spec, with_bounds_read(spec, rows, notes))
     response = read_traits(spec.traits, rows, spec.missing, notes)
     check_traits(spec.traits, response)
     keep = _recorded(response, units, rows.index, notes)
@@ -263,15 +284,15 @@ def build_design(
     inputs = replace(inputs, spec=spec)
     offset = _offsets(spec, kept)
     response, families = coded(spec, kept, response, notes)
-    gaussian = np.array([isinstance(family, Gaussian) for family in families])
-    response = response - np.where(gaussian, offset, 0.0)
+    linear = np.array([family.linear for family in families])
+    response = response - np.where(linear, offset, 0.0)
     fixed = build_fixed(spec.fixed, spec.traits, kept, response, notes)
     terms = tuple(build_term(term, inputs, notes) for term in spec.random)
     residual = build_residual(spec, kept, response, notes)
     require_estimable(spec.traits, families, response, fixed, terms)
     # Latent values have no least-squares fit, and their scale is fixed or logarithmic.
-    spread = np.where(gaussian, residual_sd(spec.traits, response, fixed), 1.0)
-    fixed = replace(fixed, ols=np.where(gaussian, fixed.ols, 0.0))
+    spread = np.where(linear, residual_sd(spec.traits, response, fixed), 1.0)
+    fixed = replace(fixed, ols=np.where(linear, fixed.ols, 0.0))
     scale = _scales(spread, terms, residual.structure)
     check_parameters(response, fixed, CovarianceBlocks((*(term.structure for term in terms), residual.structure)))
     return Design(
@@ -298,6 +319,9 @@ def _wide(spec: ModelSpec, data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
     """Table with a column for each trait, and what was left out of one with a row for each."""
     if spec.long is None:
         return data, []
+    bounded = [trait for trait, f in spec.families.items() if f.bounds]
+    if bounded:
+        raise SpecError(f"bounds of {listing(bounded)} stand in columns of their own: give the table with a row a unit")
     notes: list[str] = []
     used = {spec.long.trait, spec.long.value, spec.long.unit, *spec.columns}
     return from_long(data[[name for name in data.columns if name in used]], spec.traits, spec.long, notes), notes
@@ -308,7 +332,9 @@ def _check_columns(spec: ModelSpec, data: pd.DataFrame) -> None:
     if twice:
         raise DataError(f"the data have two columns called {listing(twice)}; rename one of them")
     factors = tuple(dict.fromkeys(name for term in spec.random for name in term.factor_columns))
-    wanted = {"trait": spec.traits, "random factor": factors}
+    bounded = {trait: f.bounds for trait, f in spec.families.items() if f.bounds}
+    wanted = {"trait": [trait for trait in spec.traits if trait not in bounded], "random factor": factors}
+    wanted["bound"] = tuple(name for names in bounded.values() for name in names)
     wanted["partner or covariate"] = tuple(dict.fromkeys(name for t in spec.random for name in t.columns))
     wanted["residual group"] = spec.residual_by
     wanted["offset"] = tuple(spec.offset.values())

@@ -28,7 +28,7 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError, require_known
-from bayesmv.estimates.records_given_effects import RecordsGivenEffects, prior_thresholds
+from bayesmv.estimates.records_given_effects import RecordsGivenEffects, prior_families
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
 from bayesmv.numerics.progress import watched
 from bayesmv.priors.declarations import CovariancePrior
@@ -300,7 +300,7 @@ def _predicted(draws: xr.Dataset, design: Design, rng: np.random.Generator) -> x
     values = np.empty((*shape, *design.observed.shape))
     for at in np.ndindex(*shape):
         sigmas = _sigmas(draws, design, *at)
-        values[at] = simulate_from(design, sigmas, rng, thresholds=prior_thresholds(design, sigmas, rng))
+        values[at] = simulate_from(design, sigmas, rng, families=prior_families(design, sigmas, rng))
     return _by_record(design, values, {d: draws[d] for d in (dims.CHAIN, dims.DRAW)})
 
 

@@ -14,13 +14,12 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.estimates.data_scale import parameters_on_data_scale
-from bayesmv.estimates.expected import thresholds_of
 from bayesmv.estimates.genetic import genetic_matrices
 from bayesmv.estimates.points import Point
 from bayesmv.estimates.source import Estimates, PosteriorEstimates, RemlEstimates, describe, estimates_of
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
+from bayesmv.families.declared import Binomial, Censored, Family, Gaussian
 from bayesmv.model.genetic import Genetic
-from bayesmv.sampling.trace import drawn_group, draws_of
+from bayesmv.sampling.trace import drawn_group, draws_of, families_of
 
 type Rows = list[tuple[str, int, int, Array]]
 
@@ -94,7 +93,7 @@ class _Scale:
         self._estimates, self.design, self._genetic = estimates, design, genetic
         link = np.array([family.link_variance for family in design.families])
         self._link = np.diag(link)
-        own = np.array([not isinstance(family, Gaussian) for family in design.families])
+        own = np.array([not family.linear for family in design.families])
         # Units alike in all that their fixed part is made of stand for one another.
         X = design.fixed.X.toarray()
         known = np.where(own, design.offset, 0.0)
@@ -116,14 +115,13 @@ class _Scale:
         """Means over units, (t,), without what is known of them."""
         return np.asarray(self._weights @ (fixed_part - self._known))
 
-    def families(self, thresholds: Mapping[str, Sequence[float]]) -> tuple[Family, ...]:
-        """Families at thresholds, and of one trial."""
-        out: list[Family] = []
-        for trait, family in zip(self.design.traits, self.design.families, strict=True):
-            if isinstance(family, Ordered):
-                family = Ordered(tuple(thresholds[trait]))
-            out.append(replace(family, size=1.0) if isinstance(family, Binomial) else family)
-        return tuple(out)
+    @staticmethod
+    def families(given: Sequence[Family]) -> tuple[Family, ...]:
+        """Families of one trial, and of records that are not censored."""
+        return tuple(
+            replace(f, size=1.0) if isinstance(f, Binomial) else Gaussian() if isinstance(f, Censored) else f
+            for f in given
+        )
 
     def at(self, covariances: Mapping[str, Array], mu: Array, families: Sequence[Family]) -> Rows:
         """Parameters of every trait and pair, (1,) each."""
@@ -138,7 +136,7 @@ def _of_fit(estimates: Estimates, scale: _Scale) -> tuple[Rows, pd.DataFrame]:
     fit = estimates.fit
     relative, _, _ = estimates.fixed_moments(scale.design, 1)
     mu = scale.fixed_part(scale.coefficients(relative) * scale.design.scale)
-    families, here = scale.families(fit.cuts), scale.means(mu)
+    families, here = scale.families(fit.families), scale.means(mu)
 
     def compute(point: Point) -> Array:
         return _values(scale.at(point.covariances, mu + (point.means() - here), families))
@@ -154,13 +152,12 @@ def _of_posterior(estimates: PosteriorEstimates, scale: _Scale, max_draws: int) 
     covariances = estimates.covariances()
     chains, draws = fixed.shape[:2]
     picked = np.unique(np.linspace(0, draws - 1, min(draws, max(1, max_draws // chains))).astype(int))
-    names = [t for t, f in zip(scale.design.traits, scale.design.families, strict=True) if isinstance(f, Ordered)]
-    cuts = {trait: thresholds_of(estimates, trait).reshape(chains, draws, -1) for trait in names}
+    posterior = drawn_group(trace)
     rows: Rows = []
     values = []
     for chain in range(chains):
         for draw in picked:
-            families = scale.families({trait: own[chain, draw] for trait, own in cuts.items()})
+            families = scale.families(families_of(posterior, scale.design, (chain, int(draw))))
             mu = scale.fixed_part(scale.coefficients(fixed[chain, draw]))
             rows = scale.at({name: S[chain, draw] for name, S in covariances.items()}, mu, families)
             values.append(_values(rows))

@@ -13,12 +13,22 @@ from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
-from scipy.special import bdtr, ndtr, ndtri, pdtr
+from scipy.special import bdtr, betainc, expit, ndtr, ndtri, pdtr
 
 from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.families.averages import expected_record, over_residual
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson, of_rows
+from bayesmv.families.declared import (
+    Binomial,
+    Censored,
+    Family,
+    Gaussian,
+    NegativeBinomial,
+    Ordered,
+    Poisson,
+    ZeroInflatedPoisson,
+    of_rows,
+)
 from bayesmv.reml.result import RemlFit
 
 #: Least distance of a probability from 0 and 1.
@@ -35,6 +45,13 @@ def distribution(family: Family, y: Array, eta: Array, variance: Array) -> tuple
 def _(family: Gaussian, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
     up_to = ndtr((y - eta) / np.sqrt(variance))
     return up_to, up_to
+
+
+@distribution.register
+def _(family: Censored, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
+    sd = np.sqrt(variance)
+    below, up_to = (ndtr((np.where(family.exact, y, bound) - eta) / sd) for bound in (family.lower, family.upper))
+    return below, up_to
 
 
 @distribution.register
@@ -62,6 +79,21 @@ def _(family: Poisson, y: Array, eta: Array, variance: Array) -> tuple[Array, Ar
     return over_residual(below, eta, variance), up_to
 
 
+@distribution.register
+def _(family: NegativeBinomial, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
+    chance = expit(np.log(family.shape) - eta)
+    # P(Y <= y) of a shape that need not be whole.
+    below = np.where(y > 0.0, betainc(family.shape, np.maximum(y, 1.0), chance), 0.0)
+    return below, np.asarray(betainc(family.shape, y + 1.0, chance))
+
+
+@distribution.register
+def _(family: ZeroInflatedPoisson, y: Array, eta: Array, variance: Array) -> tuple[Array, Array]:
+    below, up_to = distribution(Poisson(), y, eta, variance)
+    share = family.zeros
+    return np.where(y > 0.0, share + (1.0 - share) * below, 0.0), share + (1.0 - share) * up_to
+
+
 def quantile_residuals(fit: RemlFit, design: Design, seed: int = 1) -> tuple[Array, Array]:
     """Expected records and randomised quantile residuals at the predicted effects of a fit, (n, t) each."""
     rng, solution = np.random.default_rng(seed), fit.equations.solve(fit.sigmas)
@@ -71,12 +103,10 @@ def quantile_residuals(fit: RemlFit, design: Design, seed: int = 1) -> tuple[Arr
     eta = np.asarray(eta * design.scale + design.fixed.fitted + design.offset)
     variance = design.residual.variances(fit.sigmas[-1]) * design.scale**2
     expected, residual = np.full(eta.shape, np.nan), np.full(eta.shape, np.nan)
-    for i, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
+    for i, family in enumerate(fit.families):
         seen = design.observed[:, i]
-        if isinstance(law, Ordered):
-            law = Ordered(fit.cuts[trait])
-        law = of_rows(law, seen)
-        y = design.response[seen, i] + (design.offset[seen, i] if isinstance(law, Gaussian) else 0.0)
+        law = of_rows(family, seen)
+        y = design.response[seen, i] + (design.offset[seen, i] if law.linear else 0.0)
         below, up_to = distribution(law, y, eta[seen, i], variance[seen, i])
         at = below + rng.uniform(size=len(y)) * (up_to - below)
         residual[seen, i] = ndtri(np.clip(at, _SMALL, 1.0 - _SMALL))

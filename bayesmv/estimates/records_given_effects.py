@@ -11,7 +11,6 @@ residual, by Gauss-Hermite quadrature for counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -22,10 +21,11 @@ from bayesmv.arrays import Array
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, listing
 from bayesmv.families.averages import LOG_WEIGHTS, NODES
-from bayesmv.families.declared import Family, Gaussian, Ordered, Poisson, of_rows
+from bayesmv.families.declared import Censored, Family, Gaussian, Ordered, of_rows
 from bayesmv.families.draws import draw_records
-from bayesmv.families.terms import terms
+from bayesmv.families.terms import between, terms
 from bayesmv.sampling.effects import kept_levels
+from bayesmv.sampling.trace import families_of
 
 
 class RecordsGivenEffects:
@@ -61,15 +61,6 @@ class RecordsGivenEffects:
             eta = eta + term.spread(U / design.effect_scale(term.name))
         return np.asarray(eta * design.scale + design.offset)
 
-    def families(self, at: tuple[int, ...]) -> list[Family]:
-        """Families with the thresholds of a draw."""
-        out: list[Family] = []
-        for trait, law in zip(self.design.traits, self.design.families, strict=True):
-            name = dims.threshold_name(trait)
-            rest = self._posterior[name].to_numpy()[at] if name in self._posterior else ()
-            out.append(replace(law, thresholds=(0.0, *rest)) if isinstance(law, Ordered) else law)
-        return out
-
     def log_density(self, at: tuple[int, ...], sigmas: Sequence[Array]) -> Array:
         """Log density of every record given its effects, (n, t); NaN where there is none.
 
@@ -88,10 +79,10 @@ class RecordsGivenEffects:
             )
         eta, out = self.predictor(at), np.full(design.observed.shape, np.nan)
         variance = design.residual.variances(sigmas[-1]) * design.scale**2
-        for i, law in enumerate(self.families(at)):
+        for i, law in enumerate(families_of(self._posterior, design, at)):
             seen = design.observed[:, i]
             law = of_rows(law, seen)
-            y = design.response[seen, i] + (design.offset[seen, i] if isinstance(law, Gaussian) else 0.0)
+            y = design.response[seen, i] + (design.offset[seen, i] if law.linear else 0.0)
             out[seen, i] = log_density(law, y, eta[seen, i], variance[seen, i])
         return out
 
@@ -101,32 +92,33 @@ class RecordsGivenEffects:
         F = design.residual.structure.factor(design.residual.structure.from_matrix(sigmas[-1]))
         standard = rng.standard_normal((len(eta), len(F)))
         residual = np.asarray(design.residual.spread(standard @ F.T)) * design.scale
-        laws = enumerate(self.families(at))
+        laws = enumerate(families_of(self._posterior, design, at))
         drawn = np.column_stack([draw_records(law, eta[:, i], residual[:, i], rng) for i, law in laws])
         return np.where(design.observed, drawn, np.nan)
 
 
 def log_density(law: Family, y: Array, eta: Array, variance: Array) -> Array:
     """Log density of records y (n,) given η without residuals, which have a variance (n,)."""
+    if isinstance(law, Censored):
+        sd = np.sqrt(variance)
+        exact, bounds = law.exact, between((law.upper - eta) / sd, (law.lower - eta) / sd)
+        return np.where(exact, log_density(Gaussian(), y, eta, variance), bounds[0])
     if isinstance(law, Gaussian):
         return np.asarray(-0.5 * (np.log(2.0 * np.pi * variance) + (y - eta) ** 2 / variance))
-    if not isinstance(law, Poisson):
+    if not law.counts:
         return terms(law, y, eta).value
     nodes = eta[:, None] + np.sqrt(variance)[:, None] * NODES
     return np.asarray(logsumexp(terms(law, y[:, None], nodes).value + LOG_WEIGHTS, axis=1))
 
 
-def prior_thresholds(design: Design, sigmas: Sequence[Array], rng: np.random.Generator) -> dict[str, list[float]]:
-    """Thresholds of ordered traits from their prior at covariances in working units.
+def prior_families(design: Design, sigmas: Sequence[Array], rng: np.random.Generator) -> tuple[Family, ...]:
+    """Families with thresholds, and other numbers, from their prior at covariances in working units.
 
-    Distances are log-normal(0, 1) times the standard deviation of the liability.
+    Distances of thresholds are log-normal(0, 1) times the standard deviation of the liability.
     """
     spread = np.ones(len(design.traits))
     for term, S in zip(design.terms, sigmas, strict=False):
         np.add.at(spread, term.trait_of, np.diag(S))
-    out = {}
-    for i, (trait, law) in enumerate(zip(design.traits, design.families, strict=True)):
-        if isinstance(law, Ordered):
-            distances = np.exp(rng.standard_normal(len(law.thresholds) - 1)) * np.sqrt(spread[i])
-            out[trait] = [0.0, *np.cumsum(distances).tolist()]
-    return out
+    drawn = [law.freed(rng.standard_normal(law.n_free)) for law in design.families]
+    sd = np.sqrt(spread)
+    return tuple(f.numbered(f.numbers * sd[i]) if isinstance(f, Ordered) else f for i, f in enumerate(drawn))

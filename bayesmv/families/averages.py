@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesmv.arrays import Array
-from bayesmv.families.declared import Family, Poisson
+from bayesmv.families.declared import Family
 
 #: Nodes of an average over a standard normal variable, and the logarithms of their weights.
 NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(40)
@@ -22,4 +22,4 @@ def over_residual(f: Callable[[Array], Array], eta: Array, variance: Array) -> A
 
 def expected_record(family: Family, eta: Array, variance: Array) -> Array:
     """E(y | η), of counts with their residual averaged over; that of a liability is in its distribution function."""
-    return over_residual(family.mean, eta, variance) if isinstance(family, Poisson) else np.asarray(family.mean(eta))
+    return over_residual(family.mean, eta, variance) if family.counts else np.asarray(family.mean(eta))

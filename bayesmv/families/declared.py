@@ -15,8 +15,9 @@ elementwise on arrays of latent values η of any shape.
     Variance that the link adds to the latent scale, for repeatabilities there: 1 of the probit, π²/3 of the logit, else
     0. It is part of the distribution, and not of the latent phenotypic variance that integrals are taken over.
 
-Numbers of a family that are estimated with the model have free coordinates x with standard normal priors: ``n_free`` of
-them, ``freed(x)`` the family at some, and ``free`` those of the family as it is.
+Numbers of a family that are estimated with the model have a name, ``number``; ``numbers`` are those of the family as it
+is, and ``numbered(values)`` is the family with others. They have free coordinates x with standard normal priors:
+``n_free`` of them, ``free`` and ``freed(x)``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from scipy.special import expit, logit, ndtr
 
 from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.errors import SpecError, require_known
-
 
 #: Prior mean and standard deviation of the logarithm of the shape of negative binomial traits, and prior standard
 #: deviation of the logit of the share of extra zeros.
@@ -51,6 +51,8 @@ class Family(ABC):
     linear: ClassVar[bool] = False
     #: Whether records are counts with a logarithmic link.
     counts: ClassVar[bool] = False
+    #: What the numbers are called that are estimated with the model.
+    number: ClassVar[str] = ""
 
     @property
     def link_variance(self) -> float:
@@ -60,7 +62,16 @@ class Family(ABC):
     @property
     def n_free(self) -> int:
         """Number of free coordinates."""
-        return 0
+        return len(self.numbers)
+
+    @property
+    def numbers(self) -> Array:
+        """Numbers that are estimated with the model, (n_free,)."""
+        return np.zeros(0)
+
+    def numbered(self, values: Array) -> Self:
+        """Family with other numbers (n_free,)."""
+        return self
 
     @property
     def free(self) -> Array:
@@ -195,6 +206,7 @@ class Ordered(Family):
     thresholds: tuple[float, ...] = (0.0,)
     scale: Any = 1.0
     word: ClassVar[str] = "ordered"
+    number: ClassVar[str] = "thresholds"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", tuple(map(float, self.thresholds)))
@@ -208,8 +220,13 @@ class Ordered(Family):
 
     @property
     @override
-    def n_free(self) -> int:
-        return len(self.thresholds) - 1
+    def numbers(self) -> Array:
+        """Thresholds after the first, which is 0."""
+        return np.array(self.thresholds[1:])
+
+    @override
+    def numbered(self, values: Array) -> Self:
+        return replace(self, thresholds=(0.0, *map(float, values)))
 
     @property
     @override
@@ -219,7 +236,7 @@ class Ordered(Family):
 
     @override
     def freed(self, x: Array) -> Self:
-        return replace(self, thresholds=(0.0, *np.cumsum(np.exp(x))))
+        return self.numbered(np.cumsum(np.exp(x)))
 
     def _passed(self, eta: Array) -> Array:
         """P(y > k) of every threshold, on a last axis."""
@@ -283,6 +300,7 @@ class NegativeBinomial(Poisson):
 
     shape: float = 1.0
     word: ClassVar[str] = "negative_binomial"
+    number: ClassVar[str] = "shape"
 
     def __post_init__(self) -> None:
         if not self.shape > 0:
@@ -290,8 +308,12 @@ class NegativeBinomial(Poisson):
 
     @property
     @override
-    def n_free(self) -> int:
-        return 1
+    def numbers(self) -> Array:
+        return np.array([self.shape])
+
+    @override
+    def numbered(self, values: Array) -> Self:
+        return replace(self, shape=float(values[0]))
 
     @property
     @override
@@ -301,7 +323,7 @@ class NegativeBinomial(Poisson):
 
     @override
     def freed(self, x: Array) -> Self:
-        return replace(self, shape=float(np.exp(LOG_SHAPE[0] + LOG_SHAPE[1] * x[0])))
+        return self.numbered(np.exp(LOG_SHAPE[0] + LOG_SHAPE[1] * x))
 
     @override
     def variance(self, eta: Array) -> Array:
@@ -321,6 +343,7 @@ class ZeroInflatedPoisson(Family):
 
     zeros: float = 0.0
     word: ClassVar[str] = "zero_inflated_poisson"
+    number: ClassVar[str] = "zeros"
     counts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -329,8 +352,12 @@ class ZeroInflatedPoisson(Family):
 
     @property
     @override
-    def n_free(self) -> int:
-        return 1
+    def numbers(self) -> Array:
+        return np.array([self.zeros])
+
+    @override
+    def numbered(self, values: Array) -> Self:
+        return replace(self, zeros=float(values[0]))
 
     @property
     @override
@@ -340,7 +367,7 @@ class ZeroInflatedPoisson(Family):
 
     @override
     def freed(self, x: Array) -> Self:
-        return replace(self, zeros=float(expit(LOGIT_ZEROS * x[0])))
+        return self.numbered(expit(LOGIT_ZEROS * x))
 
     @override
     def mean(self, eta: Array) -> Array:

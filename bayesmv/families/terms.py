@@ -197,8 +197,8 @@ def _(family: ZeroInflatedPoisson, y: Array, eta: Array) -> Terms:
     slope = -plain.weight * q
     turn = 1.0 - plain.weight * (1.0 - q)
     weight = plain.weight * q * turn
-    # d/dη of μ q t: μ q t² as d(μ q) = μ q t dη, and t' = μ (q - 1) - μ² q (1 - q).
-    bend = weight * turn + plain.weight * q * plain.weight * (1.0 - q) * (-1.0 - plain.weight * q)
+    # With w = μ q t: dw = μ q t² + μ q dt, dt = -μ (1 - q) (1 + μ q).
+    bend = weight * turn - plain.weight * q * plain.weight * (1.0 - q) * (1.0 + plain.weight * q)
     zero = y == 0.0
     counted = plain._replace(value=plain.value + np.log1p(-share))
     return Terms(*(np.where(zero, a, b) for a, b in zip(Terms(none, slope, weight, bend), counted, strict=True)))

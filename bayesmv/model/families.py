@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bayesmv.errors import SpecError, listing, require_known
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.families.declared import (
+    Binomial,
+    Censored,
+    Family,
+    Gaussian,
+    NegativeBinomial,
+    Ordered,
+    Poisson,
+    ZeroInflatedPoisson,
+)
 
 #: Families that a model can have, by word.
 FITTED: Mapping[str, Family] = {
@@ -16,12 +25,16 @@ FITTED: Mapping[str, Family] = {
     "binomial": Binomial(),
     "ordered": Ordered(),
     "poisson": Poisson(),
+    "negative_binomial": NegativeBinomial(),
+    "zero_inflated_poisson": ZeroInflatedPoisson(),
+    "censored": Censored(),
 }
 #: Entries beside the word, by family.
 _ENTRIES: Mapping[str, tuple[str, ...]] = {
     "binary": ("link", "levels"),
     "binomial": ("link", "size"),
     "ordered": ("levels",),
+    "censored": ("lower", "upper"),
 }
 
 
@@ -32,13 +45,17 @@ class TraitFamily:
     Parameters
     ----------
     family
-        ``gaussian``, ``binary``, ``binomial``, ``ordered`` or ``poisson``.
+        ``gaussian``, ``binary``, ``binomial``, ``ordered``, ``poisson``, ``negative_binomial``,
+        ``zero_inflated_poisson`` or ``censored``.
     link
         ``probit`` or ``logit``, of binary and binomial traits.
     size
         Column of the numbers of trials of a binomial trait, or one number.
     levels
         Categories of a binary or ordered trait that is recorded in words, from low to high.
+    lower, upper
+        Columns of the bounds between which a record of a censored trait lies: equal where it is known, one of them
+        empty or infinite where it is open. The trait itself is no column then.
 
     Raises
     ------
@@ -50,16 +67,21 @@ class TraitFamily:
     link: str = "probit"
     size: str | int | None = None
     levels: tuple[str, ...] = ()
+    lower: str | None = None
+    upper: str | None = None
 
     def __post_init__(self) -> None:
         require_known([self.family], FITTED, "no family {} of traits; families")
         require_known([self.link], ("probit", "logit"), "no link {}; links")
         given = {"link": self.link != "probit", "size": self.size is not None, "levels": bool(self.levels)}
+        given |= {"lower": self.lower is not None, "upper": self.upper is not None}
         wrong = [name for name, is_given in given.items() if is_given and name not in _ENTRIES.get(self.family, ())]
         if wrong:
             raise SpecError(f"the family '{self.family}' takes no {listing(wrong)}")
         if self.family == "binomial" and self.size is None:
             raise SpecError("a binomial trait needs the number of trials: a column or a number as its 'size'")
+        if self.family == "censored" and (self.lower is None or self.upper is None):
+            raise SpecError("a censored trait needs the columns of its bounds, 'lower' and 'upper'")
         if isinstance(self.size, bool) or (isinstance(self.size, int) and self.size < 1):
             raise SpecError(f"the size of a binomial trait is a column or a number of trials, not {self.size!r}")
         if self.levels and (len(set(self.levels)) < len(self.levels) or len(self.levels) < 2):
@@ -79,7 +101,21 @@ class TraitFamily:
         first = ", first threshold 0" if self.family == "ordered" else ""
         if variance > 0.0:
             return f"{self.link if self.family != 'ordered' else 'probit'}: residual variance {variance:.4g}{first}"
+        if isinstance(self.law, Censored):
+            return f"between {self.lower} and {self.upper}"
+        if isinstance(self.law, NegativeBinomial):
+            return "logarithmic link, no residual: its overdispersion is the shape"
         return "logarithmic link, residual overdispersion"
+
+    @property
+    def residual_sd(self) -> float | None:
+        """Residual standard deviation that the family fixes; None where it is free."""
+        return 0.0 if isinstance(self.law, NegativeBinomial) else self.law.link_variance**0.5 or None
+
+    @property
+    def bounds(self) -> tuple[str, ...]:
+        """Columns of the bounds of a censored trait."""
+        return tuple(name for name in (self.lower, self.upper) if name is not None)
 
     def to_mapping(self) -> str | dict[str, Any]:
         """Family as a model file has it."""
@@ -90,6 +126,8 @@ class TraitFamily:
             more["size"] = self.size
         if self.levels:
             more["levels"] = list(self.levels)
+        if self.bounds:
+            more |= {"lower": self.lower, "upper": self.upper}
         return {"family": self.family, **more} if more else self.family
 
     @classmethod
@@ -110,15 +148,19 @@ class TraitFamily:
         else:
             raise SpecError(f'the family of {trait} is a word, or a table as {{ family = "binary", link = "logit" }}')
         require_known(
-            entries, ("family", "link", "size", "levels"), f"the family of {trait} has no entry {{}}; entries"
+            entries,
+            ("family", "link", "size", "levels", "lower", "upper"),
+            f"the family of {trait} has no entry {{}}; entries",
         )
         if "levels" in entries:
             if isinstance(entries["levels"], str) or not isinstance(entries["levels"], Sequence):
                 raise SpecError(f"the levels of {trait} are a list of categories")
             entries["levels"] = tuple(map(str, entries["levels"]))
-        wrong = [name for name in ("link",) if not isinstance(entries.get(name, ""), str)]
+        wrong = [name for name in ("link", "lower", "upper") if not isinstance(entries.get(name, ""), str)]
         if wrong or not isinstance(entries.get("size", ""), str | int):
-            raise SpecError(f"the family of {trait}: a link is a word, a size a column or a whole number")
+            raise SpecError(
+                f"the family of {trait}: a link is a word, a size a column or a whole number, bounds are columns"
+            )
         try:
             return cls(**entries)
         except SpecError as error:

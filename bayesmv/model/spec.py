@@ -313,9 +313,9 @@ class ModelSpec(Shown):
         return Separate(len(present), tuple(part for part, _ in parts), places)
 
     def _identified(self, traits: Sequence[str]) -> dict[str, Constraint]:
-        """Residual standard deviations that a link fixes, of the traits that were recorded."""
-        laws = {trait: each.law for trait, each in self.families.items() if trait in traits}
-        return {f"sd[{trait}]": law.link_variance**0.5 for trait, law in laws.items() if law.link_variance > 0.0}
+        """Residual standard deviations that families fix, of the traits that were recorded."""
+        held = {trait: each.residual_sd for trait, each in self.families.items() if trait in traits}
+        return {f"sd[{trait}]": sd for trait, sd in held.items() if sd is not None}
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -325,6 +325,7 @@ class ModelSpec(Shown):
         used += [*self.residual_by, *self.offset.values()]
         used += [name for name in (self.weights, self.unit) if name is not None]
         used += [each.size for each in self.families.values() if isinstance(each.size, str)]
+        used += [name for each in self.families.values() for name in each.bounds]
         return tuple(dict.fromkeys(used))
 
     def with_priors(self, priors: Mapping[str, CovariancePrior]) -> Self:
@@ -443,8 +444,8 @@ def _check_traits(spec: ModelSpec) -> None:
 
 
 def _check_terms(spec: ModelSpec) -> None:
-    residual = spec.residual_covariance()
-    if residual.max_rank < len(spec.traits):
+    residual, none = spec.residual_covariance(), [f for f in spec.families.values() if f.residual_sd == 0.0]
+    if residual.max_rank < len(spec.traits) - len(none):
         raise SpecError(
             f"the residual {residual.name} has rank {residual.max_rank} for {len(spec.traits)} traits; records then "
             f"have no density; use fa in place of rr, or a matrix of full rank"
@@ -492,17 +493,13 @@ def _check_correlated(spec: ModelSpec, word: str, traits: Sequence[str]) -> None
     apart = "write its residual apart, as in us(y, w):units + idv(z):units"
     for trait in traits:
         family = spec.families[trait]
-        if family.family == "binomial" or family.link == "logit":
-            kind = "many trials" if family.family == "binomial" else "a logit"
+        kinds = {"binomial": "of many trials", "negative_binomial": "negative binomial"}
+        kind = kinds.get(family.family, "of a logit" if family.link == "logit" else "")
+        if kind:
             raise SpecError(
-                f"the residual of '{trait}', of {kind}, is no normal deviate and cannot be correlated with others as "
-                f"{word}(trait) says: {apart}"
+                f"the residual of '{trait}', which is {kind}, is no normal deviate and cannot be correlated with "
+                f"others as {word}(trait) says: {apart}"
             )
-    liabilities = [trait for trait in traits if spec.families[trait].law.link_variance > 0.0]
-    if len(liabilities) > 1:
-        raise SpecError(
-            f"residuals of two threshold traits, {listing(liabilities)}, cannot be correlated, so far: {apart}"
-        )
 
 
 def _check_genetic(genetic: Genetic, names: list[str]) -> None:

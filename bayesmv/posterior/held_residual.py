@@ -18,6 +18,9 @@ from bayesmv.covariance import Constrained, CovarianceStructure, Separate, Unstr
 from bayesmv.covariance.held import HeldCorrelations
 from bayesmv.covariance.linear import Diagonal
 
+#: Variance that stands for none, whose logarithm is a number.
+_NONE = 1e-100
+
 
 def with_rows(structure: CovarianceStructure) -> tuple[CovarianceStructure, Array]:
     """Structure of rows of a factor, and the coordinates that are held, (n_parameters,), NaN where they are free.
@@ -38,7 +41,8 @@ def with_rows(structure: CovarianceStructure) -> tuple[CovarianceStructure, Arra
         return structure, none
     inside = np.full(structure.n_parameters, 0.7)
     fixed = ~np.any(np.einsum("pii->pi", structure.jacobian(inside)), axis=0)
-    log_sd = 0.5 * np.log(np.diag(structure.matrix(inside)))
+    # The residual of a family without one has variance 0.
+    log_sd = 0.5 * np.log(np.maximum(np.diag(structure.matrix(inside)), _NONE))
     held = np.full(rows.n_parameters, np.nan)
     scales = np.flatnonzero(rows.anchor == np.arange(rows.n_parameters))
     held[scales] = np.where(fixed, log_sd, np.nan)

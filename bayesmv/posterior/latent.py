@@ -33,7 +33,16 @@ from scipy import sparse
 from bayesmv.arrays import Array, IntArray
 from bayesmv.covariance import CovarianceStructure, Unstructured
 from bayesmv.errors import SpecError
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered, Poisson
+from bayesmv.families.declared import (
+    Binomial,
+    Censored,
+    Family,
+    Gaussian,
+    NegativeBinomial,
+    Ordered,
+    Poisson,
+    ZeroInflatedPoisson,
+)
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.engine import State, Undefined
 from bayesmv.numerics.supernodes import Supernodes
@@ -209,18 +218,15 @@ class LatentPosterior:
                 )
         self.posterior, self.design = posterior, design
         self.engine = LaplaceLikelihood(design)
-        gaussian = [isinstance(f, Gaussian) for f in design.families]
         unit = np.full(blocks.n_parameters, PLANAR_UNIT)
         # Residuals of Gaussian traits are far from 0, and those of liabilities are 1.
-        known = [g or f.link_variance > 0.0 for g, f in zip(gaussian, design.families, strict=True)]
+        known = [f.linear or f.link_variance > 0.0 for f in design.families]
         unit[blocks.slices[-1]] = np.where(self._residual_kinds(known), 0.0, PLANAR_UNIT)
         none = np.full(blocks.n_parameters - len(held), np.nan)
         self.coordinates = HalfLineCoordinates(blocks.anchor, unit, np.concatenate([none, held]))
-        self.ordered = [t for t, f in enumerate(design.families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
-        self.n_gaps = [len(_cuts(design.families[t])) - 1 for t in self.ordered]
-        #: Coordinates of the structures, and all of them with the logarithms of distances of thresholds.
+        #: Coordinates of the structures, and all of them with those of free numbers of families.
         self.d = len(self.coordinates.free)
-        self.size = self.d + sum(self.n_gaps)
+        self.size = self.d + sum(f.n_free for f in design.families)
         self._layout()
 
     def _residual_kinds(self, known: Sequence[bool]) -> Array:
@@ -249,11 +255,15 @@ class LatentPosterior:
         self._count_of_group = np.bincount(self._group, minlength=self._n_groups).astype(float)
         self._slopes_to = [self._incidence(k) for k in range(len(design.terms))]
         self._solvers = [None if term.relationship is None else symmetric_lu(term.precision) for term in design.terms]
-        sizes = np.ones(len(p.unit))
+        y, sizes = self.engine._y.copy(), np.ones(len(p.unit))
         for family, rows in zip(self.engine._families, self.engine._records, strict=True):
             if isinstance(family, Binomial):
                 sizes[rows] = family.size
-        self._record_arrays = (self.engine._y, sizes, p.trait.astype(np.int64), self._own_mix())
+            if isinstance(family, Censored):
+                y[rows], sizes[rows] = family.upper, family.lower
+                exact = rows[family.exact]
+                y[exact] = sizes[exact] = 0.0
+        self._record_arrays = (y, sizes, p.trait.astype(np.int64), self._own_mix())
         self._codes = np.array([_code(f) for f in design.families], dtype=np.int64)
         prior = p.prior.tocsr()
         self._prior = (prior.indptr.astype(np.int64), prior.indices.astype(np.int64), prior.data.astype(float))
@@ -272,8 +282,7 @@ class LatentPosterior:
                 parts.append((np.full(len(row), k), row, column, parameter + at.start, weight))
         none = np.zeros(0, dtype=np.int64)
         term_of, row, column, parameter = (np.concatenate([none, *(p[i] for p in parts)]) for i in range(4))
-        free = dict(zip(self.ordered, self.n_gaps, strict=True))
-        gaps = [(free.get(i, 0), max(len(_cuts(f)), 1) * isinstance(f, Ordered)) for i, f in enumerate(design.families)]
+        gaps = [(f.n_free, len(f.thresholds) if isinstance(f, Ordered) else 0) for f in design.families]
         conditioning = self.engine.predictor.conditioning
         return Shape(
             term=term_of,
@@ -286,6 +295,7 @@ class LatentPosterior:
             trait_of=trait_of,
             link=np.array([float(f.link_variance) for f in design.families]),
             gaps=np.array(gaps, dtype=np.int64),
+            families=self._codes,
             tau=np.full((K + 1, width), np.inf),
             counts=self._count_of_group,
             fixed=np.bincount(self._fixed_trait, minlength=t).astype(float),
@@ -333,9 +343,7 @@ class LatentPosterior:
     def families(self, place: Place) -> tuple[Family, ...]:
         """Families with the numbers of a place."""
         return tuple(
-            replace(f, thresholds=tuple(place.gaps[t, : len(f.thresholds)] * place.spread[t]))
-            if t in self.ordered and isinstance(f, Ordered)
-            else f
+            f.numbered(place.numbers(t, f))
             for t, f in enumerate(self.engine.scaled(self.engine._families, place.mixing))
         )
 
@@ -365,9 +373,8 @@ class LatentPosterior:
         sigmas = [0.25 * np.eye(len(term.effects)) for term in self.design.terms]
         sigmas.append(np.diag([f.link_variance or 0.4 for f in self.design.families]))
         theta = self.blocks.from_matrices(sigmas)
-        families = self.engine._with_thresholds(self.engine._families)
-        logs = [np.log(np.diff(_cuts(families[t]))) for t in self.ordered]
-        return np.concatenate([self.coordinates.unconstrain(theta, 1e-3), *logs])
+        free = [f.free for f in self.engine.started(self.engine._families)]
+        return np.concatenate([self.coordinates.unconstrain(theta, 1e-3), *free])
 
 
 def _pivot_rows(structure: CovarianceStructure) -> IntArray:
@@ -409,13 +416,16 @@ def best_known_first(latent: LatentPosterior) -> tuple[LatentPosterior, Array | 
 
 def _code(family: Family) -> int:
     if isinstance(family, Binomial):
-        return kernels.PROBIT if family.link == "probit" else kernels.LOGIT
-    kinds = {Gaussian: kernels.GAUSSIAN, Poisson: kernels.POISSON, Ordered: kernels.ORDERED}
+        return places.PROBIT if family.link == "probit" else places.LOGIT
+    kinds = {
+        Gaussian: places.GAUSSIAN,
+        Censored: places.CENSORED,
+        Poisson: places.POISSON,
+        NegativeBinomial: places.NEGATIVE_BINOMIAL,
+        ZeroInflatedPoisson: places.ZERO_INFLATED,
+        Ordered: places.ORDERED,
+    }
     return kinds[type(family)]
-
-
-def _cuts(family: Family) -> tuple[float, ...]:
-    return family.thresholds if isinstance(family, Ordered) else ()
 
 
 def _panel_rows(symbolic: Supernodes) -> IntArray:

@@ -9,10 +9,22 @@ from scipy.special import erfcx
 
 from bayesmv.arrays import Array
 from bayesmv.numerics.compiled import FAST, njit
-from bayesmv.posterior.latent_places import cuts_of, in_predictor, of_place, placed, pulled
+from bayesmv.posterior.latent_places import (
+    CENSORED,
+    GAUSSIAN,
+    LOGIT,
+    NEGATIVE_BINOMIAL,
+    ORDERED,
+    POISSON,
+    PROBIT,
+    ZERO_INFLATED,
+    cuts_of,
+    in_predictor,
+    of_place,
+    placed,
+    pulled,
+)
 
-#: Families by number, as the kernel knows them.
-GAUSSIAN, PROBIT, LOGIT, POISSON, ORDERED = range(5)
 _ROOT_2, _ROOT_2_OVER_PI = math.sqrt(2.0), math.sqrt(2.0 / math.pi)
 #: Latent value beyond which an expected count is held, so that it is a number.
 _HIGHEST = 300.0
@@ -97,10 +109,45 @@ def binomial(y, size, eta):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def record(family, y, size, eta, scale, cuts, t):  # type: ignore[no-untyped-def]
-    """log density of a record, up to a constant; its derivatives by η, and by the arguments about y of an ordered one.
+def digamma(x):  # type: ignore[no-untyped-def]
+    """Derivative of the logarithm of the gamma function, x > 0."""
+    value = 0.0
+    while x < 8.0:
+        value -= 1.0 / x
+        x += 1.0
+    r = 1.0 / (x * x)
+    series = r * (1.0 / 12.0 - r * (1.0 / 120.0 - r * (1.0 / 252.0 - r * (1.0 / 240.0 - r / 132.0))))
+    return value + math.log(x) - 0.5 / x - series
 
-    Thresholds of an ordered record are multiplied by a scale.
+
+@njit(cache=True, error_model="numpy")
+def negative_binomial(y, eta, shape):  # type: ignore[no-untyped-def]
+    """log density of a negative binomial count, and its derivatives by η and the shape."""
+    excess = eta - math.log(shape)
+    soft = max(excess, 0.0) + math.log1p(math.exp(-abs(excess)))
+    q = math.exp(-soft)  # shape / (mean + shape)
+    value = math.lgamma(y + shape) - math.lgamma(shape) + y * (excess - soft) - shape * soft
+    by_shape = digamma(y + shape) - digamma(shape) - soft + 1.0 - (y + shape) * q / shape
+    return value, y - (y + shape) * (1.0 - q), by_shape
+
+
+@njit(cache=True, error_model="numpy")
+def zero_inflated(y, eta, zeros):  # type: ignore[no-untyped-def]
+    """log density of a count with extra zeros, and its derivatives by η and their share."""
+    mu = math.exp(min(eta, _HIGHEST))
+    if y > 0.0:
+        return y * eta - mu + math.log1p(-zeros), y - mu, -1.0 / (1.0 - zeros)
+    plain = math.exp(-mu)
+    p = zeros + (1.0 - zeros) * plain
+    return math.log(p), -mu * (1.0 - zeros) * plain / p, (1.0 - plain) / p
+
+
+@njit(cache=True, error_model="numpy")
+def record(family, y, size, eta, scale, cuts, t):  # type: ignore[no-untyped-def]
+    """log density of a record, up to a constant; its derivatives by η, and by two numbers.
+
+    These are the thresholds about an ordered record, or the bounds of a censored one, which are multiplied by a scale;
+    or the one number of a family of counts.
     """
     if family == GAUSSIAN:
         return -0.5 * (y - eta) ** 2, y - eta, 0.0, 0.0
@@ -113,8 +160,38 @@ def record(family, y, size, eta, scale, cuts, t):  # type: ignore[no-untyped-def
     if family == POISSON:
         mu = math.exp(min(eta, _HIGHEST))
         return y * eta - mu, y - mu, 0.0, 0.0
+    if family == NEGATIVE_BINOMIAL:
+        value, slope, by_shape = negative_binomial(y, eta, cuts[t, 0])
+        return value, slope, by_shape, 0.0
+    if family == ZERO_INFLATED:
+        value, slope, by_zeros = zero_inflated(y, eta, cuts[t, 0])
+        return value, slope, by_zeros, 0.0
+    if family == CENSORED:
+        if y == size:
+            return -0.5 * eta * eta, -eta, 0.0, 0.0
+        value, above, below = between(scale * y - eta, scale * size - eta)
+        return value, below - above, above, -below
     value, above, below = between(scale * cuts[t, int(y)] - eta, scale * cuts[t, int(y) - 1] - eta)
     return value, below - above, above, -below
+
+
+@njit(cache=True, error_model="numpy")
+def add_by_numbers(family, y, size, scale, by, cuts, by_cuts):  # type: ignore[no-untyped-def]
+    """Add the derivatives by thresholds, or the number of a family; that by the scale of thresholds or bounds."""
+    above, below = by
+    by_scale = 0.0
+    if family == ORDERED:
+        for score, slope in ((int(y), above), (int(y) - 1, below)):
+            if slope != 0.0:
+                by_cuts[score] += slope * scale
+                by_scale += slope * cuts[score]
+    elif family == CENSORED:
+        for bound, slope in ((y, above), (size, below)):
+            if slope != 0.0:
+                by_scale += slope * bound
+    elif family in (NEGATIVE_BINOMIAL, ZERO_INFLATED):
+        by_cuts[0] += above
+    return by_scale
 
 
 @njit(cache=True, error_model="numpy")
@@ -132,7 +209,8 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
     scale_of, squares
         Group of each unknown, and by how much its prior precision is multiplied, group by group.
     records
-        y, number of trials, trait, and place of the record's own number among those of the conditioning, (N,) each.
+        y or upper bound, number of trials or lower bound, trait, and place of the record's own number among those of
+        the conditioning, (N,) each.
     traits
         Family's number (t,), numbers of the conditioning, cuts (t, categories + 1), infinite at both ends.
     latent
@@ -159,11 +237,8 @@ def joint(s, numbers, indptr, column, prior, scale_of, squares, records, traits,
         of_record, g, above, below = record(family[t], y[r], size[r], eta, mixing[own[r]], cuts, t)
         value += of_record
         latent[r] = g
-        if family[t] == ORDERED:
-            for score, slope in ((int(y[r]), above), (int(y[r]) - 1, below)):
-                if slope != 0.0:
-                    by_cuts[t, score] += slope * mixing[own[r]]
-                    by_mixing[own[r]] += slope * cuts[t, score]
+        scale, by_own = mixing[own[r]], (above, below)
+        by_mixing[own[r]] += add_by_numbers(family[t], y[r], size[r], scale, by_own, cuts[t], by_cuts[t])
         for a in range(indptr[r], indptr[r + 1]):
             by_s[column[a]] += g * numbers[a]
             by_numbers[a] = g * s[column[a]]

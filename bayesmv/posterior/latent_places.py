@@ -7,8 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesmv.arrays import Array, IntArray
+from bayesmv.families.declared import LOG_SHAPE, LOGIT_ZEROS, Family, Ordered
 from bayesmv.likelihood.latent.conditioning import NORMAL, mixed, pulled_back
 from bayesmv.numerics.compiled import njit
+
+#: Families by number, as kernels know them.
+GAUSSIAN, PROBIT, LOGIT, POISSON, ORDERED, CENSORED, NEGATIVE_BINOMIAL, ZERO_INFLATED = range(8)
 
 
 class Shape(NamedTuple):
@@ -27,7 +31,9 @@ class Shape(NamedTuple):
     link
         Variance of the link of every trait, 0 for none, (t,).
     gaps
-        Distances between thresholds that are free, and thresholds, of every trait, (t, 2).
+        Free coordinates, and thresholds, of the family of every trait, (t, 2).
+    families
+        Number of the family of every trait, (t,).
     tau
         τ of every effect of the terms, and of every trait's residual, (terms + 1, most).
     counts
@@ -48,6 +54,7 @@ class Shape(NamedTuple):
     trait_of: IntArray
     link: Array
     gaps: IntArray
+    families: IntArray
     tau: Array
     counts: Array
     fixed: Array
@@ -70,7 +77,7 @@ class Place(NamedTuple):
     spread
         √(1 + Σσ²/v) of threshold traits, 1 of others, (t,).
     gaps
-        Thresholds of every ordered trait relative to the spread, from 0, (t, most).
+        Thresholds of every ordered trait relative to the spread, from 0, or the one number of a family, (t, most).
     """
 
     factors: Array
@@ -79,6 +86,12 @@ class Place(NamedTuple):
     centring: Array
     spread: Array
     gaps: Array
+
+    def numbers(self, t: int, family: Family) -> Array:
+        """Numbers of the family of a trait that are free, (n_free,)."""
+        if isinstance(family, Ordered):
+            return np.asarray(self.gaps[t, 1 : 1 + family.n_free] * self.spread[t])
+        return np.asarray(self.gaps[t, : family.n_free])
 
     @property
     def residual_sd(self) -> Array:
@@ -103,20 +116,25 @@ def placed(theta, R, logs, shape):  # type: ignore[no-untyped-def]
         c[K, i] = 1.0 / np.sqrt(1.0 + R[i, i] / shape.tau[K, i] ** 2)
         if shape.link[i] > 0.0:
             spread[i] = np.sqrt(1.0 + excess[i] / shape.link[i])
-        for g in range(shape.gaps[i, 0]):
-            gaps[i, g + 1] = gaps[i, g] + np.exp(logs[at])
-            at += 1
+        if shape.families[i] == NEGATIVE_BINOMIAL:
+            gaps[i, 0] = np.exp(LOG_SHAPE[0] + LOG_SHAPE[1] * logs[at])
+        elif shape.families[i] == ZERO_INFLATED:
+            gaps[i, 0] = 1.0 / (1.0 + np.exp(-LOGIT_ZEROS * logs[at]))
+        else:
+            for g in range(shape.gaps[i, 0]):
+                gaps[i, g + 1] = gaps[i, g] + np.exp(logs[at + g])
+        at += shape.gaps[i, 0]
     kinds, order, _ = shape.residuals
     return F, R, mixed(R, kinds, order).reshape(-1), c, spread, gaps
 
 
 @njit(cache=True, error_model="numpy")
 def cuts_of(place, shape):  # type: ignore[no-untyped-def]
-    """Thresholds of ordered traits between -∞ and ∞, (t, most categories + 1)."""
+    """Thresholds of ordered traits between -∞ and ∞, or the one number of a family, (t, most categories + 1)."""
     spread, gaps = place[4:]
     cuts = np.full((len(spread), gaps.shape[1] + 2), np.inf)
     for i in range(len(spread)):
-        cuts[i, 0] = -np.inf
+        cuts[i, 0] = gaps[i, 0] if shape.families[i] in (NEGATIVE_BINOMIAL, ZERO_INFLATED) else -np.inf
         for g in range(shape.gaps[i, 1]):
             cuts[i, 1 + g] = gaps[i, g] * spread[i]
     return cuts
@@ -210,9 +228,14 @@ def _by_spread(place, shape, by_spread, by_cuts, by_logs):  # type: ignore[no-un
             own += gaps[i, g] * by_cuts[i, 1 + g]
         if shape.link[i] > 0.0:
             out[i] = 0.5 * own / (spread[i] * shape.link[i])
-        for g in range(shape.gaps[i, 0] - 1, -1, -1):
-            rest += spread[i] * by_cuts[i, 2 + g]
-            by_logs[at + g] = rest * (gaps[i, g + 1] - gaps[i, g])
+        if shape.families[i] == NEGATIVE_BINOMIAL:
+            by_logs[at] = by_cuts[i, 0] * LOG_SHAPE[1] * gaps[i, 0]
+        elif shape.families[i] == ZERO_INFLATED:
+            by_logs[at] = by_cuts[i, 0] * LOGIT_ZEROS * gaps[i, 0] * (1.0 - gaps[i, 0])
+        else:
+            for g in range(shape.gaps[i, 0] - 1, -1, -1):
+                rest += spread[i] * by_cuts[i, 2 + g]
+                by_logs[at + g] = rest * (gaps[i, g + 1] - gaps[i, g])
         at += shape.gaps[i, 0]
     return out
 

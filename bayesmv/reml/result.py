@@ -14,6 +14,7 @@ from bayesmv.arrays import Array, BoolArray, Shown
 from bayesmv.covariance.base import SINGULAR
 from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
+from bayesmv.families.declared import Family, Ordered
 from bayesmv.likelihood.choose import APPROXIMATE
 from bayesmv.likelihood.latent.engine import LaplaceML, LatentLikelihood
 from bayesmv.likelihood.protocol import EffectEquations, RestrictedLikelihood
@@ -242,15 +243,16 @@ class RemlFit(Shown):
     @cached_property
     def thresholds(self) -> pd.DataFrame:
         """Thresholds of ordered traits (trait, threshold, estimate), in residual standard deviations, from 0."""
-        engine = self.engine
-        found = engine.thresholds(self.sigmas) if isinstance(engine, LatentLikelihood) else {}
-        rows = [(trait, k + 1, float(t)) for trait, own in found.items() for k, t in enumerate(own)]
+        pairs = zip(self.design.traits, self.families, strict=True)
+        cuts = {trait: f.thresholds for trait, f in pairs if isinstance(f, Ordered)}
+        rows = [(trait, k + 1, float(t)) for trait, own in cuts.items() for k, t in enumerate(own)]
         return pd.DataFrame(rows, columns=["trait", "threshold", "estimate"])
 
     @cached_property
-    def cuts(self) -> dict[str, tuple[float, ...]]:
-        """`thresholds` by trait."""
-        return {str(trait): tuple(own["estimate"]) for trait, own in self.thresholds.groupby("trait")}
+    def families(self) -> tuple[Family, ...]:
+        """Families of the traits, with the estimates of their thresholds, shapes and shares of zeros."""
+        engine = self.engine
+        return engine.estimated_families(self.sigmas) if isinstance(engine, LatentLikelihood) else self.design.families
 
     @cached_property
     def fixed(self) -> pd.DataFrame:

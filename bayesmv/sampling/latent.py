@@ -15,10 +15,11 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayesmv import dims
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.saved import Target
 from bayesmv.errors import ConvergenceWarning
+from bayesmv.families.declared import Ordered
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.protocol import Solution
 from bayesmv.posterior.latent import LatentMap, LatentPosterior, best_known_first
@@ -187,30 +188,32 @@ class _Keeper:
 
         all_of = {name: np.arange(len(at)) for name, at in self._effects.items()}
         drawn = as_dataset(design, shape, self._effects, all_of, solution)
-        drawn = drawn.merge(self._thresholds(x))
+        drawn = drawn.merge(self._numbers(x))
         record = RunRecord(
             seed=settings.seed or 0, tune=settings.tune, min_ess=settings.min_ess, interrupted=interrupted
         )
         theta = latent.stated(latent.coordinates.constrain(x[..., : latent.d]))
         return assemble(latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent")
 
-    def _thresholds(self, x: Array) -> xr.Dataset:
-        """Thresholds of ordered traits after the first, which is 0."""
-        latent, variables, coords = self._latent, {}, {}
-        spreads = np.empty((*x.shape[:2], len(latent.design.traits)))
-        gaps: dict[int, Array] = {
-            t: np.empty((*x.shape[:2], n + 1)) for t, n in zip(latent.ordered, latent.n_gaps, strict=True)
-        }
-        if not gaps:
+    def _numbers(self, x: Array) -> xr.Dataset:
+        """Numbers of families: thresholds of ordered traits after the first, which is 0, and those of counts."""
+        design, coords = self._latent.design, dict[str, IntArray]()
+        variables: dict[str, tuple[tuple[str, ...], Array]] = {}
+        free = {t: f for t, f in enumerate(design.families) if f.n_free}
+        if not free:
             return xr.Dataset()
+        values = {t: np.empty((*x.shape[:2], f.n_free)) for t, f in free.items()}
         for index in np.ndindex(*x.shape[:2]):
-            place = latent.place(x[index])
-            spreads[index] = place.spread
-            for t, own in gaps.items():
-                own[index] = place.gaps[t, : own.shape[-1]]
-        for t, own in gaps.items():
-            trait = latent.design.traits[t]
-            dim = f"threshold_{trait}"
-            variables[dims.threshold_name(trait)] = ((dims.CHAIN, dims.DRAW, dim), (own * spreads[..., [t]])[..., 1:])
-            coords[dim] = np.arange(2, own.shape[-1] + 1)
+            place = self._latent.place(x[index])
+            for t, family in free.items():
+                values[t][index] = place.numbers(t, family)
+        for t, family in free.items():
+            trait, of_draws = design.traits[t], (dims.CHAIN, dims.DRAW)
+            name = dims.family_name(trait, family.number)
+            if isinstance(family, Ordered):
+                dim = f"threshold_{trait}"
+                variables[name] = ((*of_draws, dim), values[t])
+                coords[dim] = np.arange(2, family.n_free + 2)
+            else:
+                variables[name] = (of_draws, values[t][..., 0])
         return xr.Dataset(variables, coords)

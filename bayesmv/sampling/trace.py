@@ -20,6 +20,7 @@ from bayesmv.design.design import Design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.saved import Target, read_tree
 from bayesmv.errors import SpecError, listing
+from bayesmv.families.declared import Family
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.sampling.chains import Run
@@ -226,6 +227,15 @@ def picked_draws(n: int, most: int) -> npt.NDArray[np.intp]:
 def draws_of(trace: xr.DataTree, name: str) -> xr.DataArray:
     """Draws of one variable: of the posterior, or of the prior where there is no posterior."""
     return drawn_group(trace)[name]
+
+
+def families_of(posterior: xr.Dataset, design: Design, at: tuple[int, ...]) -> tuple[Family, ...]:
+    """Families of a design with the thresholds, and other numbers, of a draw."""
+    pairs = zip(design.traits, design.families, strict=True)
+    return tuple(
+        f.numbered(np.atleast_1d(posterior[dims.family_name(trait, f.number)].to_numpy()[at])) if f.n_free else f
+        for trait, f in pairs
+    )
 
 
 def drawn_group(trace: xr.DataTree) -> xr.Dataset:

@@ -219,7 +219,7 @@ def simulate_records(fit: RemlFit, rng: np.random.Generator) -> Array:
         Records (n, t) in the units of the data, NaN where the fitted data lack them.
     """
     solution = fit.equations.solve(fit.sigmas)
-    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed, fit.cuts)
+    return simulate_from(fit.design, fit.sigmas, rng, solution.fixed, fit.families)
 
 
 def simulate_from(
@@ -227,7 +227,7 @@ def simulate_from(
     sigmas: Sequence[Array],
     rng: np.random.Generator,
     fixed: Array | None = None,
-    thresholds: Mapping[str, Sequence[float]] | None = None,
+    families: Sequence[Family] | None = None,
 ) -> Array:
     """Simulate records of new effects on the layout of a design.
 
@@ -241,25 +241,21 @@ def simulate_from(
         Source of the random numbers.
     fixed
         Fixed effects (v, t) in phenotypic sd, beyond the least-squares fit; None for 0.
-    thresholds
-        Thresholds of ordered traits, by trait.
+    families
+        Families of the traits with their thresholds and other numbers; None for those of the design.
 
     Returns
     -------
     ndarray
-        Records (n, t) in the units of the data, NaN where the data lack them.
+        Records (n, t) in the units of the data, NaN where the data lack them; of censored traits uncensored.
     """
     values = design.fixed.fitted / design.scale
     if fixed is not None:
         values = values + design.fixed.X @ fixed
     for term, sigma in zip(design.terms, sigmas, strict=False):
         values += _term_values(term, _root(term.name, sigma, len(term.effects)), rng)
-    laws = [
-        replace(law, thresholds=tuple((thresholds or {})[trait])) if isinstance(law, Ordered) else law
-        for trait, law in zip(design.traits, design.families, strict=True)
-    ]
     residual = _residual_values(design, sigmas[-1], rng) * design.scale
-    records = _drawn(laws, values * design.scale + design.offset, residual, rng)
+    records = _drawn(families or design.families, values * design.scale + design.offset, residual, rng)
     return np.asarray(np.where(design.observed, records, np.nan))
 
 

@@ -46,7 +46,7 @@ def test_draws__are_those_of_fixed_effects_effects_and_thresholds():
     overdispersion = posterior["Residual_cov"].to_numpy()[1, 1]
     np.testing.assert_allclose(of(expected, "c", "expected count")["mean"], np.exp(eta[1] + overdispersion / 2).mean())
     assert sum(of(expected, "o", f"P({k})")["mean"].iloc[0] for k in (1, 2, 3)) == pytest.approx(1.0)
-    last = posterior[dims.threshold_name("o")].to_numpy().reshape(-1, eta.shape[1])[-1]
+    last = posterior[dims.family_name("o", "thresholds")].to_numpy().reshape(-1, eta.shape[1])[-1]
     np.testing.assert_allclose(of(expected, "o", "P(3)")["mean"], norm.sf(last - eta[2]).mean())
 
 

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 import bayesmv as bmv
 from bayesmv import dims
-from bayesmv.estimates.records_given_effects import prior_thresholds
+from bayesmv.estimates.records_given_effects import prior_families
 
 KINDS = ("y", "z", "c", "o", "m")
 
@@ -45,7 +45,7 @@ def test_log_likelihood__is_the_density_of_a_record_given_its_effects(trace, ric
     eta = {t: predictor(trace, d, at, t, i) for t in KINDS}
     y = dict(zip(KINDS, d.response[i], strict=True))
     variance = np.diag(posterior["Residual_cov"].to_numpy()[at])
-    cut = float(posterior[dims.threshold_name("o")].to_numpy()[at][0])
+    cut = float(posterior[dims.family_name("o", "thresholds")].to_numpy()[at][0])
     steps = stats.norm.cdf(np.array([0.0, cut]) - eta["o"])
     sd = np.sqrt(variance[2])
     count = integrate.quad(
@@ -107,7 +107,7 @@ def test_prior_predictive__of_liabilities_with_their_variance_held():
     assert set(np.unique(prior["prior_predictive"]["o"].to_numpy())) == {1.0, 2.0, 3.0}
 
 
-def test_prior_thresholds__are_log_normal_relative_to_the_liability(d):
+def test_prior_families__are_log_normal_relative_to_the_liability(d):
     rng, sigmas = np.random.default_rng(1), [0.5 * np.eye(5), np.eye(5)]
-    logs = [np.log(prior_thresholds(d, sigmas, rng)["o"][1] / np.sqrt(1.5)) for _ in range(400)]
+    logs = [np.log(prior_families(d, sigmas, rng)[d.traits.index("o")].numbers[0] / np.sqrt(1.5)) for _ in range(400)]
     assert stats.kstest(logs, stats.norm.cdf).pvalue > 0.01

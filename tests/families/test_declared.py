@@ -74,7 +74,7 @@ def test_link_variance__of_probit_and_logit():
 @pytest.mark.parametrize(
     ("word", "numbers", "match"),
     [
-        ("bernoulli", {}, "no family 'bernoulli'; families: 'gaussian', 'binomial'"),
+        ("bernoulli", {}, "no family 'bernoulli'; families: 'gaussian', 'censored', 'binomial'"),
         ("poisson", {"shape": 3}, "the family 'poisson' takes no shape"),
         ("binary", {"link": "cloglog"}, "no link 'cloglog' of a binary trait; links: 'probit', 'logit'"),
         ("binomial", {"size": 0}, "has 1 trial or more, not 0"),

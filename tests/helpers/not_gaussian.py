@@ -20,6 +20,10 @@ FAMILIES = {
     "d": "poisson",
     "o": "ordered",
     "m": {"family": "binomial", "size": 5, "link": "logit"},
+    "n": "negative_binomial",
+    "i": "zero_inflated_poisson",
+    "t": {"family": "censored", "lower": "t_low", "upper": "t_high"},
+    "v": "binary",
 }
 
 
@@ -41,6 +45,13 @@ def table(n=150, seed=1):
     liability = 0.5 * u + rng.normal(size=n)
     out["o"] = 1 + (liability > 0).astype(int) + (liability > 1)
     out["m"] = rng.binomial(5, 1 / (1 + np.exp(-u)))
+    out["n"] = rng.poisson(np.exp(0.5 + 0.4 * u) * rng.gamma(1.5, 1 / 1.5, n))
+    out["i"] = rng.poisson(np.exp(0.8 + 0.3 * u)) * (rng.uniform(size=n) < 0.7)
+    out["v"] = (0.4 * u + 0.5 * (liability - 0.5 * u) + 0.9 * rng.normal(size=n) > 0).astype(float)
+    age = 5.0 + 2.0 * u + 3.0 * rng.normal(size=n)
+    kind = rng.integers(0, 4, n)  # known, from below, from above, between two bounds
+    out["t_low"] = np.select([kind == 0, kind == 1, kind == 2], [age, age - 1.0, np.nan], np.floor(age))
+    out["t_high"] = np.select([kind == 0, kind == 1, kind == 2], [age, np.nan, age + 2.0], np.floor(age) + 1.0)
     return out
 
 
@@ -48,9 +59,10 @@ def table_with_gaps():
     """Table in which units lack some of the traits, with a second count."""
     data = table(60)
     data["d"] = np.random.default_rng(3).poisson(np.exp(0.3 + 0.3 * data.y.fillna(0.0)))
-    for i, trait in enumerate("zcow"):
+    for i, trait in enumerate("zcowv"):
         data.loc[10 * i : 10 * i + 7, trait] = np.nan
-    return data.astype({"z": float})
+    data.loc[50:57, ["t_low", "t_high"]] = np.nan
+    return data
 
 
 def design(traits, random="us(trait):f", data=None, fixed="x", residual="diag(trait):units"):

@@ -10,6 +10,7 @@ import bayesmv as bmv
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, likelihood
 from bayesmv.likelihood.latent import LaplaceLikelihood, VariationalLikelihood
+from bayesmv.likelihood.latent.conditioning import COUNT, LINKED, NORMAL, build_conditioning
 
 BOTH = pytest.mark.parametrize("engine", [VariationalLikelihood, LaplaceLikelihood], ids=lambda e: e.name)
 
@@ -53,19 +54,21 @@ def check_slope(likelihood, sigmas, gradients, k, i, j):
 
 
 @BOTH
-@pytest.mark.parametrize("traits", [("y", "z"), ("c",), ("o", "m"), ("y", "z", "c", "o", "m")], ids="-".join)
+@pytest.mark.parametrize(
+    "traits", [("y", "z"), ("c",), ("o", "m"), ("n", "i"), ("t",), ("y", "z", "c", "o", "m", "t", "n")], ids="-".join
+)
 def test_value_and_gradient__by_differences(engine, traits):
     d = design(traits, random="us(trait):f")
     likelihood, sigmas = engine(d), some_sigmas(d)
     _, gradients = likelihood.value_and_gradient(sigmas)
     places = [(0, i, j) for i in range(len(traits)) for j in range(i + 1)]
-    places += [(1, t, t) for t, f in enumerate(d.families) if f.link_variance == 0.0]
+    places += [(1, t, t) for t, f in enumerate(d.families) if f.link_variance == 0.0 and f.number != "shape"]
     for k, i, j in places:
         check_slope(likelihood, sigmas, gradients, k, i, j)
 
 
 @BOTH
-@pytest.mark.parametrize("traits", [("y", "z"), ("z", "y", "w"), ("c", "y", "o"), ("c", "d", "z")], ids="-".join)
+@pytest.mark.parametrize("traits", [*map(tuple, ("yz", "zyw", "cyo", "cdz", "zv", "yt", "tz", "cvtoy"))], ids="-".join)
 def test_correlated_residuals__gradient_by_differences(engine, traits):
     d = design(traits, data=table_with_gaps(), residual="us(trait):units")
     likelihood, sigmas = engine(d), some_sigmas(d)
@@ -127,6 +130,24 @@ def test_correlated_residuals__density_is_that_written_out():
     assert got == pytest.approx(wanted, abs=1e-8)
 
 
+def test_conditioning__of_several_thresholds_has_the_covariances_of_the_residuals():
+    """e = s (N ε + u) given the exact records, u independent: with the residuals of these, of covariance R."""
+    d = design(tuple("zyvocw"), data=table_with_gaps(), residual="us(trait):units")
+    conditioning, R = build_conditioning(d), some_sigmas(d)[-1]
+    for kinds, numbers in zip(conditioning.kinds, conditioning.numbers(R).reshape(-1, 2, 6, 6), strict=True):
+        M, N = numbers
+        seen = np.flatnonzero(kinds >= 0)
+        s = 1.0 / np.diag(M)[seen]
+        known, counts, several = (kinds[seen] == kind for kind in (NORMAL, COUNT, LINKED))
+        unknown = np.diag(np.where(known | counts, 0.0, 1.0))
+        # (1 less the regression on exact records) e is what N and u make, and z of the exact ones.
+        own = s[:, None] * (N[np.ix_(seen, seen)] @ N[np.ix_(seen, seen)].T + unknown) * s + np.diag(known * s**2)
+        back = np.linalg.inv(s[:, None] * M[np.ix_(seen, seen)])
+        back[known] = np.linalg.inv(M[np.ix_(seen, seen)])[known] / s
+        np.testing.assert_allclose(back @ own @ back.T, R[np.ix_(seen, seen)], atol=1e-10)
+        assert several.sum() != 1
+
+
 @pytest.mark.parametrize("sigma", [0.3, 0.8, 1.5])
 def test_loglik__binary_families_against_the_integralwritten_out(sigma):
     d = design(("z",), random="f", fixed="1")
@@ -146,7 +167,7 @@ def test_thresholds__two_scores_are_a_binary_trait():
     sigmas = [np.array([[0.4]]), np.eye(1)]
     for engine in (VariationalLikelihood, LaplaceLikelihood):
         assert engine(ordered).loglik(sigmas) == pytest.approx(engine(binary).loglik(sigmas), abs=1e-8)
-    assert VariationalLikelihood(ordered).thresholds(sigmas)["o"].tolist() == [0.0]
+    assert VariationalLikelihood(ordered).estimated_families(sigmas)[-1].thresholds == (0.0,)
 
 
 def test_missing_records__are_the_model_of_those_that_are_there():

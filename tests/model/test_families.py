@@ -62,7 +62,7 @@ def test_read_families__refuses(given, message):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"residual": None}, "the residual of 'sprouted', of many trials, is no normal deviate"),
+        ({"residual": None}, "the residual of 'sprouted', which is of many trials, is no normal deviate"),
         ({"weights": "w"}, "weights are of models in which every trait is Gaussian"),
         ({"residual": "at(site):diag(trait):units"}, "residuals of groups are of models in which every trait"),
         ({"constraints": {"Residual": {"sd[scab]": 2.0}}}, r"'sd\[scab\]' is fixed by the family of its trait"),

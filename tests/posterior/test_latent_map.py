@@ -20,8 +20,12 @@ CASES = [
     (("m",), "f"),
     (("y", "z"), "us(trait):f"),
     (("z", "c", "o"), "diag(trait):f"),
+    (("t",), "f"),
+    (("n",), "f"),
+    (("i",), "f"),
+    (("t", "n", "i"), "diag(trait):f"),
 ]
-CORRELATED = [("y", "z"), ("c", "y", "o"), ("c", "d", "z")]
+CORRELATED = [*map(tuple, ("yz", "cyo", "cdz", "zv", "yt", "cvtoy"))]
 
 
 def mapped(traits, random, **given):
@@ -104,7 +108,13 @@ def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
 
 @pytest.mark.parametrize(
     ("traits", "random"),
-    [(("z",), "f"), (("o", "z"), "us(trait):f"), (("c",), "f + b"), (("y", "z"), "us(trait):f")],
+    [
+        (("z",), "f"),
+        (("o", "z"), "us(trait):f"),
+        (("c",), "f + b"),
+        (("y", "z"), "us(trait):f"),
+        (tuple("tni"), "diag(trait):f"),
+    ],
     ids=str,
 )
 def test_compiled_density__is_that_of_the_map(traits, random):

@@ -1,10 +1,10 @@
 r"""Residual covariances of traits of several kinds: what is conditioned on exactly, and what becomes an unknown.
 
-Residuals of the observed traits of a unit are e = L z, with LL' the residual covariance R of these traits: first records
-that are known exactly, then counts, then those of which a threshold, or bounds, are known. z of the first is known,
-:math:`z_g = L_{gg}^{-1}(y_g - η_g)`; those of counts are unknowns ε; that of a single threshold record is integrated out
-by its distribution function. So every record has a density of its own, of a latent value that is linear in the location
-effects and ε,
+Residuals of the observed traits of a unit are e = L z, with LL' the residual covariance R of these traits: first
+records that are known exactly, then counts, then those of which a threshold, or bounds, are known. z of the first is
+known, :math:`z_g = L_{gg}^{-1}(y_g - η_g)`; those of counts are unknowns ε; that of a single threshold record is
+integrated out by its distribution function. So every record has a density of its own, of a latent value that is linear
+in the location effects and ε,
 
 .. math:: \tilde η = M (η - y_g) + N ε
 
@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, NegativeBinomial, Poisson
+from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, NegativeBinomial
 from bayesmv.numerics.compiled import njit
 
 #: Kinds of records, in the order in which they are conditioned on; ABSENT ones are not.
@@ -168,22 +168,18 @@ def pulled_back(R, kinds, order, records, by):  # type: ignore[no-untyped-def]
         at = _present(kinds[p], order[p])
         m, own = len(at), kinds[p][at]
         by_M, by_N = np.zeros((m, m)), np.zeros((m, m))
-        for a in range(m):
-            for b in range(a + 1):
-                by_M[a, b], by_N[a, b] = by[p, 0, at[a], at[b]], by[p, 1, at[a], at[b]]
         whole = cholesky(R, at, np.zeros(m))
         s, L = divisors(whole, own), whole
         if (own == LINKED).any():
             L = cholesky(R, at, _taken(s, own))
         M, N = conditioned(L, s, own)
         for a in range(m):
-            if own[a] == NORMAL:
-                by_M[a, a] += records[p] / M[a, a]
+            for b in range(a + 1):
+                by_M[a, b], by_N[a, b] = by[p, 0, at[a], at[b]], by[p, 1, at[a], at[b]]
+            by_M[a, a] += records[p] / M[a, a] if own[a] == NORMAL else 0.0
         by_L, by_s = by_factor(L, M, N, s, own, by_M, by_N)
         by_R = by_matrix(L, by_L)
-        for a in range(m):
-            if own[a] == LINKED:
-                by_s[a] -= 2.0 * s[a] * by_R[a, a]
+        by_s -= np.where(own == LINKED, 2.0 * s * np.diag(by_R), 0.0)
         by_R += by_matrix(whole, by_divisors(whole, s, own, by_s))
         for a in range(m):
             for b in range(m):

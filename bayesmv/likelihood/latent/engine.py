@@ -16,7 +16,8 @@ whose best H is that with the expected weights of the records.
 binary traits with few records a level, and is here for comparison with other programs; for some of them (lme4,
 glmmTMB) also as a likelihood that is not restricted, **Laplace ML**: fixed effects at the mode, not integrated over.
 
-Thresholds of ordered traits are those at which l is highest; of the **joint mode** of textbooks, at given covariances,
+Thresholds of ordered traits, and the numbers of families of counts, are those at which l is highest; of the **joint
+mode** of textbooks, at given covariances,
 those at which the density of records and effects is.
 
 Source: Opper & Archambeau (2009), Neural Comput. 21:786-792; Breslow & Clayton (1993), J. Am. Stat. Assoc. 88:9-25;
@@ -32,13 +33,13 @@ from typing import ClassVar, NamedTuple, Self, override
 
 import numpy as np
 from scipy import sparse
-from scipy.special import ndtri
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
-from bayesmv.families.declared import Binomial, Family, Gaussian, Ordered
-from bayesmv.families.terms import Terms, averaged, averaged_thresholds, start_of, terms
+from bayesmv.families.declared import Censored, Family, Ordered, of_rows
+from bayesmv.families.terms import Terms, averaged, averaged_free, start_of, started, terms
+from bayesmv.likelihood.latent.conditioning import NORMAL
 from bayesmv.likelihood.latent.predictor import Predictor, add_squares, build_predictor, carried
 from bayesmv.likelihood.protocol import Offer, Solution, clipped_factor
 from bayesmv.numerics.cholesky import factorize, selected_inverse, solve_lower, solve_upper, workspace
@@ -60,8 +61,8 @@ _DIFFERENCE, _LIFT, _SMALL = 1e-4, 5e-4, 1e-2
 _HELD = 1e10
 #: Relative step of differences by the scale of thresholds.
 _SCALE_STEP = 1e-5
-#: Step of differences by the logarithm of a distance of thresholds.
-_THRESHOLD_STEP = 1e-3
+#: Step of differences by a free coordinate of a family.
+_FREE_STEP = 1e-3
 
 
 class State(NamedTuple):
@@ -127,23 +128,22 @@ class LatentLikelihood:
         self.predictor = predictor or build_predictor(design)
         self._work = workspace(self.predictor.symbolic)
         y = design.working_response[self.predictor.unit, self.predictor.trait]
-        normal = np.array([isinstance(f, Gaussian) for f in design.families])[self.predictor.trait]
-        # A Gaussian record is 0, and its latent value counted from it; its offset was taken off the record.
-        self._y = np.where(normal, 0.0, y)
-        self._given = np.where(normal, -y, design.offset[self.predictor.unit, self.predictor.trait])
-        self._records = [np.flatnonzero(self.predictor.trait == t) for t in range(len(design.traits))]
-        # Records of ordered traits whose residuals are correlated with others, and their scale among the M.
         p, apart = self.predictor, self.predictor.conditioning.alone
-        mine = np.array([isinstance(f, Ordered) for f in design.families])[p.trait] & ~apart[p.trait]
+        normal = p.conditioning.kind_of(p.unit, p.trait) == NORMAL
+        linear = np.array([f.linear for f in design.families])[p.trait]
+        # An exact record is 0, and its latent value counted from it; its offset was taken off it, or off its bounds.
+        self._y = np.where(normal, 0.0, y)
+        self._given = np.where(normal, -y, np.where(linear, 0.0, design.offset[p.unit, p.trait]))
+        self._records = [np.flatnonzero(p.trait == t) for t in range(len(design.traits))]
+        # Records of ordered traits whose residuals are correlated with others, and those with bounds, whose residual
+        # variance is free: their scale among the M.
+        ordered, bounded = (np.array([isinstance(f, kind) for f in design.families]) for kind in (Ordered, Censored))
+        mine = (bounded | (ordered & ~apart))[p.trait]
         own = (p.pair_row == p.pair_source) & mine[p.pair_row]
         self._scaled, self._scale_mix = p.pair_row[own], p.pair_mix[own]
         self._constant = _constant(design, self.predictor, self.restricted)
-        self._families = tuple(
-            replace(f, size=np.broadcast_to(f.size, len(design.units))[self.predictor.unit[rows]])
-            if isinstance(f, Binomial)
-            else f
-            for f, rows in zip(design.families, self._records, strict=True)
-        )
+        units = [p.unit[rows] for rows in self._records]
+        self._families = tuple(of_rows(f, at) for f, at in zip(design.working_families, units, strict=True))
 
     @classmethod
     def offer(cls, design: Design) -> Offer:
@@ -216,7 +216,7 @@ class LatentLikelihood:
         Its factor is that of this engine's memory until the next call.
         """
         mixing = self.predictor.conditioning.numbers(sigmas[-1])
-        families = self._with_thresholds(self.scaled(self._families, mixing))
+        families = self.started(self.scaled(self._families, mixing))
         with np.errstate(over="ignore", invalid="ignore"):
             return self._search(self.place(self._factors(sigmas), mixing, families))
 
@@ -229,7 +229,9 @@ class LatentLikelihood:
         scale = np.ones(len(self._y))
         scale[self._scaled] = mixing[self._scale_mix]
         return tuple(
-            replace(f, scale=scale[rows]) if isinstance(f, Ordered) and np.isin(rows, self._scaled).any() else f
+            replace(f, scale=scale[rows])
+            if isinstance(f, Ordered | Censored) and np.isin(rows, self._scaled).any()
+            else f
             for f, rows in zip(families, self._records, strict=True)
         )
 
@@ -263,7 +265,8 @@ class LatentLikelihood:
 
         def moved(step: float) -> Array:
             families = [
-                replace(f, scale=f.scale * (1.0 + step)) if isinstance(f, Ordered) else f for f in state.families
+                replace(f, scale=f.scale * (1.0 + step)) if isinstance(f, Ordered | Censored) else f
+                for f in state.families
             ]
             return of(families)
 
@@ -271,13 +274,9 @@ class LatentLikelihood:
         scale[self._scaled] = state.mixing[self._scale_mix]
         return np.asarray((moved(_SCALE_STEP) - moved(-_SCALE_STEP)) / (2.0 * _SCALE_STEP * scale))
 
-    def _with_thresholds(self, families: tuple[Family, ...]) -> tuple[Family, ...]:
-        """Families with thresholds of ordered traits to start from: those of the shares of the scores."""
-        out = list(families)
-        for t, family in enumerate(families):
-            if isinstance(family, Ordered):
-                out[t] = started(family, self._y[self._records[t]])
-        return tuple(out)
+    def started(self, families: tuple[Family, ...]) -> tuple[Family, ...]:
+        """Families with numbers to look for the best ones from."""
+        return tuple(started(f, self._y[rows]) for f, rows in zip(families, self._records, strict=True))
 
     def _each(self, families: Sequence[Family], of: Callable[[Family, IntArray], Terms]) -> Terms:
         """Terms of all records from those of each trait."""
@@ -339,8 +338,9 @@ class LatentLikelihood:
         for family, rows in zip(state.families, self._records, strict=True):
             eta[rows] = start_of(family, self._y[rows])
         at = self._terms(state.families, eta)
-        self._factorise(state.numbers, at.weight)
-        return self._solved(self._half(A.T @ (at.weight * (eta - state.offset) + at.slope)))
+        weight = np.maximum(at.weight, 0.0)
+        self._factorise(state.numbers, weight)
+        return self._solved(self._half(A.T @ (weight * (eta - state.offset) + at.slope)))
 
     def _mode(self, state: State) -> tuple[Array, Terms]:
         """Mode of the location effects, and the terms there, by Newton's method with halved steps."""
@@ -358,12 +358,15 @@ class LatentLikelihood:
             at = self._terms(families, offset + A @ s)
             here = density(at, s)
         for _ in range(_STEPS):
-            self._factorise(state.numbers, at.weight)
+            # Far from the mode a record may bend upwards: a step is found without it, the end is not.
+            self._factorise(state.numbers, np.maximum(at.weight, 0.0))
             half = self._half(A.T @ at.slope - p.prior @ s)
             gain = float(half[:, 0] @ half[:, 0])
             if not np.isfinite(gain):
                 raise Undefined
             if gain < _ENOUGH:
+                if at.weight.min(initial=0.0) < 0.0:
+                    self._factorise(state.numbers, at.weight)
                 return s, at
             step, length = self._solved(half), 1.0
             while True:
@@ -453,22 +456,20 @@ class LatentLikelihood:
             random.append(V @ clipped_factor(sigma).T)
         return Solution(fixed, random)
 
-    def thresholds(self, sigmas: Sequence[Array]) -> dict[str, Array]:
-        """Thresholds of every ordered trait, the first of them 0."""
-        families = self.approximation(sigmas).families
-        pairs = zip(self.design.traits, families, strict=True)
-        return {trait: np.array(f.thresholds) for trait, f in pairs if isinstance(f, Ordered)}
+    def estimated_families(self, sigmas: Sequence[Array]) -> tuple[Family, ...]:
+        """Families of the design with the numbers that are best at some covariances."""
+        return with_free(self.design.families, self.approximation(sigmas).families)
 
-    def _moved_thresholds(
+    def _moved_numbers(
         self, families: tuple[Family, ...], eta: Array, variance: Array, curvatures: dict[int, Array]
     ) -> tuple[tuple[Family, ...], float]:
-        """Families with thresholds a step nearer to where the averaged density is highest, and the gain promised.
+        """Families with free numbers a step nearer to where the averaged density is highest, and the gain promised.
 
         Curvatures are found where none are given, and kept: they cost several averages.
         """
         out, gain = list(families), 0.0
         for t, family in enumerate(families):
-            if isinstance(family, Ordered) and len(family.thresholds) > 1:
+            if family.n_free:
                 rows = self._records[t]
                 out[t], more, curvatures[t] = _stepped(
                     family, self._y[rows], eta[rows], variance[rows], curvatures.get(t)
@@ -488,7 +489,7 @@ class VariationalLikelihood(LatentLikelihood):
     @override
     def _search(self, start: State) -> State:
         if self._ended is not None:
-            families = _with_cuts(start.families, self._ended.families)
+            families = with_free(start.families, self._ended.families)
             try:
                 self._ended = self._climb(start, self._ended.mean, self._ended.at.weight, families)
             except Undefined:
@@ -515,7 +516,7 @@ class VariationalLikelihood(LatentLikelihood):
                 - self._log_determinant()
             )
             half = self._half(A.T @ at.slope - p.prior @ m)
-            moved, gain = self._moved_thresholds(families, eta, variance, curvatures)
+            moved, gain = self._moved_numbers(families, eta, variance, curvatures)
             gain += float(half[:, 0] @ half[:, 0])
             if not np.isfinite(value) or not np.isfinite(gain):
                 raise Undefined
@@ -530,7 +531,10 @@ class VariationalLikelihood(LatentLikelihood):
                 curvatures.clear()
             last = gain
             m = m + (1.0 - held) * self._solved(half)
-            weight = weight**held * at.weight ** (1.0 - held)
+            if min(weight.min(initial=1.0), at.weight.min(initial=1.0)) > 0.0:
+                weight = weight**held * at.weight ** (1.0 - held)
+            else:
+                weight = held * weight + (1.0 - held) * at.weight
             families = moved
         raise Undefined
 
@@ -554,13 +558,12 @@ class LaplaceLikelihood(LatentLikelihood):
     @override
     def _search(self, start: State) -> State:
         families = start.families
-        scores = [t for t, f in enumerate(families) if isinstance(f, Ordered) and len(f.thresholds) > 1]
-        logs = np.concatenate([np.log(np.diff(_thresholds(families[t]))) for t in scores] or [np.zeros(0)])
+        logs = np.concatenate([f.free for f in families])
 
         def at(logs: Array) -> State:
-            return self.at_mode(start._replace(families=_with_gaps(families, scores, logs)))
+            return self.at_mode(start._replace(families=freed(families, logs)))
 
-        h = _THRESHOLD_STEP
+        h = _FREE_STEP
         state = at(logs)
         for _ in range(_STEPS if len(logs) else 0):
             steps = h * np.eye(len(logs))
@@ -683,59 +686,34 @@ class JointMode(LaplaceLikelihood):
         return 0.0
 
 
-def started(family: Ordered, y: Array) -> Ordered:
-    """Family with thresholds from the shares of the scores, the first of them 0."""
-    counts = np.bincount(y.astype(int), minlength=len(family.thresholds) + 2)[1:] + 0.5
-    cut = ndtri(np.cumsum(counts)[:-1] / counts.sum())
-    return replace(family, thresholds=tuple(cut - cut[0]))
+def with_free(families: Sequence[Family], others: Sequence[Family]) -> tuple[Family, ...]:
+    """Families with the free numbers of others."""
+    return tuple(f.freed(other.free) for f, other in zip(families, others, strict=True))
 
 
-def _thresholds(family: Family) -> tuple[float, ...]:
-    return family.thresholds if isinstance(family, Ordered) else ()
-
-
-def _with_cuts(families: tuple[Family, ...], others: tuple[Family, ...]) -> tuple[Family, ...]:
-    """Families with the thresholds of others."""
-    return tuple(
-        replace(f, thresholds=other.thresholds) if isinstance(f, Ordered) and isinstance(other, Ordered) else f
-        for f, other in zip(families, others, strict=True)
-    )
-
-
-def _with_gaps(families: tuple[Family, ...], scores: Sequence[int], logs: Array) -> tuple[Family, ...]:
-    """Families with thresholds at distances exp(logs), of the ordered traits one after the other."""
-    out, begin = list(families), 0
-    for t in scores:
-        family = families[t]
-        assert isinstance(family, Ordered)
-        n = len(family.thresholds) - 1
-        distances = np.exp(logs[begin : begin + n])
-        out[t] = replace(family, thresholds=tuple(np.concatenate([[0.0], np.cumsum(distances)])))
-        begin += n
-    return tuple(out)
+def freed(families: Sequence[Family], x: Array) -> tuple[Family, ...]:
+    """Families at free coordinates x, of one trait after the other."""
+    ends = np.cumsum([f.n_free for f in families])
+    return tuple(f.freed(own) for f, own in zip(families, np.split(x, ends[:-1]), strict=True))
 
 
 def _stepped(
-    family: Ordered, y: Array, eta: Array, variance: Array, curvature: Array | None
-) -> tuple[Ordered, float, Array]:
-    """Newton step of the thresholds after the first, by the logarithms of their distances; gain, and curvature."""
+    family: Family, y: Array, eta: Array, variance: Array, curvature: Array | None
+) -> tuple[Family, float, Array]:
+    """Newton step of the free coordinates of a family; gain, and curvature."""
 
-    def gradient(logs: Array) -> Array:
-        t = np.concatenate([[0.0], np.cumsum(np.exp(logs))])
-        by = averaged_thresholds(y, eta, variance, replace(family, thresholds=tuple(t)))[1:]
-        return np.asarray(np.cumsum(by[::-1])[::-1] * np.exp(logs))
+    def gradient(x: Array) -> Array:
+        return averaged_free(family.freed(x), y, eta, variance)
 
-    logs, h = np.log(np.diff(family.thresholds)), 1e-5
-    here = gradient(logs)
-    H = curvature
+    x, h = family.free, 1e-5
+    here, H = gradient(x), curvature
     if H is None:
-        H = np.stack([(gradient(logs - e) - gradient(logs + e)) / (2 * h) for e in h * np.eye(len(logs))])
+        H = np.stack([(gradient(x - e) - gradient(x + e)) / (2 * h) for e in h * np.eye(len(x))])
         H = 0.5 * (H + H.T)
     values, vectors = np.linalg.eigh(H)
     step = vectors @ ((vectors.T @ here) / np.maximum(np.abs(values), 1e-8))
     step *= min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-300))
-    t = np.concatenate([[0.0], np.cumsum(np.exp(logs + step))])
-    return replace(family, thresholds=tuple(t)), float(here @ step), H
+    return family.freed(x + step), float(here @ step), H
 
 
 def _moved(sigmas: Sequence[Array], k: int, i: int, j: int, step: float) -> list[Array]:
