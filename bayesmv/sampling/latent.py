@@ -39,6 +39,9 @@ _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
 _START = 0.5
 #: Most draws of a further batch, as a multiple of the first.
 _MOST = 4
+#: Longest step of exact trajectories: a quarter of a turn, after which a position is forgotten. Where a density is
+#: as good as standard normal all steps are accepted, and half a turn only turns the sign of the coordinates.
+_LONGEST = 0.5 * np.pi
 #: Undocumented setting of nutpie; a test tells when it is gone.
 _EXACT = "exact_normal_trajectory"
 
@@ -131,7 +134,7 @@ def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) 
 def _words(settings: SamplerSettings, draws: int, seed: int) -> dict[str, Any]:
     """Keywords of ``nutpie.sample``; trajectories that are exact for a standard normal density where it has them."""
     words = {**settings.words, "draws": draws, "seed": seed, "adaptation": "diag"}
-    return words | ({_EXACT: True} if has_exact_trajectories() else {})
+    return words | ({_EXACT: True, "max_step_size": _LONGEST} if has_exact_trajectories() else {})
 
 
 @cache
