@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.stats import norm
 
 import bayesmv as bmv
+from bayesmv.families.declared import Censored, of_rows
 from bayesmv.families.terms import terms
 from bayesmv.likelihood.latent import LaplaceLikelihood
 from bayesmv.likelihood.latent.conditioning import build_conditioning
@@ -90,7 +92,16 @@ def some_sigmas(design, seed=2):
     return out
 
 
-def written_out(d, sigma):
+def _logs(d, family, y, mine, eta, sd):
+    """log p(y | η) of the records of a group at nodes η (60, 1), residual standard deviation sd of a censored trait."""
+    if not isinstance(family, Censored):
+        return terms(family, np.broadcast_to(y[mine], (60, mine.sum())), eta).value
+    bounds = of_rows(d.working_families[0], mine)
+    between = norm.cdf((bounds.upper - eta) / sd) - norm.cdf((bounds.lower - eta) / sd)
+    return np.where(bounds.exact, norm.logpdf(y[mine], eta, sd), np.log(np.maximum(between, 1e-300)))
+
+
+def written_out(d, sigma, family=None, sd=1.0):
     """log ∫ Π_f ∫ Π_r p(y | μ + σ u) N(u) du dμ of one trait with an intercept and one variance."""
     y, groups = d.working_response[:, 0], d.terms[0].incidences[0].toarray().argmax(axis=1)
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
@@ -101,9 +112,7 @@ def written_out(d, sigma):
         total = 0.0
         for g in np.unique(groups):
             eta = mu + sigma * nodes[:, None]
-            logs = terms(d.families[0], np.broadcast_to(y[groups == g], (60, (groups == g).sum())), eta).value.sum(
-                axis=1
-            )
+            logs = _logs(d, family or d.families[0], y, groups == g, eta, sd).sum(axis=1)
             total += np.log(weights @ np.exp(logs))
         at[i] = total
     return at.max() + np.log(np.sum(np.exp(at - at.max())) * (mus[1] - mus[0]))

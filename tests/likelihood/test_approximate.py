@@ -160,6 +160,18 @@ def test_loglik__binary_families_against_the_integralwritten_out(sigma):
     assert exact - variational < abs(exact - laplace)
 
 
+@pytest.mark.parametrize("trait", ["t", "n"])
+def test_loglik__of_bounds_and_overdispersed_counts_against_the_integral_written_out(trait):
+    d, sd = design((trait,), random="f", fixed="1"), 0.8 if trait == "t" else 0.0
+    sigmas = [np.array([[0.3]]), np.array([[sd**2]])]
+    for engine, error in ((VariationalLikelihood, 0.05), (LaplaceLikelihood, 0.2)):
+        family = engine(d).estimated_families(sigmas)[0]
+        exact = written_out(d, np.sqrt(0.3), family, sd)
+        # The least-squares line, and phenotypic standard deviations, of records that are known.
+        exact += d.log_jacobian
+        assert engine(d).loglik(sigmas) == pytest.approx(exact, abs=error)
+
+
 def test_thresholds__two_scores_are_a_binary_trait():
     data = table()
     data["o"] = data["z"] + 1
