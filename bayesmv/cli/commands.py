@@ -182,7 +182,8 @@ def compare(
 ) -> None:
     """Put the posterior beside the REML estimates: the whole job in one command.
 
-    Fits by REML, samples with NUTS from there, and prints both with a verdict per row.
+    Fits by REML, samples with NUTS from there, and prints both with a verdict per row. Where traits are not Gaussian,
+    the approximations of REML are the variational one and, for comparison with other programs, that of Laplace.
     """
     from bayesmv.io.files import load_design
     from bayesmv.report.documents import comparison_document, prior_sets_document
@@ -204,7 +205,8 @@ def compare(
         give(prior_sets_document(compare_priors(design, sets, reml=fit, engine=fit.engine, **words), design), form)
         return
     trace = sampled(fit, words, resume=resume, checkpoint=target)
-    document = comparison_document(fit, trace, time.perf_counter() - began)
+    laplace = None if design.gaussian else fit_of(design, "laplace")
+    document = comparison_document(fit, trace, time.perf_counter() - began, laplace)
     give(document, form, [*written(trace, target), *drawn(document, picture)])
 
 
@@ -244,7 +246,7 @@ def simulate(
     import numpy as np
 
     from bayesmv.io.files import load_design, read_data
-    from bayesmv.simulation.simulate import simulate_records
+    from bayesmv.simulation.simulate import as_recorded, simulate_records
 
     target = check_output(output)
     assert target is not None
@@ -253,7 +255,8 @@ def simulate(
     fit = fit_of(design)
     simulated = simulate_records(fit, np.random.default_rng(seed))
     table = read_data(design.spec, data)
-    kept = table.loc[design.kept].assign(**{t: simulated[:, i] for i, t in enumerate(design.traits)})
+    records = dict(zip(design.traits, simulated.T, strict=True))
+    kept = table.loc[design.kept].assign(**as_recorded(design.spec, records))
     tell_notes(design.notes)
     try:
         target.write(lambda part: kept.to_csv(part, index=False))

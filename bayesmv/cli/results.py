@@ -261,7 +261,6 @@ def report(
         raise SpecError(f"cannot write a report to '{output}': its name must end in .html")
     words, economic = settings_of(context, None), _weights_of(weights)
     design: Design = load_design(model, data)
-    design.require_gaussian("reports are made")
     drawn_from = {} if posterior is None else {"the posterior": posterior}
     keep_inputs([target], files_of(design.spec, model, data) | drawn_from)
     fit = fit_of(design)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from bayesmv.reml.result import RemlFit
 
 
-def fit_of(design: Design) -> RemlFit:
+def fit_of(design: Design, engine: str = "auto") -> RemlFit:
     from bayesmv.reml.fit import fit_reml
 
-    return fit_reml(design)
+    return fit_reml(design, engine=engine)
 
 
 def settings_of(context: typer.Context, resume: Path | None) -> dict[str, Any]:

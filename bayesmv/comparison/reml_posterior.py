@@ -25,7 +25,12 @@ AGREE = 0.5
 UNDETERMINED = 0.95
 
 
-def compare_reml(trace: Any, reml: RemlFit, priors: Mapping[str, CovariancePrior] | None = None) -> pd.DataFrame:
+def compare_reml(
+    trace: Any,
+    reml: RemlFit,
+    priors: Mapping[str, CovariancePrior] | None = None,
+    laplace: RemlFit | None = None,
+) -> pd.DataFrame:
     """Put the posterior of every (co)variance and correlation beside its REML estimate.
 
     Parameters
@@ -36,11 +41,14 @@ def compare_reml(trace: Any, reml: RemlFit, priors: Mapping[str, CovariancePrior
         REML fit of the same model and data.
     priors
         Priors of your own classes, by name of the term, which a posterior cannot hold; those of the model are known.
+    laplace
+        Where traits are not Gaussian, a fit by Laplace's approximation, to be shown beside the others.
 
     Returns
     -------
     DataFrame
-        term, parameter (variance, covariance, correlation), trait_i, trait_j; reml, std_error, constraint; mean,
+        term, parameter (variance, covariance, correlation), trait_i, trait_j; reml, std_error, constraint; laplace, if
+        it was given; mean,
         median, sd, hdi_low, hdi_high, ess_bulk, ess_tail, r_hat; contraction ``1 - (IQR posterior / IQR prior)²`` of
         the standard deviation or correlation; difference ``(median - reml) / sd``; verdict.
 
@@ -50,22 +58,30 @@ def compare_reml(trace: Any, reml: RemlFit, priors: Mapping[str, CovariancePrior
         If trace and fit are of different models or data: naming what differs.
     """
     posterior = estimates_of(trace)
-    posterior.record.require_same(reml.record, "the posterior", "the REML fit")
+    for fit in (reml,) if laplace is None else (reml, laplace):
+        posterior.record.require_same(fit.record, "the posterior", "the REML fit")
     rows: list[dict[str, object]] = []
     own = {n: p for n, p in {**reml.record.spec.priors, **(priors or {})}.items() if not p.is_written}
     known = {**own, **posterior.record.priors}
     for name, covariances in posterior.covariances().items():
-        term = _Term(posterior=posterior, reml=reml, name=name, covariances=covariances, prior=known.get(name))
+        beside = {} if laplace is None else {"laplace": laplace}
+        term = _Term(
+            posterior=posterior, reml=reml, beside=beside, name=name, covariances=covariances, prior=known.get(name)
+        )
         rows += term.rows()
     return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Term:
-    """Posterior and REML of one covariance matrix; `covariances` are draws (chains, draws, m, m), units of the data."""
+    """Posterior and REML of one covariance matrix; `covariances` are draws (chains, draws, m, m), units of the data.
+
+    `beside` are further fits, by the column of their estimates.
+    """
 
     posterior: Estimates
     reml: RemlFit
+    beside: Mapping[str, RemlFit]
     name: str
     covariances: Array
     prior: CovariancePrior | None
@@ -96,7 +112,9 @@ class _Term:
         contraction = 1.0 - self._spread_ratio(i, j) ** 2
         difference = (summary["median"] - estimate) / summary["sd"]
         labels = {"term": self.name, "parameter": parameter, "trait_i": effects[j], "trait_j": effects[i]}
-        beside = {"reml": estimate, "std_error": error, "constraint": constraint}
+        beside: dict[str, object] = {"reml": estimate, "std_error": error, "constraint": constraint}
+        for column, fit in self.beside.items():
+            beside[column] = fit.component(self.name, i, j, parameter == "correlation")[0]
         judged = {"contraction": contraction, "difference": difference}
         wide = parameter == "correlation" and summary["hdi_high"] - summary["hdi_low"] > UNDETERMINED
         return labels | beside | summary | judged | {"verdict": _verdict(constraint, contraction, difference, wide)}

@@ -9,7 +9,8 @@ giving ``E(y | η) = g⁻¹(η)`` and var(y | η):
     G_{obs} = Ψ G Ψ, \qquad P_{obs} = \mathrm{cov}\,g^{-1}(η) + \mathrm{diag}\,E\,\mathrm{var}(y | η)
 
 and the heritability is G_obs / P_obs of a trait. Integrals are Gauss-Hermite; those of probit and logarithmic
-links have closed forms that tests hold them to.
+links have closed forms that tests hold them to. P is without the variance of the link in its diagonal; the residual
+of a liability is in its covariances.
 
 Source: de Villemereuil, Schielzeth, Nakagawa & Morrissey (2016), Genetics 204:1281-1294.
 """
@@ -21,12 +22,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import ndtr
 
 from bayesmv.arrays import Array
 from bayesmv.errors import SpecError
 from bayesmv.estimates.source import describe
 from bayesmv.families import Family
-from bayesmv.families.declared import families_of
+from bayesmv.families.declared import Binomial, Ordered, families_of
 
 #: Nodes of an integral over one latent value, and along each of two.
 _NODES, _PAIR = 80, 40
@@ -86,6 +88,9 @@ def data_scale(
     """
     G, P = (_matrices(values, what) for values, what in ((additive, "additive"), (phenotypic, "phenotypic")))
     t = G.shape[-1]
+    chosen = families_of(families, t)
+    _require_covariance(G, "additive")
+    _require_covariance(P + np.diag([f.link_variance for f in chosen]) if P.shape[-1] == t else P, "phenotypic")
     if G.shape[-2:] != P.shape[-2:]:
         raise SpecError(f"the additive covariance is {t} × {t}, the phenotypic one {P.shape[-2]} × {P.shape[-1]}")
     mu = np.asarray(means, dtype=float)
@@ -96,7 +101,6 @@ def data_scale(
     if any(len(x) not in (1, draws) for x in (mu, G, P)):
         raise SpecError(f"means, additive and phenotypic are of {len(mu)}, {len(G)} and {len(P)} draws")
     named = tuple(traits) if traits is not None else tuple(f"trait {i + 1}" for i in range(t)) if t > 1 else ("trait",)
-    chosen = families_of(families, t)
     mu, G, P = (np.broadcast_to(x, (draws, *x.shape[1:])) for x in (mu, G, P))
     rows = [
         {"parameter": name, "trait_i": named[i], "trait_j": named[j], **_told(values)}
@@ -118,10 +122,14 @@ def _matrices(values: npt.ArrayLike, what: str) -> Array:
     S = S.reshape(1, 1, 1) if S.ndim == 0 else S.reshape(-1, 1, 1) if S.ndim == 1 else S.reshape(-1, *S.shape[-2:])
     if S.shape[-1] != S.shape[-2] or not np.isfinite(S).all():
         raise SpecError(f"the {what} covariance has the shape (t, t) or (draws, t, t), of finite numbers")
+    return S
+
+
+def _require_covariance(S: Array, what: str) -> None:
+    """Refuse what is no covariance matrix; the phenotypic one with the variance of the link."""
     least = np.linalg.eigvalsh(S)[:, 0]
     if (least < -1e-8 * np.abs(S).max()).any() or not np.allclose(S, np.swapaxes(S, -1, -2)):
         raise SpecError(f"the {what} covariance is not symmetric and positive semi-definite")
-    return S
 
 
 def parameters_on_data_scale(
@@ -177,18 +185,69 @@ def parameters_on_data_scale(
 
 
 def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int, share: Array) -> Array:
-    """Covariance of the expectations of two traits given their latent values, mean over units, (draws,)."""
+    """Covariance of the records of two traits, mean over units, (draws,).
+
+    Of liabilities the residual, of the variance of the link, is part of what is correlated: P with it is a covariance
+    matrix, and without it need not be one.
+    """
+    if _is_liability(families[i]) and _is_liability(families[j]):
+        return _of_liabilities(mu, P, families, i, j, share)
+    if _is_liability(families[j]):
+        i, j = j, i
     x, w = np.polynomial.hermite_e.hermegauss(_PAIR)
     w = w / w.sum()
     sd = np.sqrt(P[:, j, j])
     with np.errstate(invalid="ignore", divide="ignore"):
         b = np.where(sd > 0, P[:, i, j] / sd, 0.0)
-    rest = np.sqrt(np.maximum(P[:, i, i] - b**2, 0.0))
+    rest = P[:, i, i] - b**2
     out = np.empty(len(mu))
-    for d in range(len(mu)):  # (units, nodes of j), then (units, nodes of j, nodes of i)
-        first = mu[d, :, j, None] + sd[d] * x
-        second = (mu[d, :, i, None] + b[d] * x)[..., None] + rest[d] * x
-        given = families[i].mean(second) @ w
-        other = families[j].mean(first)
+    for d in range(len(mu)):  # (units, nodes of j)
+        given = _mean_over(families[i], mu[d, :, i, None] + b[d] * x, rest[d])
+        other = families[j].mean(mu[d, :, j, None] + sd[d] * x)
         out[d] = float(((given * other) @ w - (given @ w) * (other @ w)) @ share)
     return out
+
+
+def _is_liability(family: Family) -> bool:
+    """Whether a record says between which thresholds a normal liability lies."""
+    return isinstance(family, Ordered) or (isinstance(family, Binomial) and family.link == "probit")
+
+
+def _thresholds(family: Family) -> Array:
+    return np.array(family.thresholds if isinstance(family, Ordered) else (0.0,))
+
+
+def _mean_over(family: Family, eta: Array, variance: float) -> Array:
+    """E(y | η) averaged over N(η, variance), which of a liability may be negative, down to -1."""
+    if _is_liability(family):
+        scale = np.sqrt(max(1.0 + variance, 1e-12))
+        passed = ndtr((eta[..., None] - _thresholds(family)) / scale).sum(axis=-1)
+        return np.asarray(passed + 1.0 if isinstance(family, Ordered) else passed * family.mean(np.inf))
+    x, w = np.polynomial.hermite_e.hermegauss(_PAIR)
+    return np.asarray(family.mean(eta[..., None] + np.sqrt(max(variance, 0.0)) * x) @ (w / w.sum()))
+
+
+def _of_liabilities(mu: Array, P: Array, families: Sequence[Family], i: int, j: int, share: Array) -> Array:
+    """Covariance of the numbers of thresholds that two liabilities pass, (draws,).
+
+    ``Σ_ab ∫_0^ρ φ₂(h_a, k_b; r) dr`` over all pairs of thresholds, the derivative of the bivariate normal distribution
+    function by its correlation being its density (Plackett 1954, Biometrika 41:351-360).
+    """
+    sd = np.sqrt(1.0 + np.stack([P[:, i, i], P[:, j, j]]))
+    rho = P[:, i, j] / (sd[0] * sd[1])
+    x, w = np.polynomial.legendre.leggauss(_PAIR)
+    r = rho[:, None] * 0.5 * (x + 1.0)  # (draws, nodes)
+    h, k = (
+        (mu[:, :, t, None] - _thresholds(families[t])) / sd[m][:, None, None]  # (draws, units, thresholds)
+        for m, t in enumerate((i, j))
+    )
+    size = 1.0
+    for t in (i, j):
+        size = size if isinstance(families[t], Ordered) else size * families[t].mean(np.inf)
+    out = np.zeros(len(mu))
+    for n in range(_PAIR):
+        a, b, c = h[..., :, None], k[..., None, :], r[:, n, None, None, None]
+        rest = 1.0 - c**2
+        density = np.exp(-0.5 * (a**2 - 2.0 * c * a * b + b**2) / rest) / (2.0 * np.pi * np.sqrt(rest))
+        out += 0.5 * rho * w[n] * (density.sum(axis=(-2, -1)) @ share)
+    return np.asarray(size * out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,22 +75,45 @@ def observed_scale(
     """
     estimates = estimates_of(source)
     own, chosen = estimates.design_of(design), estimates.genetic(genetic, relationship)
-    scale = _Scale(estimates, own, chosen)
+    return evaluated_on_data_scale(estimates, own, chosen, max_draws, lambda rows: rows)
+
+
+def evaluated_on_data_scale(
+    estimates: Estimates, design: Design, genetic: Genetic, max_draws: int, of: Callable[[Rows], Rows]
+) -> pd.DataFrame:
+    """Table of what follows from the parameters on the scale of the data, columns as of :func:`observed_scale`."""
+    scale = _Scale(estimates, design, genetic, of)
     rows, table = (
         _of_posterior(estimates, scale, max_draws)
         if isinstance(estimates, PosteriorEstimates)
         else _of_fit(estimates, scale)
     )
-    names = [(name, own.traits[i], own.traits[j]) for name, i, j, _ in rows]
+    traits = dict(enumerate(design.traits)) | {-1: "all"}
+    names = [(name, traits[i], traits[j]) for name, i, j, _ in rows]
     labels = pd.DataFrame(names, columns=["parameter", "trait_i", "trait_j"])
     return pd.concat([labels, table], axis=1)
+
+
+def matrices_of_rows(rows: Rows, t: int) -> tuple[Array, Array]:
+    """G and P on the scale of the data, (draws, t, t), from the parameters of every trait and pair."""
+    draws = len(rows[0][-1])
+    G, P = np.zeros((2, draws, t, t))
+    for name, i, j, values in rows:
+        if name in ("additive genetic variance", "additive genetic covariance"):
+            G[:, i, j] = G[:, j, i] = values
+        elif name == "phenotypic variance":
+            P[:, i, i] = values
+    for name, i, j, values in rows:
+        if name == "phenotypic correlation":
+            P[:, i, j] = P[:, j, i] = values * np.sqrt(P[:, i, i] * P[:, j, j])
+    return G, P
 
 
 class _Scale:
     """Parameters on the scale of the data at latent covariances, fixed effects and thresholds."""
 
-    def __init__(self, estimates: Estimates, design: Design, genetic: Genetic) -> None:
-        self._estimates, self.design, self._genetic = estimates, design, genetic
+    def __init__(self, estimates: Estimates, design: Design, genetic: Genetic, of: Callable[[Rows], Rows]) -> None:
+        self._estimates, self.design, self._genetic, self._of = estimates, design, genetic, of
         link = np.array([family.link_variance for family in design.families])
         self._link = np.diag(link)
         own = np.array([not family.linear for family in design.families])
@@ -124,11 +147,11 @@ class _Scale:
         )
 
     def at(self, covariances: Mapping[str, Array], mu: Array, families: Sequence[Family]) -> Rows:
-        """Parameters of every trait and pair, (1,) each."""
+        """What follows from the parameters of every trait and pair, (1,) each."""
         layouts = self._estimates.layouts
         G, P = genetic_matrices(covariances, self.design.traits, self._genetic, layouts)
         latent = P - self._link
-        return parameters_on_data_scale(mu[None], G[None], latent[None], families, self._weights)
+        return self._of(parameters_on_data_scale(mu[None], G[None], latent[None], families, self._weights))
 
 
 def _of_fit(estimates: Estimates, scale: _Scale) -> tuple[Rows, pd.DataFrame]:

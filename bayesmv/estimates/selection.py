@@ -25,14 +25,18 @@ import pandas as pd
 from scipy.special import ndtri
 
 from bayesmv.arrays import Array
+from bayesmv.design.design import Design
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.estimates.genetic import GeneticParameter, genetic_matrices
+from bayesmv.estimates.observed_scale import Rows, evaluated_on_data_scale, matrices_of_rows
 from bayesmv.estimates.source import Estimates, estimates_of
 from bayesmv.model.genetic import ADDITIVE_FACTOR, Genetic
 
 #: What is selected: candidates by their own records, or families by their means.
 type Unit = Literal["individual", "family"]
+#: Scale of the records that are selected on and that respond.
+type Scale = Literal["latent", "data"]
 
 
 def selection_intensity(share: float, candidates: int | None = None) -> float:
@@ -126,6 +130,9 @@ def selection(
     interval: float | None = None,
     genetic: str | Genetic | None = None,
     relationship: str | None = None,
+    scale: Scale = "latent",
+    design: Design | None = None,
+    max_draws: int = 400,
 ) -> pd.DataFrame:
     r"""Expected response to selection on an index, for every trait.
 
@@ -155,6 +162,11 @@ def selection(
         Years of a generation: responses by year too.
     genetic, relationship
         The genetic term; by default the one that the model states.
+    scale
+        Where traits are not Gaussian, ``data``: weights, index and responses are of the records themselves, classes
+        and counts, by G and P of :func:`observed_scale`, to first order; ``latent``: of latent values and liabilities.
+    design, max_draws
+        For ``data``: the design of a posterior, and most of its draws to use.
 
     Returns
     -------
@@ -167,8 +179,10 @@ def selection(
     Raises
     ------
     SpecError
-        If not one of weights, desired and index says what to select for, or a trait does not exist.
+        If not one of weights, desired and index says what to select for, a trait does not exist, or families, or on the
+        index of another fit, are to be selected on the scale of the data.
     """
+    require_known([scale], ("latent", "data"), "no scale {}; scales")
     estimates = estimates_of(source)
     chosen = estimates.genetic(genetic, relationship)
     w = _weights(estimates.traits, weights, desired, index)
@@ -185,6 +199,10 @@ def selection(
         interval=interval,
         records=records,
     )
+    if scale == "data":
+        if unit != "individual" or not (index is None or isinstance(index, dict)):
+            raise SpecError("on the scale of the data individuals are selected, by weights or an index of numbers")
+        return _on_data_scale(estimates, estimates.design_of(design), chosen, plan, index, max_draws)
     if index is not None:
         plan = replace(plan, build=_given(index, estimates, chosen, plan))
 
@@ -193,6 +211,25 @@ def selection(
 
     table = estimates.evaluate(compute).rename(columns={"parameter": "quantity", "trait_i": "trait"})
     return table.drop(columns="trait_j")
+
+
+def _on_data_scale(
+    estimates: Estimates, design: Design, chosen: Genetic, plan: _Plan, index: Any, max_draws: int
+) -> pd.DataFrame:
+    """Table of :func:`selection` by G and P on the scale of the data."""
+    if index is not None:
+        plan = replace(plan, build=_given(index, estimates, chosen, plan))
+    at = {trait: i for i, trait in enumerate(design.traits)} | {"all": -1}
+
+    def of(rows: Rows) -> Rows:
+        G, P = matrices_of_rows(rows, len(design.traits))
+        return [
+            (p.name, at[p.trait_i], at[p.trait_j], np.asarray(p.draws))
+            for p in _responses_of(G, P, G, design.traits, plan)
+        ]
+
+    table = evaluated_on_data_scale(estimates, design, chosen, max_draws, of)
+    return table.rename(columns={"parameter": "quantity", "trait_i": "trait"}).drop(columns="trait_j")
 
 
 def _weights(
@@ -273,9 +310,13 @@ def _matrices(
 def _responses(
     covariances: Mapping[str, Array], estimates: Estimates, chosen: Genetic, plan: _Plan
 ) -> list[GeneticParameter]:
-    traits = estimates.traits
     G, P = _matrices(covariances, estimates, chosen, plan)
-    additive, _ = genetic_matrices(covariances, traits, chosen, estimates.layouts)
+    additive, _ = genetic_matrices(covariances, estimates.traits, chosen, estimates.layouts)
+    return _responses_of(G, P, additive, estimates.traits, plan)
+
+
+def _responses_of(G: Array, P: Array, additive: Array, traits: Sequence[str], plan: _Plan) -> list[GeneticParameter]:
+    """Index, responses and merit at G between what is selected on and what responds, P, and the additive covariance."""
     b = plan.build(G, P)
     R = response(G, P, b, plan.intensity)
     sd = np.sqrt(np.diagonal(additive, axis1=-2, axis2=-1))

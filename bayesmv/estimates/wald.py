@@ -7,7 +7,8 @@ others but those that contain it (its interactions), as ASReml's do.
 
 Denominators: Kenward & Roger (:mod:`bayesmv.reml.small_sample`) where there are at most 2,000 records, else by
 containment: the degrees of freedom of the random term with fewest that has all factors of the fixed one, else of the
-residual.
+residual. Where a trait is not Gaussian, estimates and Φ are those of the approximation that was fitted, and F is
+referred to χ² over its degrees of freedom, unless containment is asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bayesmv.checks.identifiability import identifiability
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, require_known
 from bayesmv.estimates.source import estimates_of
-from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
+from bayesmv.likelihood.choose import effect_equations
 from bayesmv.model.grammar import columns_of, parse
 from bayesmv.reml.result import RemlFit
 from bayesmv.reml.small_sample import LARGEST, KenwardRoger
@@ -51,7 +52,8 @@ def wald(
     source
         A REML fit, or a posterior from :func:`bayesmv.sample`.
     denominators
-        ``kenward-roger``, ``containment``, or ``auto``: the first up to 2,000 records.
+        ``kenward-roger``, ``containment``, or ``auto``: the first up to 2,000 records; where a trait is not Gaussian
+        χ², without denominators.
     design
         For a posterior: its design.
     max_draws
@@ -61,14 +63,14 @@ def wald(
     -------
     DataFrame
         term, trait (``all`` for all traits together), kind (``incremental`` or ``conditional``), df, F (scaled, for
-        Kenward-Roger), ddf, p and method. For a posterior term, trait, kind, df and outside: the posterior probability
-        outside of the region, bounded by a density alike, on which the hypothesis lies; the simultaneous 95 % region
-        leaves it out where that is below 0.05.
+        Kenward-Roger), ddf (infinite for χ²), p and method. For a posterior term, trait, kind, df and outside: the
+        posterior probability outside of the region, bounded by a density alike, on which the hypothesis lies; the
+        simultaneous 95 % region leaves it out where that is below 0.05.
 
     Raises
     ------
     SpecError
-        If a fit has too many records for what was asked.
+        If a fit has too many records for what was asked, or traits that are not Gaussian.
 
     References
     ----------
@@ -148,16 +150,20 @@ class _Hypotheses:
 
 
 def _reml(hypotheses: _Hypotheses, fit: RemlFit, design: Design, denominators: Denominators) -> pd.DataFrame:
-    small = denominators != "containment" and design.n_records <= LARGEST
+    small = denominators != "containment" and design.n_records <= LARGEST and design.gaussian
+    if denominators == "kenward-roger":
+        design.require_gaussian("Kenward and Roger's denominators are")
     if denominators == "kenward-roger" and not small:
         raise SpecError(
             f"Kenward and Roger's denominators are for {LARGEST} records at most, not {design.n_records}; "
             f"use denominators='containment'"
         )
-    beta = _scaled_estimates(fit, design)
+    equations = effect_equations(design, fit.engine_name)
+    beta = np.asarray((design.fixed.ols / design.scale + equations.solve(fit.sigmas).fixed)[design.fixed.present])
     kenward = KenwardRoger(fit, design) if small else None
-    phi = MixedModelLikelihood(design).fixed_covariance(fit.sigmas) if kenward is None else kenward.covariance
-    freedom: Mapping[frozenset[str], float] = {} if small else containment(design)
+    phi = equations.fixed_covariance(fit.sigmas) if kenward is None else kenward.covariance
+    many = not design.gaussian and denominators == "auto"
+    freedom: Mapping[frozenset[str], float] = {} if small or many else containment(design)
     rows = []
     for term, trait, kind in hypotheses:
         L = hypotheses.matrix(phi, term, trait, kind)
@@ -165,17 +171,11 @@ def _reml(hypotheses: _Hypotheses, fit: RemlFit, design: Design, denominators: D
             F, df, ddf = kenward.test(L, beta)
         else:
             F, df = float((L @ beta) @ np.linalg.solve(L @ phi @ L.T, L @ beta)) / len(L), len(L)
-            ddf = freedom[hypotheses.terms[term]]
+            ddf = freedom.get(hypotheses.terms[term], np.inf)
         p = float(fdtrc(df, ddf, F)) if np.isfinite(ddf) else float(chdtrc(df, F * df))
-        method = "Kenward-Roger" if small else "containment"
+        method = "Kenward-Roger" if small else "chi-square" if many else "containment"
         rows.append({**hypotheses.labels(term, trait, kind), "df": df, "F": F, "ddf": ddf, "p": p, "method": method})
     return pd.DataFrame(rows)
-
-
-def _scaled_estimates(fit: RemlFit, design: Design) -> Array:
-    """Estimates of the fitted coefficients over the phenotypic sd of their traits, (p,)."""
-    solution = MixedModelLikelihood(design).solve(fit.sigmas)
-    return np.asarray((design.fixed.ols / design.scale + solution.fixed)[design.fixed.present])
 
 
 def containment(design: Design) -> dict[frozenset[str], float]:

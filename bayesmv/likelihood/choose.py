@@ -15,7 +15,7 @@ from bayesmv.likelihood.latent.engine import (
     LatentLikelihood,
     VariationalLikelihood,
 )
-from bayesmv.likelihood.protocol import Offer, RestrictedLikelihood
+from bayesmv.likelihood.protocol import EffectEquations, Offer, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.likelihood.strata import StrataLikelihood
@@ -107,6 +107,13 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
     if engine in by_name:
         return by_name[engine].offer(design).prepare(progress)
     return _prepared(design, choose(design), progress)
+
+
+def effect_equations(design: Design, engine: Engine) -> EffectEquations:
+    """Equations of the effects of a design at the estimates of an engine, by its name."""
+    if design.gaussian:
+        return MixedModelLikelihood(design)
+    return next(each for each in APPROXIMATE if each.name == engine)(design)
 
 
 def _of(design: Design) -> str:

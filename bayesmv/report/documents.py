@@ -166,12 +166,12 @@ def _ending(trace: xr.DataTree, verdict: Convergence) -> Section:
     return Line(cut, "bad"), convergence_line(verdict)
 
 
-def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float) -> Document:
-    """REML beside the posterior, genetic parameters of both, priors, and how both ended."""
+def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float, laplace: RemlFit | None = None) -> Document:
+    """REML beside the posterior, genetic parameters of both, priors, and how both ended; a Laplace fit beside them."""
     from bayesmv.report.plots import plot_comparison
 
     record, verdict = estimates_of(trace).record, convergence(trace)
-    spec, frame = record.spec, compare_reml(trace, fit)
+    spec, frame = record.spec, compare_reml(trace, fit, laplace=laplace)
     sections: list[Section] = [
         (Line(f"{spec.title or spec.name}: {spec}"), *note_lines(record.notes)),
         (comparison_table(frame), *(Line(words, "note") for words in legend(frame["verdict"]))),

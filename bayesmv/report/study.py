@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -24,6 +25,7 @@ from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError
 from bayesmv.estimates.breeding_values import breeding_values, trial_heritability
 from bayesmv.estimates.enriched import prior_predictive
+from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, predict
 from bayesmv.estimates.residuals import residuals
@@ -40,6 +42,7 @@ from bayesmv.report.tables import (
     checks_table,
     comparison_table,
     effects_table,
+    expected_table,
     fixed_table,
     information_table,
     legend,
@@ -68,6 +71,12 @@ _VERDICTS = (
     "correlation whose 95 % interval is wider than 0.95."
 )
 
+_APPROXIMATE = (
+    "Where a trait is not Gaussian the restricted likelihood has no closed form. Its variational approximation is "
+    "maximised; beside it stands that of Laplace, which ASReml, lme4 and others have and which underestimates "
+    "variances of binary traits with few records a level. The posterior is exact."
+)
+
 _SENSITIVITY = (
     "Sensitivity is how far a distribution moves when the prior, or the likelihood, is raised to a power near 1 "
     "(power-scaling); from 0.05 on it moves. Where only the prior moves it, the prior decides; where both do, prior "
@@ -80,6 +89,11 @@ _CITATIONS = (
     "(2009), J. Multivar. Anal. 100:1989-2001 (LKJ prior); Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623 "
     "(NUTS); Vehtari et al. (2021), Bayesian Anal. 16:667-718 (R-hat, effective sample size); Kallioinen et al. "
     "(2024), Stat. Comput. 34:57 (power-scaling); Kenward & Roger (1997), Biometrics 53:983-997 (denominators)."
+)
+_CITATIONS_OF_FAMILIES = (
+    " Of traits that are not Gaussian: Opper & Archambeau (2009), Neural Comput. 21:786-792 (variational "
+    "approximation); de Villemereuil et al. (2016), Genetics 204:1281-1294 (scale of the data); Dunn & Smyth (1996), "
+    "J. Comput. Graph. Stat. 5:236-244 (quantile residuals)."
 )
 
 
@@ -151,7 +165,6 @@ def report(
     OSError
         If the file cannot be written; one that stood there stays as it was.
     """
-    design.require_gaussian("reports are made")
     fit = fit_reml(design) if reml is None else reml
     drawn = sample(design, reml=fit, **words) if trace is None else trace
     study = Study(design=design, fit=fit, trace=drawn, weights=weights or {}, share=share)
@@ -233,6 +246,9 @@ def _model(study: Study) -> Section:
         for k, term in enumerate(design.terms, 1)
     ]
     equation.append(f"e ~ N(0, R ⊗ I)    {RESIDUAL}, {design.residual.structure.name}")
+    if not design.gaussian:
+        equation[0] = equation[0].replace("y", "η", 1)
+        equation += [f"{trait} | η: {each.family}, {each.told}" for trait, each in design.spec.families.items()]
     kin = relationship_information(design)
     warnings = [Line(f"beware: {warning}", "warning") for i in information for warning in i.warnings]
     tables: list[Part] = [information_table(information), *([relationships_table(kin)] if kin else [])]
@@ -247,10 +263,13 @@ def _model(study: Study) -> Section:
 
 
 def _comparison(study: Study) -> Section:
-    frame = compare_reml(study.trace, study.fit)
+    approximate = not study.design.gaussian
+    laplace = fit_reml(study.design, engine="laplace") if approximate else None
+    frame = compare_reml(study.trace, study.fit, laplace=laplace)
     return (
         Heading("REML beside the posterior"),
         Line(study.fit.state),
+        *([Line(_APPROXIMATE, "note")] if approximate else []),
         comparison_table(frame),
         *(Line(words, "note") for words in legend(frame["verdict"])),
         Line(_VERDICTS),
@@ -270,6 +289,9 @@ def _genetic(study: Study) -> Section:
         parameter_table("genetic_reml", "REML", genetic_parameters(study.fit)),
         parameter_table("genetic", "Posterior", genetic_parameters(study.trace)),
     ]
+    if not study.design.gaussian:
+        title = "On the scale of the data, posterior"
+        parts.append(parameter_table("observed", title, observed_scale(study.trace, design=study.design)))
     if len(study.design.term(genetic.term).effects) > 1:
         parts.append(
             Picture(
@@ -298,6 +320,9 @@ def _fixed(study: Study) -> Section:
         found = predict(study.fit, name)
         parts.append(Heading(f"Means of {name}", 3))
         parts.append(replace(prediction_table(found), name=f"means_{name}", title=f"Adjusted means of {name}"))
+        if found.expected is not None:
+            title = f"Means of {name} on the scale of the data"
+            parts.append(replace(expected_table(found), name=f"expected_{name}", title=title))
         if len(found.cells) > 1:
             parts.append(replace(lsd_table(found.lsd()), name=f"lsd_{name}"))
         parts += [Line(words, "note") for words in found.said]
@@ -318,7 +343,7 @@ def _effects(study: Study) -> Section:
         Heading("Predicted effects"),
         replace(effects_table(table), frame=best, title=f"Effects of {name} by REML, the best {_SHOWN} of each trait"),
     ]
-    if len(part.levels) * len(part.effects) <= _TRIAL:
+    if design.gaussian and len(part.levels) * len(part.effects) <= _TRIAL:
         parts.append(trial_table(trial_heritability(study.fit, name)))
     parts.append(
         Picture(
@@ -330,8 +355,11 @@ def _effects(study: Study) -> Section:
 
 
 def _selection(study: Study) -> Section:
+    design = study.design
+    if not design.gaussian:
+        return _selection_of_records(study)
     weights = dict(study.weights) or {
-        trait: 1.0 / float(scale) for trait, scale in zip(study.design.traits, study.design.scale, strict=True)
+        trait: 1.0 / float(scale) for trait, scale in zip(design.traits, design.scale, strict=True)
     }
     said = "as given" if study.weights else "one for each phenotypic standard deviation"
     frame = selection(study.trace, weights, share=study.share, index=study.fit)
@@ -348,6 +376,25 @@ def _selection(study: Study) -> Section:
             name="Response of every trait to selection, in additive genetic standard deviations",
             draw=lambda path: plots.plot_response(study.trace, weights, share=study.share, index=study.fit, path=path),
         ),
+    )
+
+
+def _selection_of_records(study: Study) -> Section:
+    """Selection on the scale of the data, where traits are not Gaussian."""
+    design = study.design
+    spread = np.nanstd(design.response, axis=0)
+    weights = dict(study.weights) or {t: 1.0 / float(sd) for t, sd in zip(design.traits, spread, strict=True)}
+    said = "as given" if study.weights else "one for each standard deviation of the records"
+    words = ", ".join(f"{trait} {weight:.4g}" for trait, weight in weights.items())
+    frame = selection(study.trace, weights, share=study.share, scale="data", design=design)
+    return (
+        Heading("Selection"),
+        Line(
+            f"The best {study.share:.0%} of many candidates are selected by their own records, on the best index of "
+            f"each draw for the economic weights {words} ({said}). Responses of a generation are in units of the "
+            f"records: shares of classes, scores and counts; to first order in the response."
+        ),
+        selection_table(frame),
     )
 
 
@@ -414,17 +461,21 @@ def _diagnostics(study: Study) -> Section:
 def _methods(study: Study) -> Section:
     design, verdict = study.design, convergence(study.trace)
     terms = ", ".join(f"{t.name} ({t.structure.name})" for t in design.terms) or "none"
+    families = "; ".join(f"{trait} {each.family}, {each.told}" for trait, each in design.spec.families.items())
+    of_families = f" Traits that are not Gaussian were modelled by their families ({families})." if families else ""
+    how = "a variational approximation" if families else "average information"
+    effects = "drawn with them" if families else "integrated out exactly"
     sampled = f"{verdict.chains} chains of {verdict.draws} draws"
     text = (
         f"A {'multi-trait' if len(design.traits) > 1 else 'single-trait'} mixed model was fitted to {design.n_records} "
         f"records of {', '.join(design.traits)} on {len(design.units)} units, with the fixed effects "
-        f"{design.spec.fixed_formula} and the random terms {terms}. (Co)variances were estimated by restricted maximum "
-        f"likelihood (average information) and, under the priors stated above, by Markov chain Monte Carlo (NUTS; "
-        f"{sampled} after tuning), with fixed and random effects integrated out exactly, in bayesmv {__version__}. "
+        f"{design.spec.fixed_formula} and the random terms {terms}.{of_families} (Co)variances were estimated by "
+        f"restricted maximum likelihood ({how}) and, under the priors stated above, by Markov chain Monte Carlo (NUTS; "
+        f"{sampled} after tuning), with fixed and random effects {effects}, in bayesmv {__version__}. "
         f"Convergence was judged by R-hat (at most {verdict.worst_rhat:.3f}) and effective sample sizes (at least "
         f"{verdict.smallest_ess:.0f}). Intervals are 95 % highest-density intervals."
     )
-    return Heading("Methods, for a paper"), Line(text), Line(_CITATIONS)
+    return Heading("Methods, for a paper"), Line(text), Line(_CITATIONS + (_CITATIONS_OF_FAMILIES if families else ""))
 
 
 def _reproduce(study: Study) -> Section:

@@ -363,12 +363,14 @@ def prior_sets_table(frame: pd.DataFrame) -> Table:
 
 
 def comparison_table(frame: pd.DataFrame) -> Table:
-    """REML and posterior of every (co)variance and correlation, side by side, a line each."""
+    """REML and posterior of every (co)variance and correlation, side by side, a line each; approximations of REML."""
+    approximate = "laplace" in frame
     columns = (
         word_column("term"),
         Column(header="component", show=component_label, words=True),
-        _number("REML", "reml"),
+        _number("variational" if approximate else "REML", "reml"),
         _number("s.e.", "std_error", 3),
+        *([_number("Laplace", "laplace")] if approximate else []),
         _number("median"),
         Column(header="95 % HDI", show=lambda row: f"{compact(row['hdi_low'])}…{compact(row['hdi_high'])}"),
         Column(

@@ -31,7 +31,8 @@ from bayesmv.sampling.convergence import convergence
 from bayesmv.sampling.effects import as_dataset
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
-from bayesmv.sampling.trace import RunRecord, assemble, tree_writer
+from bayesmv.sampling.state import STATE, asked_for
+from bayesmv.sampling.trace import RunRecord, after_each_other, assemble, tree_writer
 
 #: Target acceptance where every scale is known to a quarter of itself, and elsewhere.
 _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
@@ -52,6 +53,7 @@ def sample_latent(
     priors: Mapping[str, CovariancePrior] | None,
     effects: dict[str, npt.NDArray[np.intp]] | None,
     checkpoint: str | Path | Target | None = None,
+    before: xr.DataTree | None = None,
 ) -> xr.DataTree:
     """Posterior of a design with traits that are not Gaussian; see :func:`bayesmv.sample`.
 
@@ -67,19 +69,25 @@ def sample_latent(
         Positions of the levels to keep, by name of the term; None for none.
     checkpoint
         File to which the draws so far are written as the run goes.
+    before
+        Trace of a run to go on with; its draws come first. Chains are started and tuned anew.
+
+    Raises
+    ------
+    SpecError
+        If the run to go on with has another number of chains.
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
         where = LatentMap(*best_known_first(LatentPosterior(posterior)))
         accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
-        keeper = _Keeper(where, effects or {})
+        keeper = _Keeper(where, effects or {}, before)
         log = None if checkpoint is None else _Log(keeper, chosen, tree_writer(checkpoint))
         chains, interrupted = _drawn(keeper, chosen, log)
-    run = chains.run()
-    if run is None:
+    trace = keeper.of_chains(chains, chosen, interrupted)
+    if trace is None:
         raise KeyboardInterrupt
-    trace = keeper.trace(run, chosen, interrupted)
     if interrupted:
         warnings.warn("interrupted: the draws so far are kept", ConvergenceWarning, stacklevel=3)
     elif chosen.min_ess is not None and not (verdict := convergence(trace)).mixed:
@@ -100,35 +108,40 @@ class _Log:
     def look(self, chains: Chains) -> None:
         """Write the draws of a batch so far, after those of the batches before."""
         if any(chains.lengths):
-            run = (chains if self.before is None else self.before.then(chains)).run()
-            if run is not None:
-                self._write(self._keeper.trace(run, self._settings, True))
+            trace = self._keeper.of_chains(_then(self.before, chains), self._settings, True)
+            if trace is not None:
+                self._write(trace)
 
 
-def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) -> tuple[Chains, bool]:
+def _then(before: Chains | None, new: Chains) -> Chains:
+    return new if before is None else before.then(new)
+
+
+def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) -> tuple[Chains | None, bool]:
     """Chains of as many draws as asked for, or until they suffice; and whether they were cut short."""
-    total, chains = settings.draws or 0, None
-    more = total
+    done, chains = keeper.n_before, None
+    more = (settings.draws or 0) - done
     while True:
-        seed = int(np.random.default_rng([settings.seed or 0, total]).integers(2**31))
-        try:
-            new = run_nuts(keeper.model(settings.chains), _words(settings, more, seed), log)
-        except CutShort as cut:
-            return (cut.chains if chains is None else chains.then(cut.chains)), True
-        chains = new if chains is None else chains.then(new)
-        if log is not None:
-            log.look(new)
-            log.before = chains
-        run = chains.run()
-        if settings.min_ess is None or run is None:
+        if more > 0:
+            # Of another seed than a batch that was cut short, whose draws it would repeat.
+            seed = int(np.random.default_rng([settings.seed or 0, done]).integers(2**31))
+            try:
+                new = run_nuts(keeper.model(settings.chains), _words(settings, more, seed), log)
+            except CutShort as cut:
+                return _then(chains, cut.chains), True
+            chains, done = _then(chains, new), done + more
+            if log is not None:
+                log.look(new)
+                log.before = chains
+        trace = keeper.of_chains(chains, settings, False)
+        if settings.min_ess is None or trace is None:
             return chains, False
-        verdict = convergence(keeper.trace(run, settings, False))
-        if verdict.mixed or total >= settings.limit:
+        verdict = convergence(trace)
+        if verdict.mixed or done >= settings.limit:
             return chains, False
         least = max(min(verdict.smallest_bulk_ess, verdict.smallest_tail_ess), 1.0)
-        wanted = max(1.2 * total * verdict.required_ess / least - total, 0.5 * total)
-        more = int(min(wanted, _MOST * total, settings.limit - total))
-        total += more
+        wanted = max(1.2 * done * verdict.required_ess / least - done, 0.5 * done)
+        more = int(min(wanted, _MOST * done, settings.limit - done))
 
 
 def _words(settings: SamplerSettings, draws: int, seed: int) -> dict[str, Any]:
@@ -151,8 +164,10 @@ def has_exact_trajectories() -> bool:
 class _Keeper:
     """What is kept of the draws of (z, w), and traces of it."""
 
-    def __init__(self, where: LatentMap, effects: dict[str, npt.NDArray[np.intp]]) -> None:
-        self._map, self._latent, self._effects = where, where.latent, effects
+    def __init__(
+        self, where: LatentMap, effects: dict[str, npt.NDArray[np.intp]], before: xr.DataTree | None = None
+    ) -> None:
+        self._map, self._latent, self._effects, self._before = where, where.latent, effects, before
         design = self._latent.design
         self._n_fixed = int(design.fixed.present.sum())
         self._mixing, self._wanted = self._latent.engine._mixing(), where.wanted(effects)
@@ -170,6 +185,19 @@ class _Keeper:
             return nuts_model(lambda: density, size, start)
         kept = self._latent.size + wanted.size(self._latent.shape.sizes)
         return nuts_model(lambda: where.value_and_gradient, size, start, lambda z: where.kept(z, wanted), kept)
+
+    @property
+    def n_before(self) -> int:
+        """Draws of each chain of the run that is gone on with."""
+        return 0 if self._before is None else self._before["posterior"].sizes[dims.DRAW]
+
+    def of_chains(self, chains: Chains | None, settings: SamplerSettings, interrupted: bool) -> xr.DataTree | None:
+        """Trace of the run that is gone on with and of chains after it; None for no draw."""
+        run = None if chains is None else chains.run()
+        if run is None:
+            return self._before
+        trace = self.trace(run, settings, interrupted)
+        return trace if self._before is None else after_each_other(self._before, trace)
 
     def trace(self, run: Run, settings: SamplerSettings, interrupted: bool) -> xr.DataTree:
         """Trace of draws of what is kept."""
@@ -196,7 +224,10 @@ class _Keeper:
             seed=settings.seed or 0, tune=settings.tune, min_ess=settings.min_ess, interrupted=interrupted
         )
         theta = latent.stated(latent.coordinates.constrain(x[..., : latent.d]))
-        return assemble(latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent")
+        more = {STATE: asked_for(settings, self._effects)}
+        return assemble(
+            latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent", more=more
+        )
 
     def _numbers(self, x: Array) -> xr.Dataset:
         """Numbers of families: thresholds of ordered traits after the first, which is 0, and those of counts."""

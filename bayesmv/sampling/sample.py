@@ -33,7 +33,7 @@ from bayesmv.sampling.convergence import Convergence, acceptance, convergence, j
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.latent import sample_latent
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
-from bayesmv.sampling.state import STATE, State, as_trace
+from bayesmv.sampling.state import STATE, State, as_trace, gone_on_with, read_asked_for
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset, tree_writer
 
 #: Scales, in units of their coordinates, below which a REML estimate is not used as a start: correlations there are
@@ -80,8 +80,8 @@ def sample(
         ``draws`` and ``min_ess`` extend it, a finished one too; ``cores`` and ``progress`` may change.
     checkpoint
         A netCDF file to which the run is written as it goes, after each batch and at least every minute, to be taken
-        up by `resume`. Effects are not in it; they are drawn at the end. Where traits are not Gaussian it has the draws
-        so far, effects too, and cannot be taken up.
+        up by `resume`. Effects are not in it; they are drawn at the end, but where traits are not Gaussian, where they
+        are drawn with the covariances.
     **words
         Single settings, in place of those of `settings`: ``draws``, ``tune``, ``chains``, ``cores``, ``seed``,
         ``target_accept``, ``min_ess``, ``progress``. See :class:`bayesmv.SamplerSettings`.
@@ -115,11 +115,15 @@ def sample(
     """
     chosen, wanted = replace(settings or SamplerSettings(), **words), wanted_effects(design, effects)
     if not design.gaussian:
-        if resume is not None:
-            design.require_gaussian("runs are resumed")
         if reml is not None:
             ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
-        return sample_latent(design, chosen, priors, wanted, checkpoint)
+        before = None if resume is None else as_trace(resume)
+        if before is not None:
+            _require_same(ModelRecord.of(design, design.priors(priors)), before)
+            had, held = read_asked_for(before)
+            chosen = gone_on_with(had, {**({} if settings is None else settings.chosen), **words})
+            wanted = _held(held or {}, wanted)
+        return sample_latent(design, chosen, priors, wanted, checkpoint, before)
     posterior = log_posterior(design, priors, engine)
     so_far = None if resume is None else as_trace(resume)
     state = None if so_far is None else _state(posterior, so_far, settings, words)
@@ -152,13 +156,31 @@ def _state(
     posterior: LogPosterior, trace: xr.DataTree, settings: SamplerSettings | None, words: SettingsWords
 ) -> State:
     """State of the run to resume, with what may be changed of its settings."""
-    theirs, mine = ModelRecord.read(trace), ModelRecord.of(posterior.design, posterior.priors)
+    _require_same(ModelRecord.of(posterior.design, posterior.priors), trace)
+    return State.read(trace).continued({**({} if settings is None else settings.chosen), **words})
+
+
+def _require_same(mine: ModelRecord, trace: xr.DataTree) -> None:
+    """Refuse a run to resume of another model, other data or other priors."""
+    theirs = ModelRecord.read(trace)
     theirs.require_same(mine, "the run to resume", "the design")
     changed = [name for name, prior in mine.prior_words.items() if theirs.prior_words.get(name) != prior]
     if changed:
         was = listing(theirs.prior_words.get(name, "unknown") for name in changed)
         raise SpecError(f"the run to resume has other priors of {listing(changed)}: {was}; sample again")
-    return State.read(trace).continued({**({} if settings is None else settings.chosen), **words})
+
+
+def _held(
+    held: dict[str, npt.NDArray[np.intp]], wanted: dict[str, npt.NDArray[np.intp]] | None
+) -> dict[str, npt.NDArray[np.intp]]:
+    """Effects that a run holds; others cannot be had from its draws."""
+    for name, at in (wanted or {}).items():
+        if len(np.setdiff1d(at, held.get(name, []))):
+            raise SpecError(
+                f"the run to resume holds no effects of '{name}', or not of all levels that are asked for, which are "
+                f"drawn with the covariances where traits are not Gaussian; sample again"
+            )
+    return held
 
 
 def _require_coordinates(posterior: LogPosterior, state: State, trace: xr.DataTree) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,9 @@ class State:
             "centre": ("component", self.metric.centre),
             "root": (("component", "column"), self.metric.root),
         }
-        attributes = {
-            "version": __version__,
-            "settings": json.dumps(asdict(self.settings)),
-            "effects": json.dumps(
-                None if self.effects is None else {name: at.tolist() for name, at in self.effects.items()}
-            ),
-            "stage": json.dumps([stage.wanted, stage.drawn, stage.number]),
-        }
-        return xr.Dataset(x | stats | metric, attrs=attributes)
+        asked = asked_for(self.settings, self.effects)
+        attributes = {"version": __version__, "stage": json.dumps([stage.wanted, stage.drawn, stage.number])}
+        return asked.assign(x | stats | metric).assign_attrs(attributes)
 
     @classmethod
     def read(cls, trace: xr.DataTree) -> State:
@@ -80,8 +75,7 @@ class State:
         SpecError
             If there is none, or one of another version of bayesmv, whose coordinates may be others.
         """
-        if STATE not in trace.children:
-            raise SpecError("this posterior does not say how its run stood, and cannot be resumed; sample again")
+        settings, effects = read_asked_for(trace)
         group = trace[STATE].to_dataset()
         try:
             if group.attrs["version"] != __version__:
@@ -93,14 +87,11 @@ class State:
             said = trace["sample_stats"].attrs
             x = [group["x"].to_numpy()[c, :n] for c, n in enumerate(lengths)]
             chains = Chains(x=x, stats=stats, attributes={str(k): v for k, v in said.items()})
-            effects = entry(group.attrs, "effects")
-            words = {f.name for f in fields(SamplerSettings)}
-            settings = {k: v for k, v in entry(group.attrs, "settings").items() if k in words}
             return cls(
                 stage=Stage(chains, *map(int, entry(group.attrs, "stage"))),
                 metric=Metric(group["centre"].to_numpy(), group["root"].to_numpy()),
-                settings=SamplerSettings(**settings),
-                effects=effects if effects is None else {k: np.array(v, dtype=np.intp) for k, v in effects.items()},
+                settings=settings,
+                effects=effects,
             )
         except (KeyError, TypeError, IndexError) as error:
             raise SpecError(f"the state of the run cannot be read ({error}); sample again") from None
@@ -113,15 +104,51 @@ class State:
         SpecError
             If a setting is changed that the draws so far were made with.
         """
-        changed = [n for n in _KEPT if asked.get(n) not in (None, getattr(self.settings, n))]
-        if changed:
-            kept = ", ".join(f"{name} {getattr(self.settings, name)}" for name in changed)
-            raise SpecError(f"a run that is resumed keeps its settings ({kept}); leave out {listing(changed)}")
-        new = {name: value for name, value in asked.items() if value is not None and name not in _KEPT}
-        settings, stage = replace(self.settings, **new), self.stage
+        settings, stage = gone_on_with(self.settings, asked), self.stage
         if asked.get("draws") is not None and settings.draws and settings.draws > stage.wanted:
             stage = stage._replace(wanted=settings.draws, drawn=stage.drawn + settings.draws - stage.wanted)
         return replace(self, settings=settings, stage=stage)
+
+
+def asked_for(settings: SamplerSettings, effects: Mapping[str, npt.NDArray[np.intp]] | None) -> xr.Dataset:
+    """Group of a trace that says what was asked for: settings, and positions of the levels of terms."""
+    levels = None if effects is None else {name: at.tolist() for name, at in effects.items()}
+    return xr.Dataset(attrs={"settings": json.dumps(asdict(settings)), "effects": json.dumps(levels)})
+
+
+def read_asked_for(trace: xr.DataTree) -> tuple[SamplerSettings, dict[str, npt.NDArray[np.intp]] | None]:
+    """What was asked for in a run.
+
+    Raises
+    ------
+    SpecError
+        If the trace does not say.
+    """
+    if STATE not in trace.children:
+        raise SpecError("this posterior does not say how its run stood, and cannot be resumed; sample again")
+    try:
+        attributes = trace[STATE].attrs
+        effects, words = entry(attributes, "effects"), {f.name for f in fields(SamplerSettings)}
+        settings = {k: v for k, v in entry(attributes, "settings").items() if k in words}
+        levels = effects if effects is None else {k: np.array(v, dtype=np.intp) for k, v in effects.items()}
+        return SamplerSettings(**settings), levels
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SpecError(f"the state of the run cannot be read ({error}); sample again") from None
+
+
+def gone_on_with(settings: SamplerSettings, asked: Mapping[str, Any]) -> SamplerSettings:
+    """Settings of a run that goes on with some of them changed.
+
+    Raises
+    ------
+    SpecError
+        If a setting is changed that the draws so far were made with.
+    """
+    changed = [n for n in _KEPT if asked.get(n) not in (None, getattr(settings, n))]
+    if changed:
+        kept = ", ".join(f"{name} {getattr(settings, name)}" for name in changed)
+        raise SpecError(f"a run that is resumed keeps its settings ({kept}); leave out {listing(changed)}")
+    return replace(settings, **{n: value for n, value in asked.items() if value is not None and n not in _KEPT})
 
 
 def _padded(values: Any, fill: float) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -136,7 +137,8 @@ def simulate_model(
     Returns
     -------
     DataFrame
-        A copy of `layout` with the traits added (or replaced).
+        A copy of `layout` with the traits added (or replaced) as the model reads them; both bounds of a censored trait
+        are the record.
 
     Raises
     ------
@@ -164,7 +166,31 @@ def simulate_model(
         values += _term_values(term, _root(term.name, sigma, len(term.effects)) * unit[:, None], rng)
     residual = np.asarray(covariances[RESIDUAL], dtype=float) / design.residual.unit**2
     values = _drawn(laws, values, _residual_values(design, residual, rng), rng)
-    return layout.assign(**dict(zip(spec.traits, values.T, strict=True)))
+    return layout.assign(**as_recorded(spec, dict(zip(spec.traits, values.T, strict=True))))
+
+
+def as_recorded(spec: ModelSpec, records: Mapping[str, Array]) -> dict[str, Any]:
+    """Columns from which a model reads its records: categories in their words, bounds of censored traits, both equal.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    records
+        Records of every trait as its family counts them, (n,).
+    """
+    out: dict[str, Any] = {}
+    for trait, values in records.items():
+        family = spec.families.get(trait)
+        if family is not None and family.levels:
+            words = np.array([None, *family.levels], dtype=object)
+            first = 0 if family.family == "binary" else 1
+            out[trait] = words[np.where(np.isnan(values), 0, values - first + 1).astype(int)]
+        elif family is not None and family.bounds:
+            out |= dict.fromkeys(family.bounds, values)
+        else:
+            out[trait] = values
+    return out
 
 
 def _laws(spec: ModelSpec, layout: pd.DataFrame, thresholds: Mapping[str, Sequence[float]]) -> list[Family]:

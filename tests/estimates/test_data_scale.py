@@ -101,3 +101,36 @@ def test_data_scale__draws_are_summarised():
 def test_data_scale__mistakes(arguments, match):
     with pytest.raises(SpecError, match=match):
         bmv.data_scale(*arguments)
+
+
+def covariance_of(families, mu, P):
+    """Covariance on the scale of the data of two traits with latent means mu and covariance P without the link's."""
+    table = bmv.data_scale([mu], [np.zeros((2, 2))], [P], families).set_index("parameter")
+    variances = table.loc["phenotypic variance", "value"].to_numpy()
+    return float(table.loc["phenotypic correlation", "value"] * np.sqrt(variances.prod()))
+
+
+def test_data_scale__covariances_of_liabilities_have_those_of_their_residuals():
+    """Where little of a liability is latent, P without its residual is no covariance matrix."""
+    P = np.array([[1e-6, 0.3], [0.3, 0.4]])
+    mu, sd = np.array([-0.3, 0.5]), np.sqrt(1.0 + 1e-6)
+    with_count = covariance_of(["binary", "poisson"], mu, P)
+    mean = np.exp(0.5 + 0.2)
+    wanted = mean * (stats.norm.cdf((mu[0] + 0.3) / sd) - stats.norm.cdf(mu[0] / sd))  # E e^η 1(l > 0) in closed form
+    assert with_count == pytest.approx(wanted, rel=1e-8)
+    assert covariance_of(["poisson", "binary"], mu[::-1], P[::-1, ::-1]) == pytest.approx(wanted, rel=1e-8)
+    with_normal = covariance_of(["binary", "gaussian"], mu, P)
+    assert with_normal == pytest.approx(0.3 * stats.norm.pdf(mu[0] / sd) / sd, rel=1e-8)
+
+
+def test_data_scale__covariances_of_two_liabilities_are_those_of_the_bivariate_normal():
+    P = np.array([[0.2, 0.7], [0.7, 0.1]])
+    mu, whole, cuts = np.array([-0.3, 0.5]), np.array([[1.2, 0.7], [0.7, 1.1]]), (0.0, 0.8)
+
+    def both(a, b):
+        return stats.multivariate_normal.cdf([mu[0] - a, mu[1] - b], cov=whole)
+
+    first, second = (stats.norm.cdf((m - np.array(cuts)) / np.sqrt(v)) for m, v in ((mu[0], 1.2), (mu[1], 1.1)))
+    got = covariance_of([bmv.family("ordered", thresholds=cuts), "binary"], mu, P)
+    wanted = sum(both(a, 0.0) for a in cuts) - first.sum() * second[0]
+    assert got == pytest.approx(wanted, abs=1e-5)
