@@ -213,6 +213,11 @@ def _is_liability(family: Family) -> bool:
     return isinstance(family, Ordered) or (isinstance(family, Binomial) and family.link == "probit")
 
 
+def _most(family: Family) -> float:
+    """Records of a threshold passed: the number of trials."""
+    return float(family.size) if isinstance(family, Binomial) else 1.0
+
+
 def _thresholds(family: Family) -> Array:
     return np.array(family.thresholds if isinstance(family, Ordered) else (0.0,))
 
@@ -222,7 +227,7 @@ def _mean_over(family: Family, eta: Array, variance: float) -> Array:
     if _is_liability(family):
         scale = np.sqrt(max(1.0 + variance, 1e-12))
         passed = ndtr((eta[..., None] - _thresholds(family)) / scale).sum(axis=-1)
-        return np.asarray(passed + 1.0 if isinstance(family, Ordered) else passed * family.mean(np.inf))
+        return np.asarray(passed + 1.0 if isinstance(family, Ordered) else passed * _most(family))
     x, w = np.polynomial.hermite_e.hermegauss(_PAIR)
     return np.asarray(family.mean(eta[..., None] + np.sqrt(max(variance, 0.0)) * x) @ (w / w.sum()))
 
@@ -241,9 +246,7 @@ def _of_liabilities(mu: Array, P: Array, families: Sequence[Family], i: int, j: 
         (mu[:, :, t, None] - _thresholds(families[t])) / sd[m][:, None, None]  # (draws, units, thresholds)
         for m, t in enumerate((i, j))
     )
-    size = 1.0
-    for t in (i, j):
-        size = size if isinstance(families[t], Ordered) else size * families[t].mean(np.inf)
+    size = _most(families[i]) * _most(families[j])
     out = np.zeros(len(mu))
     for n in range(_PAIR):
         a, b, c = h[..., :, None], k[..., None, :], r[:, n, None, None, None]

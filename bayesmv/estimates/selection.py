@@ -243,7 +243,7 @@ def _weights(
         raise SpecError("give weights or desired gains, not both")
     if weights is None and desired is None and index is None:
         raise SpecError("what to select for? give weights={'height': 1.0, …}, desired={…}, or an index")
-    return _by_trait(weights or {}, traits, "weights")
+    return _by_trait({} if weights is None else weights, traits, "weights")
 
 
 def _builder(

@@ -32,7 +32,7 @@ from bayesmv.sampling.effects import as_dataset
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.state import STATE, asked_for
-from bayesmv.sampling.trace import RunRecord, after_each_other, assemble, tree_writer
+from bayesmv.sampling.trace import RunRecord, assemble, joined, tree_writer
 
 #: Target acceptance where every scale is known to a quarter of itself, and elsewhere.
 _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
@@ -71,11 +71,6 @@ def sample_latent(
         File to which the draws so far are written as the run goes.
     before
         Trace of a run to go on with; its draws come first. Chains are started and tuned anew.
-
-    Raises
-    ------
-    SpecError
-        If the run to go on with has another number of chains.
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
@@ -119,6 +114,8 @@ def _then(before: Chains | None, new: Chains) -> Chains:
 
 def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) -> tuple[Chains | None, bool]:
     """Chains of as many draws as asked for, or until they suffice; and whether they were cut short."""
+    if not _all_chains(keeper, settings):
+        return None, True
     done, chains = keeper.n_before, None
     more = (settings.draws or 0) - done
     while True:
@@ -142,6 +139,20 @@ def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) 
         least = max(min(verdict.smallest_bulk_ess, verdict.smallest_tail_ess), 1.0)
         wanted = max(1.2 * done * verdict.required_ess / least - done, 0.5 * done)
         more = int(min(wanted, _MOST * done, settings.limit - done))
+
+
+def _all_chains(keeper: _Keeper, settings: SamplerSettings) -> bool:
+    """Draw the chains that a run to go on with had not begun, or hardly; False where this was cut short."""
+    lacking = keeper.chains_lacking(settings)
+    if not lacking:
+        return True
+    seed = int(np.random.default_rng([settings.seed or 0, lacking, keeper.n_before]).integers(2**31))
+    try:
+        new = run_nuts(keeper.model(lacking), _words(replace(settings, chains=lacking), keeper.n_before, seed), None)
+    except CutShort:
+        return False
+    keeper.add_chains(new, settings)
+    return True
 
 
 def _words(settings: SamplerSettings, draws: int, seed: int) -> dict[str, Any]:
@@ -191,13 +202,24 @@ class _Keeper:
         """Draws of each chain of the run that is gone on with."""
         return 0 if self._before is None else self._before["posterior"].sizes[dims.DRAW]
 
+    def chains_lacking(self, settings: SamplerSettings) -> int:
+        """Chains that the run that is gone on with has not."""
+        return 0 if self._before is None else settings.chains - self._before["posterior"].sizes[dims.CHAIN]
+
+    def add_chains(self, chains: Chains, settings: SamplerSettings) -> None:
+        """Put further chains beside those of the run that is gone on with."""
+        run = chains.run()
+        assert run is not None
+        assert self._before is not None
+        self._before = joined(self._before, self.trace(run, settings, True), dims.CHAIN)
+
     def of_chains(self, chains: Chains | None, settings: SamplerSettings, interrupted: bool) -> xr.DataTree | None:
         """Trace of the run that is gone on with and of chains after it; None for no draw."""
         run = None if chains is None else chains.run()
         if run is None:
             return self._before
         trace = self.trace(run, settings, interrupted)
-        return trace if self._before is None else after_each_other(self._before, trace)
+        return trace if self._before is None else joined(self._before, trace, dims.DRAW)
 
     def trace(self, run: Run, settings: SamplerSettings, interrupted: bool) -> xr.DataTree:
         """Trace of draws of what is kept."""

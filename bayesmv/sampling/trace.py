@@ -260,24 +260,14 @@ def tree_writer(path: str | Path | Target) -> Callable[[xr.DataTree], None]:
     return write
 
 
-def after_each_other(before: xr.DataTree, after: xr.DataTree) -> xr.DataTree:
-    """Trace of the draws of one run and those of another after them, with all else of the second.
-
-    Raises
-    ------
-    SpecError
-        If they have different numbers of chains.
-    """
+def joined(before: xr.DataTree, after: xr.DataTree, dim: str) -> xr.DataTree:
+    """Trace of the draws of two runs one after the other, or of their chains side by side; all else of the second."""
     groups = {str(name): group.to_dataset() for name, group in after.children.items()}
-    chains = [tree["posterior"].sizes[dims.CHAIN] for tree in (before, after)]
-    if chains[0] != chains[1]:
-        raise SpecError(f"the run so far has {chains[0]} chains, and what was drawn after it {chains[1]}; sample again")
     for name in ("posterior", "sample_stats"):
-        first = before[name].to_dataset()
-        mine = [str(variable) for variable in groups[name].data_vars if variable in first]
-        n = first.sizes[dims.DRAW]
-        moved = groups[name].assign_coords({dims.DRAW: groups[name][dims.DRAW] + n})
-        groups[name] = xr.concat([first[mine], moved[mine]], dims.DRAW).assign_attrs(moved.attrs)
+        first, second = before[name].to_dataset(), groups[name]
+        both = [str(variable) for variable in second.data_vars if variable in first]
+        moved = second.assign_coords({dim: second[dim] + first.sizes[dim]})
+        groups[name] = xr.concat([first[both], moved[both]], dim).assign_attrs(second.attrs)
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(after.attrs)
     return tree

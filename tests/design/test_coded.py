@@ -150,9 +150,5 @@ def test_results_of_gaussian_models_are_refused():
     ):
         bmv.build_model(d)
     fit = bmv.fit_reml(d)
-    with pytest.raises(SpecError, match="reports are made so far only where every trait is Gaussian"):
-        bmv.report(d)
     with pytest.raises(SpecError, match="the REML fit"):
         bmv.sample(build(ones(), "binary"), reml=fit)
-    with pytest.raises(SpecError, match="runs are resumed so far only where every trait is Gaussian"):
-        bmv.sample(d, resume="t.nc")

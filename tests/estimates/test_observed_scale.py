@@ -42,6 +42,30 @@ def test_fit__standard_errors_by_differences():
     assert found["std_error"] == pytest.approx(np.sqrt(error), rel=1e-3)
 
 
+def test_selection__on_the_scale_of_the_data_is_by_its_g_and_p():
+    d = design(("y", "z", "c"))
+    fit = bmv.fit_reml(d)
+    given = {"genetic": "f", "relationship": "half-sib"}
+    values = column(bmv.observed_scale(fit, **given), "estimate")
+    traits = list(d.traits)
+    G, r = np.zeros((2, 3, 3))
+    for i, first in enumerate(traits):
+        G[i, i], r[i, i] = values["additive genetic variance", first, first], 1.0
+        for j, second in enumerate(traits[:i]):
+            G[i, j] = G[j, i] = values["additive genetic covariance", second, first]
+            r[i, j] = r[j, i] = values["phenotypic correlation", second, first]
+    sd = np.sqrt([values["phenotypic variance", t, t] for t in traits])
+    P, w = sd[:, None] * r * sd, np.array([1.0, -2.0, 0.5])
+    b = np.linalg.solve(P, G @ w)
+    R = bmv.selection_intensity(0.1) * G @ b / np.sqrt(b @ P @ b)
+    found = bmv.selection(fit, w, share=0.1, scale="data", **given).set_index(["quantity", "trait"])["estimate"]
+    np.testing.assert_allclose(found["index"].loc[traits], b, rtol=1e-8)
+    np.testing.assert_allclose(found["response"].loc[traits], R, rtol=1e-8)
+    assert found["merit", "all"] == pytest.approx(R @ w)
+    with pytest.raises(bmv.SpecError, match="individuals are selected"):
+        bmv.selection(fit, w, unit="family", scale="data", **given)
+
+
 def test_a_genetic_term_is_needed():
     with pytest.raises(bmv.SpecError, match="genetic"):
         bmv.observed_scale(bmv.fit_reml(design(("z",), random="f")))

@@ -1,5 +1,6 @@
 """Tests of fixed effects against a naive Kenward-Roger, exact F of balanced designs, and sums of squares by hand."""
 
+import not_gaussian
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,6 +140,21 @@ def test_wald__posterior_tells_how_far_out_the_null_is():
     assert table.loc["z", "outside"] == 0.0
     assert table.loc["noise", "outside"] > 0.001
     assert list(table.columns) == ["trait", "kind", "df", "outside"]
+
+
+def test_wald__of_traits_that_are_not_gaussian_is_by_the_approximation_and_chi_square():
+    d = not_gaussian.design(("z", "c"))
+    fit = bmv.fit_reml(d)
+    table = bmv.wald(fit).query("term == 'x' and kind == 'conditional'").set_index("trait")
+    z = fit.fixed.query("effect == 'x'").set_index("trait")["z_ratio"]
+    np.testing.assert_allclose(table["F"].loc[["z", "c"]], z.loc[["z", "c"]] ** 2, rtol=1e-6)
+    np.testing.assert_allclose(table["p"].loc["z"], stats.chi2.sf(z["z"] ** 2, 1), rtol=1e-6)
+    assert set(table["method"]) == {"chi-square"}
+    assert set(bmv.wald(fit, "containment")["method"]) == {"containment"}
+    with pytest.raises(SpecError, match="Kenward and Roger's denominators are so far only where every trait"):
+        bmv.wald(fit, "kenward-roger")
+    trace = not_gaussian.draws_near_the_mode(d, np.arange(2), n=40)
+    assert bmv.wald(trace, design=d)["outside"].between(0.0, 1.0).all()
 
 
 def test_wald__mistakes():

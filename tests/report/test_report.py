@@ -3,6 +3,8 @@
 import re
 from html.parser import HTMLParser
 
+import not_gaussian
+import numpy as np
 import pytest
 from traces import draws_around, make_design, records, trace_of
 
@@ -116,6 +118,29 @@ def test_report__of_a_model_without_genetic_term_and_random_terms(tmp_path):
     assert "The model has no random term." in text
     assert "Selection</h2>" not in text
     assert (tmp_path / "r.html").read_text(encoding="utf-8") == text
+
+
+def test_report__of_traits_that_are_not_gaussian():
+    """Families, both approximations beside the posterior, and parameters and means on the scale of the data."""
+    spec = bmv.ModelSpec.from_formula(
+        "y + z + c ~ x",
+        random="us(trait):f",
+        families={"z": "binary", "c": "poisson"},
+        genetic=bmv.Genetic(term="f", relationship="half-sib"),
+    )
+    d = bmv.build_design(spec, not_gaussian.table())
+    page = bmv.report(d, reml=bmv.fit_reml(d), trace=not_gaussian.draws_near_the_mode(d, np.arange(2), n=120))
+    for part in (
+        "z | η: binary, probit: residual variance 1",
+        "variational",
+        "Laplace",
+        "On the scale of the data, posterior",
+        "chi-square",
+        "in units of the records",
+        "share of 0",
+        "Traits that are not Gaussian were modelled by their families",
+    ):
+        assert part in page
 
 
 def test_report__weights_of_no_trait_are_refused():
