@@ -40,7 +40,7 @@ def build_model(
     effects
         ``"marginal"``: fixed and random effects are integrated out, the restricted log-likelihood l is the potential
         ``restricted_loglik``. ``"sampled"``: all effects are variables of the model (non-centred) and the records are
-        observed; for models that need the effects in the graph.
+        observed; for models that need the effects in the graph, and those with traits that are not Gaussian.
     engine
         Likelihood engine of the marginal model, or the word of one. The sampled model has none.
     fixed_prior
@@ -70,7 +70,10 @@ def build_model(
         :mod:`bayesmv.posterior.coordinates`). The marginal model has no others, and its log density is that of
         LogPosterior up to one constant. The sampled model then has ``fixed_raw`` (coefficients,), and ``<term>_z``
         (levels, effects) of every term. Its observed variables are the records of every missing pattern,
-        ``records_<trait>+<trait>``: deviations from least squares, phenotypic sd.
+        ``records_<trait>+<trait>``: deviations from least squares, phenotypic sd. Where traits are not Gaussian it has
+        ``records_<trait>_<pattern>`` of every trait and pattern of records of a unit, ``Residual_z_<pattern>``,
+        standardised residuals of counts, and ``<trait>_free``, standard normal coordinates of thresholds and of other
+        numbers of families, which are ``<trait>_thresholds``, ``<trait>_shape`` and ``<trait>_zeros``.
 
     Raises
     ------
@@ -80,7 +83,8 @@ def build_model(
     """
     if effects not in get_args(Effects):
         raise SpecError(f"effects must be 'marginal' or 'sampled', not {effects!r}")
-    design.require_gaussian("PyMC models are built")
+    if effects == "marginal":
+        design.require_gaussian("effects are integrated out of PyMC models (effects='sampled' keeps them)")
     resolved = design.priors(priors)
     if effects == "sampled":
         from bayesmv.pymc_model.hierarchical import sampled_model

@@ -209,5 +209,6 @@ def _report(design: Design, name: str, sigma: Any) -> None:
     i, j = dims.effect_dims(name, design.effects_of(name), design.traits)
     sd = pt.sqrt(pt.diag(sigma))
     pm.Deterministic(dims.covariance_name(name), design.to_data_units(name, sigma), dims=(i, j))
-    pm.Deterministic(dims.correlation_name(name), sigma / (sd[:, None] * sd[None, :]), dims=(i, j))
+    size = pt.maximum(sd, 1e-150)  # families without a residual have one of 0
+    pm.Deterministic(dims.correlation_name(name), sigma / (size[:, None] * size[None, :]), dims=(i, j))
     pm.Deterministic(dims.sd_name(name), sd * scale, dims=(i,))

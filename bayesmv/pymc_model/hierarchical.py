@@ -7,7 +7,7 @@ In phenotypic-sd units, with incidence Z_k, relationship K_k = B_kB_k' and covar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from bayesmv.design.random import TermDesign
 from bayesmv.errors import SpecError
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.pymc_model.covariances import add_covariances, covariance_coords
+from bayesmv.pymc_model.families import add_records_of_families
 from bayesmv.pymc_model.root import RelationshipRoot
 
 
@@ -42,13 +43,18 @@ def sampled_model(design: Design, priors: Mapping[str, CovariancePrior], fixed_p
     Raises
     ------
     SpecError
-        If the scale is not positive.
+        If the scale is not positive, or residuals of several threshold traits are correlated.
     """
     with pm.Model(coords=_coords(design)) as model:
-        factors = {name: c.factor for name, c in add_covariances(design, priors).items()}
-        mean = _fixed_part(design, fixed_prior)
+        covariances = add_covariances(design, priors)
+        factors = {name: c.factor for name, c in covariances.items()}
+        times = _product if design.gaussian else _gathered
+        mean = _fixed_part(design, fixed_prior, times)
         for term in design.terms:
-            mean = mean + term.spread(_effects(design, term, factors[term.name]), _product)
+            mean = mean + term.spread(_effects(design, term, factors[term.name]), times)
+        if not design.gaussian:
+            add_records_of_families(design, mean, covariances)
+            return model
         for traits, group, units in record_classes(design):
             _add_records(design, traits, group, units, mean, factors[dims.RESIDUAL])
     return model
@@ -61,7 +67,7 @@ def _coords(design: Design) -> dict[str, list[str]]:
     return covariance_coords(design) | {dims.COEFFICIENT: labels} | levels | units
 
 
-def _fixed_part(design: Design, scale: float | None) -> Any:
+def _fixed_part(design: Design, scale: float | None, times: Callable[[Any, Any], Any]) -> Any:
     """Xb as deviation from the ordinary-least-squares fit, (n, t), phenotypic sd.
 
     The free variable ``fixed_raw`` is b in coordinates that are uncorrelated under least squares.
@@ -73,7 +79,7 @@ def _fixed_part(design: Design, scale: float | None) -> Any:
     deviation = pt.as_tensor(root) @ raw
     in_units = design.fixed.ols[present] + deviation * design.scale[traits]
     pm.Deterministic(dims.FIXED, in_units, dims=dims.COEFFICIENT)
-    return _product(design.fixed.X, pt.zeros(present.shape)[variables, traits].set(deviation))
+    return times(design.fixed.X, pt.zeros(present.shape)[variables, traits].set(deviation))
 
 
 def _free_coefficients(design: Design, root: Array, scale: float | None) -> Any:
@@ -125,6 +131,16 @@ def _effects(design: Design, term: TermDesign, L: Any) -> Any:
 def _product(left: sparse.csr_array | sparse.csc_array, right: Any) -> Any:
     """Product of a constant sparse matrix and a dense variable; PyTensor takes scipy's matrices, not its arrays."""
     return structured_dot(sparse.csr_matrix(left), right)
+
+
+def _gathered(left: sparse.csr_array | sparse.csc_array, right: Any) -> Any:
+    """The same, row by row: rewrites of logarithms in PyTensor fail on sparse constants."""
+    rows = sparse.csr_array(left)
+    width = np.diff(rows.indptr)
+    inside = np.arange(int(width.max(initial=0))) < width[:, None]
+    value, column = np.zeros(inside.shape), np.zeros(inside.shape, dtype=int)
+    value[inside], column[inside] = rows.data, rows.indices
+    return (value[:, :, None] * right[column]).sum(axis=1)
 
 
 def record_classes(
