@@ -190,8 +190,12 @@ def test_lambs_scored__is_what_its_generator_makes_and_has_a_truth() -> None:
     pd.testing.assert_frame_equal(load_pedigree("lambs_scored"), made.pedigree, check_dtype=False)
     truth = load_truth("lambs_scored")
     assert truth.covariances["Residual"][1, 1] == truth.covariances["Residual"][2, 2] == 1.0
-    assert list(truth.fixed["trait"].unique()) == ["weight", "scab", "ease", "eggs"]
-    assert len(truth.breeding_values) == 4 * len(made.pedigree)
+    assert list(truth.fixed["trait"].unique()) == ["weight", "scab", "ease", "eggs", "days"]
+    known = made.records["days_high"].notna()
+    assert (made.records["days_high"] - made.records["days_low"])[known].eq(7).all()
+    assert made.records["days_low"][~known].eq(140).all()
+    assert 0.05 < (~known).mean() < 0.4
+    assert len(truth.breeding_values) == 5 * len(made.pedigree)
     # Latent values decide: sires with high breeding values have more lambs with scab.
     values = truth.breeding_values.query("trait == 'scab'").set_index("level")["true"]
     data = made.records.assign(scab=made.records["scab"] == "yes", true=made.records["sire"].map(values))

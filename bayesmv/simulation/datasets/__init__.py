@@ -24,7 +24,7 @@ DATASETS: dict[str, str] = {
     "ril": "simulated trial of 159 inbred lines in 2 blocks: heading date, plant height and grain yield",
     "breeding": "simulated sheep flock with pedigree: 600 animals, wwt on 450 lambs and fat on 360 of them",
     "calves": "simulated birth weights of 480 calves with pedigree: direct and maternal effects",
-    "lambs_scored": "simulated lambs with pedigree: weight, scab (yes, no), ease of lambing (1 to 4), worm eggs",
+    "lambs_scored": "simulated lambs with pedigree: weight, scab (yes, no), ease (1 to 4), worm eggs, days",
     "growth": "simulated weights of 160 animals with pedigree at four ages each: random regression",
     "pens": "simulated daily gains of 600 pigs with pedigree in 100 pens: social effects",
     "sites": "simulated trial of 48 varieties at four sites: yields of 768 plots",
@@ -69,7 +69,8 @@ def load_dataset(name: str) -> pd.DataFrame:
         (weaning weight, kg) and fat (fat depth, mm; NaN in 20 %, missing completely at random).
         ``calves``: calf, dam, sex, year, weight (kg). ``growth``: animal, sex, age (days), weight (kg); four rows an
         animal. ``lambs_scored``: animal, sire, sex, weight (kg), scab (no, yes), ease (1 to 4), eggs (count, NaN in a
-        third).
+        third), days_low and days_high (between which a lamb was first treated; the second NaN where it had not by day
+        140).
         ``pens``: pig, pen, gain (10 g a day). ``sites``: site, block, variety, yield (dt/ha). :data:`DATASETS`
         lists them.
 
