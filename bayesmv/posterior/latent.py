@@ -8,7 +8,8 @@ in coordinates (z, w) in which it is nearly standard normal:
 with x̂ the mode of the Laplace marginal posterior and CC' its inverse information, L̂ the Cholesky factor of the
 Hessian of s there, T G the mode of s given θ, G = K Z'g of the slopes g of the records, and κ the change of the
 logarithms of the diagonal of L with θ. At w = 0 the density is the Laplace marginal. The map chooses coordinates only:
-what is sampled is exact. G and κ are tabulated along each x through x̂, in low rank, and constant beyond the tables.
+what is sampled is exact. G and κ are tabulated through x̂ along each x, or, of several that are correlated with each
+other, along their principal axes, in low rank, and constant beyond the tables.
 
 Coordinates of θ: half-lines σ = unit · log(1 + e^{2x}) / 2 of single scales, and half-spaces of rows with more
 (:mod:`.coordinates`). Fixed effects of threshold traits, and thresholds, are relative to √(1 + Σ σ² / v), v the
@@ -62,6 +63,8 @@ TIGHT = 0.25
 _TABLE = 0.3
 #: Most functions that a table of an axis is made of.
 _RANK = 4
+#: Correlation in the Laplace posterior above which coordinates share the axes of their tables.
+CORRELATED = 0.5
 #: Highest variance of z, in the units of x.
 _WIDEST = 9.0
 #: Steps of differences by x.
@@ -182,8 +185,28 @@ def low_rank(values: Array, first: float, width: float, error: Callable[[int, Ar
     return Table(first, width, np.ascontiguousarray(U[:, :m] * S[:m]), np.ascontiguousarray(Vt[:m]))
 
 
+def _directions(covariance: Array, d: int, scales: npt.NDArray[np.bool_]) -> Array:
+    """Directions of the tables, of length one standard deviation, in columns, (size, size).
+
+    Coordinates that are correlated with each other have their principal axes, others their own.
+    """
+    n = len(covariance)
+    sd = np.sqrt(np.diag(covariance))
+    r = covariance / np.outer(sd, sd)
+    _, label = sparse.csgraph.connected_components(sparse.csr_array(np.abs(r) > CORRELATED))
+    out = np.zeros((n, n))
+    for each in np.unique(label):
+        mine = np.flatnonzero(label == each)
+        values, vectors = np.linalg.eigh(r[np.ix_(mine, mine)])
+        # Upwards is where the first scale grows.
+        first = next((i for i, k in enumerate(mine) if k < d and scales[k]), 0)
+        signs = np.where(vectors[first] < 0.0, -1.0, 1.0)
+        out[np.ix_(mine, mine)] = sd[mine, None] * vectors * signs * np.sqrt(np.maximum(values, 1e-6))
+    return out
+
+
 def _axes(tables: Sequence[Table]) -> tuple[Array, Array]:
-    """Axis, first node, distance and number of nodes of every function of tables, and its values at the nodes."""
+    """Direction, first node, distance and number of nodes of every function of tables, and its values at the nodes."""
     rows = [(k, t.first, t.width, t.nodes.shape[1]) for k, t in enumerate(tables) for _ in t.nodes]
     nodes = np.concatenate([t.nodes for t in tables]) if rows else np.zeros((0, 1))
     return np.array(rows, dtype=float).reshape(-1, 4), np.ascontiguousarray(nodes)
@@ -552,6 +575,7 @@ class LatentMap:
         values, vectors = np.linalg.eigh(information) if latent.size else (np.zeros(0), np.zeros((0, 0)))
         self.root = vectors / np.sqrt(np.maximum(values, 1.0 / _WIDEST))
         self.sd = np.sqrt((self.root**2).sum(axis=1))
+        self.directions = _directions(self.root @ self.root.T, latent.d, latent.coordinates.free_scales)
         self._tabulate()
         self._flatten()
 
@@ -633,19 +657,17 @@ class LatentMap:
         self.moved: list[Table] = []
         self.stretched: list[Table] = []
         for k in range(latent.size):
-            low, high = self.centre[k] - below * self.sd[k], self.centre[k] + above * self.sd[k]
-            if k < latent.d and latent.coordinates.free_scales[k]:
-                high = min(high, max(self._highest(k), self.centre[k] + self.sd[k]))
+            direction = self.directions[:, k]
+            low, high = -below, self._furthest(direction, above)
             at = np.linspace(low, high, nodes)
             G, K = np.zeros((self.n_unknowns, nodes)), np.zeros((self.n_unknowns, nodes))
             places: list[Place] = [place] * nodes
-            middle = int(np.argmin(abs(at - self.centre[k])))
+            middle = int(np.argmin(abs(at)))
             last = np.zeros(self.n_unknowns), np.zeros(self.n_unknowns)
             for way in (range(middle, nodes), range(middle - 1, -1, -1)):
                 held = last
                 for j in way:
-                    x = self.centre.copy()
-                    x[k] = at[j]
+                    x = self.centre + at[j] * direction
                     try:
                         places[j], mine, logs = self._node(x)
                         held = mine - self.G, logs - self.logs
@@ -679,7 +701,17 @@ class LatentMap:
             latent._group,
             latent._record_arrays,
             latent._codes,
+            self.centre,
+            np.ascontiguousarray(np.linalg.inv(self.directions)),
         )
+
+    def _furthest(self, direction: Array, above: float) -> float:
+        """How far a table along a direction goes: not to scales over 4, but a standard deviation at least."""
+        for k in np.flatnonzero(self.latent.coordinates.free_scales):
+            if direction[k] > 0.0:
+                left = max(self._highest(int(k)) - self.centre[k], self.sd[k])
+                above = min(above, left / direction[k])
+        return max(above, 1.0)
 
     def _highest(self, k: int) -> float:
         """Coordinate at which a scale is 4."""

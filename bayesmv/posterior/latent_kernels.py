@@ -9,6 +9,7 @@ from scipy.special import erfcx
 
 from bayesmv.arrays import Array
 from bayesmv.numerics.compiled import FAST, njit
+from bayesmv.numerics.small_matrices import affine
 from bayesmv.posterior.latent_places import (
     CENSORED,
     GAUSSIAN,
@@ -252,9 +253,9 @@ def along(x, axes, nodes):  # type: ignore[no-untyped-def]
     Parameters
     ----------
     x
-        Coordinates, (d,).
+        Coordinates along the directions of the tables, (d,).
     axes
-        Coordinate, first node, distance and number of nodes of each function, (functions, 4).
+        Direction, first node, distance and number of nodes of each function, (functions, 4).
     nodes
         Values at the nodes, (functions, most nodes).
     """
@@ -436,7 +437,7 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
         See :class:`~bayesmv.posterior.latent_places.Shape`.
     static
         Tables with their axes, factor, layout, terms of A, pairs of records, what is given of them, precision, groups,
-        records, families: arrays that no evaluation changes.
+        records, families, and the middle of x with the directions of the tables: arrays that no evaluation changes.
 
     Returns
     -------
@@ -446,15 +447,16 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout, predictor, pairs, given, prior, group = static[
         :12
     ]
-    records, families = static[12:]
+    records, families, centre, dual = static[12:]
     indptr, column, slot, weight, entry, mix = predictor
     row, source, pair_mix = pairs
     d = len(x) - shape.gaps[:, 0].sum()
     place = placed(theta, R, x[d:], shape)
     mixing, cuts = place[2], cuts_of(place, shape)
     joined, centred, squares, T, ratio = in_predictor(place, shape)
-    of_G, d_G = along(x, axes_G, nodes_G)
-    of_kappa, d_kappa = along(x, axes_kappa, nodes_kappa)
+    at = affine(np.zeros(len(x)), dual, x - centre)
+    of_G, d_G = along(at, axes_G, nodes_G)
+    of_kappa, d_kappa = along(at, axes_kappa, nodes_kappa)
     maps = (T, ratio)
     s, G, shrink, scaled, kappa = unknowns(w, (of_G, of_kappa), tables, factor, maps, layout)
     numbers = numbers_of(joined, centred, slot, weight, entry, mix, len(column))
@@ -475,10 +477,14 @@ def evaluate(theta, R, x, w, shape, static):  # type: ignore[no-untyped-def]
     by_place = (by_joined, by_centred, by_mixing, by_squares, by_cuts, crosses, drawn_crosses)
     pulled(place, squares, shape, by_place, by_theta, by_R, by_x[d:])
     by_x[d:] -= x[d:]
+    by_at = np.zeros(len(x))
     for m in range(len(axes_G)):
-        by_x[int(axes_G[m, 0])] += by_moved[m] * d_G[m]
+        by_at[int(axes_G[m, 0])] += by_moved[m] * d_G[m]
     for m in range(len(axes_kappa)):
-        by_x[int(axes_kappa[m, 0])] -= by_kappa[m] * d_kappa[m]
+        by_at[int(axes_kappa[m, 0])] -= by_kappa[m] * d_kappa[m]
+    for k in range(len(x)):
+        for i in range(len(x)):
+            by_x[i] += dual[k, i] * by_at[k]
     return value, by_w, by_x, by_theta, by_R
 
 
@@ -499,17 +505,17 @@ def keep(theta, R, x, w, wanted, shape, static, out):  # type: ignore[no-untyped
     axes_G, nodes_G, axes_kappa, nodes_kappa, tables, factor, layout = static[:7]
     place = placed(theta, R, x[len(x) - shape.gaps[:, 0].sum() :], shape)
     F, c, spread = place[0], place[3], place[4]
-    weights = (along(x, axes_G, nodes_G)[0], along(x, axes_kappa, nodes_kappa)[0])
+    at = affine(np.zeros(len(x)), static[-1], x - static[-2])
+    weights = (along(at, axes_G, nodes_G)[0], along(at, axes_kappa, nodes_kappa)[0])
     s = unknowns(w, weights, tables, factor, in_predictor(place, shape)[3:], layout)[0]
-    at = len(x)
-    out[:at] = x
+    out[: len(x)] = x
     for i in range(len(trait)):
-        out[at + i] = s[i] * spread[trait[i]]
-    at += len(trait)
+        out[len(x) + i] = s[i] * spread[trait[i]]
+    begin = len(x) + len(trait)
     for r in range(len(term)):
         m = shape.sizes[term[r]]
         for e in range(m):
-            out[at + e] = 0.0
+            out[begin + e] = 0.0
             for j in range(m):
-                out[at + e] += F[term[r], e, j] * c[term[r], j] * s[first[r] + j]
-        at += m
+                out[begin + e] += F[term[r], e, j] * c[term[r], j] * s[first[r] + j]
+        begin += m

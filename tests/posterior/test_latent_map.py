@@ -61,8 +61,7 @@ def check_density(where):
     for k in range(n):
         axes = where._axes[0][0]
         own = axes[axes[:, 0] == k][0]
-        x = where.centre.copy()
-        x[k] = own[1] + own[2] * round((where.centre[k] - own[1]) / own[2])
+        x = where.centre + (own[1] + own[2] * round(-own[1] / own[2])) * where.directions[:, k]
         z = np.concatenate([np.linalg.solve(where.root, x - where.centre), np.zeros(q)])
         there = where.value_and_gradient(z)[0] - where.latent.marginal(x)[0]
         # The tables are of low rank: their error is less than 0.3 of a standard deviation, its effect its square.

@@ -20,7 +20,7 @@ from bayesmv.simulation.simulate import standard_effects
 
 #: Seed of the shipped data: the first.
 SCORED_SEED = 1
-#: Families of the traits that are correlated: weight (kg), scab (no, yes), ease of lambing (1 … 4), worm eggs (a count).
+#: Families of the traits that are correlated: weight (kg), scab (no, yes), ease of lambing (1 … 4), worm eggs.
 FAMILIES = {
     "weight": Gaussian(),
     "scab": Binomial(),
@@ -38,7 +38,9 @@ _CORRELATIONS = {
 }
 #: True covariances on the latent scale; the residual variance of a liability is 1, that of eggs their overdispersion.
 TRUE_COVARIANCES = {
-    name: block_diag(np.outer(_SD[name], _SD[name]) * np.array(_CORRELATIONS[name]), _SD_OF_DAYS[name] ** 2)
+    name: block_diag(
+        np.outer(_SD[name], _SD[name]) * np.array(_CORRELATIONS[name]), np.array([[_SD_OF_DAYS[name] ** 2]])
+    )
     for name in ("animal", "Residual")
 }
 #: Days between visits, and of the last one.
