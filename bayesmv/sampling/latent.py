@@ -27,7 +27,7 @@ from bayesmv.posterior.latent_density import LatentDensity, compiles
 from bayesmv.posterior.log_posterior import LogPosterior
 from bayesmv.priors.declarations import CovariancePrior
 from bayesmv.sampling.chains import Chains, CutShort, Run
-from bayesmv.sampling.convergence import convergence
+from bayesmv.sampling.convergence import HIGHEST_ACCEPT, convergence, higher_acceptance
 from bayesmv.sampling.effects import as_dataset
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
@@ -79,7 +79,11 @@ def sample_latent(
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
         keeper = _Keeper(where, effects or {}, before)
         log = None if checkpoint is None else _Log(keeper, chosen, tree_writer(checkpoint))
-        chains, interrupted = _drawn(keeper, chosen, log)
+        # An acceptance that was chosen, and that of a run that is gone on with, stays.
+        if settings.target_accept is None and chosen.min_ess is not None:
+            chains, chosen, interrupted = _steadied(keeper, chosen, log)
+        else:
+            chains, interrupted = _drawn(keeper, chosen, log)
     trace = keeper.of_chains(chains, chosen, interrupted)
     if trace is None:
         raise KeyboardInterrupt
@@ -112,11 +116,37 @@ def _then(before: Chains | None, new: Chains) -> Chains:
     return new if before is None else before.then(new)
 
 
-def _drawn(keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None) -> tuple[Chains | None, bool]:
-    """Chains of as many draws as asked for, or until they suffice; and whether they were cut short."""
+def _steadied(
+    keeper: _Keeper, settings: SamplerSettings, log: _Log | None
+) -> tuple[Chains | None, SamplerSettings, bool]:
+    """What `_drawn` returns, with the settings, at a higher acceptance in place of a first batch that diverged.
+
+    Steps were then too long for a narrow place, as weak variances have; what was drawn with them counts as tuning.
+    """
+    first = replace(settings, min_ess=None)
+    while True:
+        chains, interrupted = _drawn(keeper, first, log)
+        trace = keeper.of_chains(chains, first, interrupted)
+        accept = first.target_accept or _ACCEPT_WEAK
+        if interrupted or trace is None or not convergence(trace).divergences or accept >= HIGHEST_ACCEPT:
+            break
+        first = replace(first, target_accept=higher_acceptance(accept))
+        if log is not None:
+            log.before = None
+    settings = replace(settings, target_accept=first.target_accept)
+    if interrupted:
+        return chains, settings, True
+    chains, interrupted = _drawn(keeper, settings, log, chains)
+    return chains, settings, interrupted
+
+
+def _drawn(
+    keeper: _Keeper, settings: SamplerSettings, log: _Log | None = None, chains: Chains | None = None
+) -> tuple[Chains | None, bool]:
+    """Chains of as many draws as asked for, or until they suffice, after some; and whether they were cut short."""
     if not _all_chains(keeper, settings):
         return None, True
-    done, chains = keeper.n_before, None
+    done = keeper.n_before + (0 if chains is None else max(chains.lengths))
     more = (settings.draws or 0) - done
     while True:
         if more > 0:
