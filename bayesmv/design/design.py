@@ -164,9 +164,12 @@ class Design(Shown, ByContent, NamedCovariances):
         return out
 
     def _default_prior(self, name: str) -> CovariancePrior:
-        """Prior where none is given: of liabilities, whose residual is fixed, half-normal, else the general one."""
+        """Prior where none is given: half-normal of a matrix with a liability, whose residual is fixed, else the general.
+
+        Its tail ends where a liability of one record a level, of which data say little, would go on for ever.
+        """
         families = [self.families[t] for t in self.traits_of[name]]
-        on_liability = all(family.link_variance > 0.0 for family in families)
+        on_liability = any(family.link_variance > 0.0 for family in families)
         return CovariancePrior(sd=HalfNormal(1.0)) if on_liability and name != RESIDUAL else CovariancePrior()
 
     @property

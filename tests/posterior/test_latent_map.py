@@ -93,6 +93,8 @@ def test_rows_of_unstructured_factors__are_in_the_order_in_which_they_are_known(
 def test_priors__half_normal_on_liabilities_and_general_elsewhere():
     assert "half-normal" in str(design(("z",), random="f").priors()["f"])
     assert "half-normal" not in str(design(("c",), random="f").priors()["f"])
+    assert "half-normal" in str(design(("c", "z")).priors()["f"])
+    assert "half-normal" not in str(design(("c", "z")).priors()["Residual"])
 
 
 def test_structures_without_a_square_factor_are_refused():
