@@ -26,6 +26,7 @@ from bayesmv.estimates.data_scale import data_scale
 from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.enriched import enrich, prior_predictive, records_of
 from bayesmv.estimates.evolution import evolvability, price, principal_components
+from bayesmv.estimates.family_numbers import family_numbers
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
@@ -113,6 +114,7 @@ __all__ = [
     "evolvability",
     "factor_loadings",
     "family",
+    "family_numbers",
     "fit_reml",
     "genetic_parameters",
     "group_shares",

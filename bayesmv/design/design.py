@@ -164,7 +164,7 @@ class Design(Shown, ByContent, NamedCovariances):
         return out
 
     def _default_prior(self, name: str) -> CovariancePrior:
-        """Prior where none is given: half-normal of a matrix with a liability, whose residual is fixed, else the general.
+        """Prior where none is given: half-normal of a matrix with a liability, else the general one.
 
         Its tail ends where a liability of one record a level, of which data say little, would go on for ever.
         """

@@ -12,6 +12,15 @@ from bayesmv.estimates.genetic import GeneticParameter, parameters
 from bayesmv.estimates.source import estimates_of
 from bayesmv.model.genetic import Genetic
 
+#: Parameters that are of the phenotypic variance.
+_OF_PHENOTYPES = (
+    "phenotypic variance",
+    "heritability",
+    "total heritability",
+    "broad-sense heritability",
+    "total breeding variance / phenotypic variance",
+)
+
 
 def genetic_parameters(
     source: Any,
@@ -46,6 +55,11 @@ def genetic_parameters(
     ------
     SpecError
         If no genetic term is known.
+
+    Notes
+    -----
+    Negative binomial traits have no residual on the latent scale, and so no phenotypic variance and heritability there;
+    those on the scale of the data are of :func:`bayesmv.observed_scale`.
     """
     estimates = estimates_of(source)
     chosen = estimates.genetic(genetic, relationship)
@@ -61,4 +75,7 @@ def genetic_parameters(
             layouts=estimates.layouts,
         )
 
-    return estimates.evaluate(compute)
+    table, families = estimates.evaluate(compute), estimates.record.spec.families
+    bare = [trait for trait, family in families.items() if family.residual_sd == 0.0]
+    # Without a residual on the latent scale there is no phenotypic variance there to be a share of.
+    return table[~(table["trait_i"].isin(bare) & table["parameter"].isin(_OF_PHENOTYPES))].reset_index(drop=True)

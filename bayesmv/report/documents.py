@@ -15,6 +15,7 @@ from bayesmv.checks.relationships import relationship_information
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design
 from bayesmv.estimates.components import variance_components
+from bayesmv.estimates.family_numbers import family_numbers
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, Prediction
 from bayesmv.estimates.source import estimates_of
@@ -50,9 +51,9 @@ from bayesmv.sampling.trace import was_interrupted
 #: Tables of the document of each command, by which ``--table`` asks for one.
 TABLES: dict[str, tuple[str, ...]] = {
     "check": ("traits", "terms", "relationships"),
-    "reml": ("varcomp", "fixed", "genetic"),
-    "sample": ("varcomp", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
-    "compare": ("comparison", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
+    "reml": ("varcomp", "fixed", "families", "genetic"),
+    "sample": ("varcomp", "families", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
+    "compare": ("comparison", "families", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
     "compare --prior-set": ("priors",),
     "rank": ("models",),
     "curves": ("curves",),
@@ -86,7 +87,7 @@ def check_document(design: Design, information: Sequence[TermInformation], cost:
 def reml_document(fit: RemlFit) -> Document:
     """Variance components, fixed effects, likelihood and genetic parameters of a REML fit."""
     said = Line(fit.state), *note_lines(fit.record.notes)
-    sections: list[Section] = [(varcomp_table(fit), fixed_table(fit), *said)]
+    sections: list[Section] = [(varcomp_table(fit), fixed_table(fit), *_numbers(fit), *said)]
     if fit.record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters, REML", genetic_parameters(fit)),))
     return Document(
@@ -96,6 +97,12 @@ def reml_document(fit: RemlFit) -> Document:
         notes=fit.record.notes,
         converged=fit.converged,
     )
+
+
+def _numbers(source: Any) -> tuple[Table, ...]:
+    """Table of thresholds and other numbers of families, if there are any."""
+    frame = family_numbers(source)
+    return (parameter_table("families", "Numbers of families", frame),) if len(frame) else ()
 
 
 def _reml_facts(fit: RemlFit) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def _reml_facts(fit: RemlFit) -> dict[str, Any]:
 def posterior_document(trace: xr.DataTree, fit: RemlFit | None = None) -> Document:
     """Variance components, genetic parameters and convergence of a posterior; for programs, the REML fit beside it."""
     record, verdict = estimates_of(trace).record, convergence(trace)
-    sections: list[Section] = [(_posterior_components(trace),)]
+    sections: list[Section] = [(_posterior_components(trace), *_numbers(trace))]
     if record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters", genetic_parameters(trace)),))
     sections += [note_lines(record.notes), _ending(trace, verdict)]
@@ -174,7 +181,7 @@ def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float, laplac
     spec, frame = record.spec, compare_reml(trace, fit, laplace=laplace)
     sections: list[Section] = [
         (Line(f"{spec.title or spec.name}: {spec}"), *note_lines(record.notes)),
-        (comparison_table(frame), *(Line(words, "note") for words in legend(frame["verdict"]))),
+        (comparison_table(frame), *_numbers(trace), *(Line(words, "note") for words in legend(frame["verdict"]))),
     ]
     if record.genetic is not None:
         of = f"Genetic parameters of {record.genetic.term} ({record.genetic.relationship})"

@@ -25,6 +25,7 @@ from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError
 from bayesmv.estimates.breeding_values import breeding_values, trial_heritability
 from bayesmv.estimates.enriched import prior_predictive
+from bayesmv.estimates.family_numbers import family_numbers
 from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, predict
@@ -210,6 +211,8 @@ def _headline(study: Study) -> Line:
         f"{row['trait_i']} {row['median']:.2f} ({row['hdi_low']:.2f} to {row['hdi_high']:.2f})"
         for _, row in table.iterrows()
     ]
+    if not words:
+        return Line(study.fit.state)
     return Line(f"Heritability, posterior median and 95 % interval: {', '.join(words)}.")
 
 
@@ -265,12 +268,13 @@ def _model(study: Study) -> Section:
 def _comparison(study: Study) -> Section:
     approximate = not study.design.gaussian
     laplace = fit_reml(study.design, engine="laplace") if approximate else None
-    frame = compare_reml(study.trace, study.fit, laplace=laplace)
+    frame, numbers = compare_reml(study.trace, study.fit, laplace=laplace), family_numbers(study.trace)
     return (
         Heading("REML beside the posterior"),
         Line(study.fit.state),
         *([Line(_APPROXIMATE, "note")] if approximate else []),
         comparison_table(frame),
+        *([parameter_table("families", "Numbers of families, posterior", numbers)] if len(numbers) else []),
         *(Line(words, "note") for words in legend(frame["verdict"])),
         Line(_VERDICTS),
         Picture(

@@ -156,7 +156,7 @@ def fixed_table(fit: RemlFit) -> Table:
 def parameter_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     """Genetic parameters or variance components, of REML or of a posterior."""
     posterior = ("mean", "sd", "hdi_low", "hdi_high", "ess_bulk", "r_hat")
-    numbers = ("estimate", "std_error") if "estimate" in frame else posterior
+    numbers = tuple(name for name in ("estimate", "std_error") if name in frame) or posterior
     what = "parameter" if "parameter" in frame else "term"
     columns = (word_column(what), Column(header="trait", show=_traits, words=True), *map(_number, numbers))
     marks = {"boundary", "not identified", "prior only"}
