@@ -124,7 +124,7 @@ def enrich(
     ------
     SpecError
         If a group is unknown, or the posterior is of another design; where traits are not Gaussian, if it holds no
-        effects of levels that have records, or residuals are correlated.
+        effects of levels that have records.
     """
     require_known(groups, GROUPS, "no group {}; groups")
     require_known([pointwise], POINTS, "the log likelihood of a {} is not known; it is of a")
@@ -180,8 +180,9 @@ _SAID: dict[str, dict[str, str]] = {
 #: The same where traits are not Gaussian.
 _SAID_OF_FAMILIES: dict[str, dict[str, str]] = {
     "log_likelihood": {
-        "method": "density of each record (or unit) given its fixed and random effects at each draw, its residual "
-        "averaged over; effects are not integrated out, so that Pareto k is high where a level has few records",
+        "method": "density of each record (or unit) given its fixed and random effects at each draw, and the other "
+        "records of its unit where residuals are correlated, its residual averaged over; effects are not integrated "
+        "out, so that Pareto k is high where a level has few records",
         "reference": "Vehtari, Gelman & Gabry (2017), Stat. Comput. 27:1413-1432",
     },
     "posterior_predictive": {"method": "records given the fixed and random effects of each draw, of new residuals"},
@@ -257,18 +258,18 @@ def _given_effects(
     shape = posterior.sizes[dims.CHAIN], posterior.sizes[dims.DRAW]
     n, t = design.observed.shape
     density, drawn = np.full((*shape, n, t), np.nan), np.full((*shape, n, t), np.nan)
+    whole = np.full((*shape, n), np.nan)
     places = list(np.ndindex(*shape))
     for at in watched(places, "Records by every draw", len(places)):
         sigmas = _sigmas(posterior, design, *at)
         if densities:
-            density[at] = given.log_density(at, sigmas)
+            density[at], whole[at] = given.log_density(at, sigmas)
         drawn[at] = given.draw(at, sigmas, rng)
     coords = {d: posterior[d] for d in (dims.CHAIN, dims.DRAW)}
     predicted = _by_record(design, drawn, coords)
     if pointwise == "record":
         return _by_record(design, density, coords), predicted
     units = {**coords, dims.UNIT: [str(u) for u in design.units]}
-    whole = np.nansum(density, axis=-1)
     return xr.Dataset({"response": ((dims.CHAIN, dims.DRAW, dims.UNIT), whole)}, units), predicted
 
 

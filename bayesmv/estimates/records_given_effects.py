@@ -5,25 +5,38 @@ With η the linear predictor of a record and R its residual variance on the late
 .. math:: p(y \mid η) = \int p(y \mid η + e)\, N(e; 0, R)\, de
 
 in closed form for Gaussian traits, liabilities (whose residual is in the distribution function) and families without a
-residual, by Gauss-Hermite quadrature for counts.
+residual, by Gauss-Hermite quadrature for counts. Where residuals of a unit are correlated, densities are of all its
+records together, and of each given the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 from scipy.special import logsumexp
 
 from bayesmv import dims
-from bayesmv.arrays import Array
+from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.errors import SpecError, listing
 from bayesmv.families.averages import LOG_WEIGHTS, NODES
 from bayesmv.families.declared import Censored, Family, Gaussian, Ordered, of_rows
 from bayesmv.families.draws import draw_records
-from bayesmv.families.terms import between, terms
+from bayesmv.families.terms import between, in_columns, terms
+from bayesmv.likelihood.latent.conditioning import (
+    ABSENT,
+    COUNT,
+    LINKED,
+    NORMAL,
+    THRESHOLD,
+    Conditioning,
+    build_conditioning,
+    mixed,
+)
+from bayesmv.likelihood.latent.engine import with_free
 from bayesmv.sampling.effects import kept_levels
 from bayesmv.sampling.trace import families_of
 
@@ -61,22 +74,51 @@ class RecordsGivenEffects:
             eta = eta + term.spread(U / design.effect_scale(term.name))
         return np.asarray(eta * design.scale + design.offset)
 
-    def log_density(self, at: tuple[int, ...], sigmas: Sequence[Array]) -> Array:
-        """Log density of every record given its effects, (n, t); NaN where there is none.
+    @cached_property
+    def _conditioning(self) -> Conditioning:
+        return build_conditioning(self.design)
 
-        Raises
-        ------
-        SpecError
-            If residuals are correlated: a record then depends on others of its unit.
+    @property
+    def _correlated(self) -> bool:
+        """Whether residuals of several records of some unit are correlated."""
+        c = self._conditioning
+        return bool((((c.kinds != ABSENT)[:, None, :] & c.linked).sum(axis=2) > 1)[c.kinds != ABSENT].any())
+
+    def log_density(self, at: tuple[int, ...], sigmas: Sequence[Array]) -> tuple[Array, Array]:
+        """Log density of every record given its effects and the other records of its unit, and of every unit.
+
+        Returns
+        -------
+        tuple
+            (n, t), NaN where there is no record, and (n,).
         """
+        if self._correlated:
+            return self._joint(at, sigmas[-1])
+        density = self._alone(at, sigmas)
+        return density, np.nansum(density, axis=1)
+
+    def _joint(self, at: tuple[int, ...], R: Array) -> tuple[Array, Array]:
+        """The densities where residuals are correlated: of a unit, less that of its other records."""
+        design, c = self.design, self._conditioning
+        families = with_free(design.working_families, families_of(self._posterior, design, at))
+        eta = self.predictor(at)
+        linear = np.array([f.linear for f in families])
+        eta = np.where(linear, (eta - design.offset - design.fixed.fitted) / design.scale, eta)
+        out, whole = np.full(design.observed.shape, np.nan), np.empty(len(eta))
+        for p, kinds in enumerate(c.kinds):
+            units = np.flatnonzero(c.pattern == p)
+            whole[units] = _of_units(design, families, eta, R, kinds, units)
+            for t in np.flatnonzero(kinds != ABSENT):
+                others = kinds.copy()
+                others[t] = ABSENT
+                several = others == LINKED
+                if several.sum() == 1:
+                    others[several] = THRESHOLD
+                out[units, t] = whole[units] - _of_units(design, families, eta, R, others, units)
+        return out, whole
+
+    def _alone(self, at: tuple[int, ...], sigmas: Sequence[Array]) -> Array:
         design = self.design
-        linked = [(i, j) for i, j in design.residual.structure.support if i != j]
-        if linked and design.observed.sum(axis=1).max() > 1:
-            pairs = listing([f"{design.traits[j]} and {design.traits[i]}" for i, j in linked])
-            raise SpecError(
-                f"densities of records given their effects are so far of residuals that are independent, and those of "
-                f"{pairs} are correlated; ask for other groups, or sample with residual = 'diag(trait):units'"
-            )
         eta, out = self.predictor(at), np.full(design.observed.shape, np.nan)
         variance = design.residual.variances(sigmas[-1]) * design.scale**2
         for i, law in enumerate(families_of(self._posterior, design, at)):
@@ -95,6 +137,44 @@ class RecordsGivenEffects:
         laws = enumerate(families_of(self._posterior, design, at))
         drawn = np.column_stack([draw_records(law, eta[:, i], residual[:, i], rng) for i, law in laws])
         return np.where(design.observed, drawn, np.nan)
+
+
+def _of_units(
+    design: Design, families: Sequence[Family], eta: Array, R: Array, kinds: IntArray, units: IntArray
+) -> Array:
+    """Log density of the records of some kinds together, (units,), at latent values η (n, t) in working units.
+
+    Unknowns of the residuals (:mod:`bayesmv.likelihood.latent.conditioning`) are averaged over by quadrature.
+    """
+    order = np.argsort(kinds, kind="stable")
+    M, N = mixed(np.ascontiguousarray(R), kinds[None], order[None])[0]
+    y = design.working_response[units]
+    plain = (eta[units] - np.where(kinds == NORMAL, y, 0.0)) @ M.T
+    drawn = np.flatnonzero((kinds == COUNT) | (kinds == LINKED))
+    nodes, log_weights = _grid(len(drawn))
+    total = np.broadcast_to(log_weights, (len(units), len(log_weights))).copy()
+    for t in np.flatnonzero(kinds != ABSENT):
+        at = plain[:, t, None] + N[t, drawn] @ nodes
+        if kinds[t] == NORMAL:
+            total += -0.5 * at**2 + np.log(M[t, t] / (np.sqrt(2.0 * np.pi) * design.scale[t]))
+            continue
+        family = of_rows(families[int(t)], units)
+        if isinstance(family, Ordered | Censored):
+            family = replace(family, scale=M[t, t])
+        total += terms(in_columns(family), y[:, t, None], at).value
+    return np.asarray(logsumexp(total, axis=1))
+
+
+def _grid(m: int) -> tuple[Array, Array]:
+    """Nodes (m, points) of an average over m standard normal variables, and the logarithms of their weights."""
+    each = {0: 1, 1: len(NODES), 2: 21}.get(m, 9)
+    x, w = (NODES, LOG_WEIGHTS) if m == 1 else np.polynomial.hermite_e.hermegauss(each)
+    logs = w if m == 1 else np.log(w / w.sum())
+    if m == 0:
+        return np.zeros((0, 1)), np.zeros(1)
+    grid = np.stack([axis.reshape(-1) for axis in np.meshgrid(*[x] * m, indexing="ij")])
+    weights = sum(axis.reshape(-1) for axis in np.meshgrid(*[logs] * m, indexing="ij"))
+    return grid, np.asarray(weights)
 
 
 def log_density(law: Family, y: Array, eta: Array, variance: Array) -> Array:

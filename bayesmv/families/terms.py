@@ -74,15 +74,19 @@ def averaged(family: Family, y: Array, mean: Array, variance: Array) -> Terms:
     if type(family) is Gaussian:
         at = terms(family, y, mean)
         return at._replace(value=at.value - 0.5 * at.weight * variance)
-    eta = mean[:, None] + np.sqrt(np.maximum(variance, 0.0))[:, None] * _NODES
+    at = terms(in_columns(family), y[:, None], _nodes(mean, variance))
+    return Terms(at.value @ _WEIGHTS, at.slope @ _WEIGHTS, at.weight @ _WEIGHTS, np.zeros_like(mean))
+
+
+def in_columns(family: Family) -> Family:
+    """Family whose numbers of each record, (n,), stand in a column, for several latent values of each."""
     if isinstance(family, Binomial) and np.ndim(family.size):
         family = replace(family, size=family.size[:, None])
     if isinstance(family, Ordered | Censored) and np.ndim(family.scale):
         family = replace(family, scale=family.scale[:, None])
     if isinstance(family, Censored):
         family = replace(family, lower=np.asarray(family.lower)[:, None], upper=np.asarray(family.upper)[:, None])
-    at = terms(family, y[:, None], eta)
-    return Terms(at.value @ _WEIGHTS, at.slope @ _WEIGHTS, at.weight @ _WEIGHTS, np.zeros_like(mean))
+    return family
 
 
 @terms.register

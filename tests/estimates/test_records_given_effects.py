@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 import bayesmv as bmv
 from bayesmv import dims
-from bayesmv.estimates.records_given_effects import prior_families
+from bayesmv.estimates.records_given_effects import RecordsGivenEffects, prior_families
 
 KINDS = ("y", "z", "c", "o", "m")
 
@@ -84,11 +84,51 @@ def test_loo__reads_it(rich):
     assert np.isfinite(az.loo(rich, var_name="c").elpd)
 
 
-def test_correlated_residuals__have_no_densities_of_records():
-    d = design(("y", "z"), random="diag(trait):f", residual="us(trait):units")
-    trace = draws_near_the_mode(d, np.arange(len(d.term("f").levels)), n=3)
-    with pytest.raises(bmv.SpecError, match="those of 'y and z' are correlated"):
-        bmv.enrich(trace, d, ("log_likelihood",))
+def correlated(traits):
+    """Records given the effects of a draw, latent values, residual covariances and densities, data units."""
+    d = design(tuple(traits), random="diag(trait):f", residual="us(trait):units")
+    trace = draws_near_the_mode(d, np.arange(len(d.term("f").levels)), n=2)
+    posterior, at = trace["posterior"].to_dataset(), (0, 1)
+    sigmas = [d.to_working_units(n, posterior[f"{n}_cov"].to_numpy()[at]) for n in d.names]
+    given = RecordsGivenEffects(posterior, d)
+    return d, given.predictor(at), posterior["Residual_cov"].to_numpy()[at], *given.log_density(at, sigmas)
+
+
+def test_correlated_residuals__of_a_normal_and_a_binary_trait():
+    d, eta, R, records, units = correlated("yz")
+    y, sign = d.response[:, 0], 2.0 * d.response[:, 1] - 1.0
+    both, e = d.observed.all(axis=1), y - eta[:, 0]
+    of_y = stats.norm.logpdf(e, 0.0, np.sqrt(R[0, 0]))
+    rest = np.sqrt(R[1, 1] - R[0, 1] ** 2 / R[0, 0])
+    of_z = stats.norm.logcdf(sign * (eta[:, 1] + R[0, 1] / R[0, 0] * e) / rest)
+    np.testing.assert_allclose(units[both], (of_y + of_z)[both], rtol=1e-8)
+    np.testing.assert_allclose(records[both, 1], of_z[both], rtol=1e-8)
+    alone = stats.norm.logcdf(sign * eta[:, 1])
+    np.testing.assert_allclose(records[both, 0], (of_y + of_z - alone)[both], rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(units[~both], alone[~both], rtol=1e-8)
+
+
+def test_correlated_residuals__of_two_binary_traits_are_the_bivariate_normal():
+    d, eta, R, records, units = correlated("zv")
+    signs = 2.0 * d.response - 1.0
+    for unit in range(0, len(d.units), 10):
+        s = signs[unit]
+        joint = stats.multivariate_normal.cdf(s * eta[unit], cov=[[1.0, s.prod() * R[0, 1]], [s.prod() * R[0, 1], 1.0]])
+        assert units[unit] == pytest.approx(np.log(joint), abs=2e-4)
+        given = np.log(joint) - stats.norm.logcdf(s[1] * eta[unit, 1])
+        assert records[unit, 0] == pytest.approx(given, abs=2e-4)
+
+
+def test_correlated_residuals__of_a_normal_trait_and_a_count():
+    d, eta, R, records, _ = correlated("yc")
+    slope, rest = R[0, 1] / R[0, 0], np.sqrt(R[1, 1] - R[0, 1] ** 2 / R[0, 0])
+    for unit in np.flatnonzero(d.observed.all(axis=1))[::20]:
+        y, mean = d.response[unit], eta[unit, 1] + slope * (d.response[unit, 0] - eta[unit, 0])
+
+        def integrand(e, y=y, mean=mean):
+            return stats.poisson.pmf(y[1], np.exp(mean + rest * e)) * stats.norm.pdf(e)
+
+        assert records[unit, 1] == pytest.approx(np.log(integrate.quad(integrand, -8.0, 8.0)[0]), rel=1e-5)
 
 
 def test_effects_that_were_not_kept__are_asked_for(d):
