@@ -497,19 +497,27 @@ def laplace_mode(latent: LatentPosterior, start: Array | None = None) -> tuple[A
             information, whole = _information(latent, x, here, curve), True
         elif not whole:
             information = _updated(information, x - before[0], before[1] - slope)
-        step = _newton_step(information, slope)
-        if float(slope @ step) < 1e-3:
-            if whole:
-                break
+        moved = _uphill(latent, x, here, information, slope)
+        if moved is None and not whole:
             information, whole = _information(latent, x, here, curve), True
-            step = _newton_step(information, slope)
-            if float(slope @ step) < 1e-3:
-                break
-        length = 1.0
-        while length > 1e-3 and not _value(latent, x + length * step) > here:
-            length *= 0.5
-        before, whole, x = (x, slope), False, x + length * step
+            moved = _uphill(latent, x, here, information, slope)
+        if moved is None:
+            break
+        before, whole, x = (x, slope), False, moved
     return x, information
+
+
+def _uphill(latent: LatentPosterior, x: Array, here: float, information: Array, slope: Array) -> Array | None:
+    """Point that is higher along a Newton step; None where the step promises little, or none of it is."""
+    step = _newton_step(information, slope)
+    if not float(slope @ step) >= 1e-3:
+        return None
+    length = 1.0
+    while length > 1e-3:
+        if _value(latent, x + length * step) > here:
+            return np.asarray(x + length * step)
+        length *= 0.5
+    return None
 
 
 def _value(latent: LatentPosterior, x: Array) -> float:
@@ -523,7 +531,13 @@ def _by_axes(latent: LatentPosterior, x: Array) -> tuple[float, Array, Array]:
     """Value, slopes and negative curvatures along the axes."""
     here, E = _value(latent, x), _STEP * np.eye(len(x))
     up, down = (np.array([_value(latent, x + sign * e) for e in E]) for sign in (1.0, -1.0))
-    return here, (up - down) / (2 * _STEP), (2 * here - up - down) / _STEP**2
+    # Where there is no value on one side, as far down as on the other it is up; on both, nothing is known.
+    up, down = np.where(np.isfinite(up), up, 2 * here - down), np.where(np.isfinite(down), down, 2 * here - up)
+    known = np.isfinite(up) & np.isfinite(down)
+    slope, curve = np.zeros(len(x)), np.full(len(x), 1.0 / _WIDEST)
+    slope[known] = ((up - down) / (2 * _STEP))[known]
+    curve[known] = ((2 * here - up - down) / _STEP**2)[known]
+    return here, slope, curve
 
 
 def _information(latent: LatentPosterior, x: Array, here: float, curve: Array) -> Array:
@@ -533,7 +547,7 @@ def _information(latent: LatentPosterior, x: Array, here: float, curve: Array) -
         for j in range(i):
             cross = _value(latent, x + E[i] + E[j]) + _value(latent, x - E[i] - E[j])
             cross -= _value(latent, x + E[i] - E[j]) + _value(latent, x - E[i] + E[j])
-            H[i, j] = H[j, i] = -cross / (4 * _STEP**2)
+            H[i, j] = H[j, i] = -cross / (4 * _STEP**2) if np.isfinite(cross) else 0.0
     values, vectors = np.linalg.eigh(H)
     return np.asarray((vectors * np.maximum(np.abs(values), 1.0 / _WIDEST)) @ vectors.T)
 

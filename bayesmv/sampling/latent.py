@@ -18,9 +18,10 @@ from bayesmv import dims
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
 from bayesmv.design.saved import Target
-from bayesmv.errors import ConvergenceWarning
+from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.families.declared import Ordered
 from bayesmv.likelihood.latent import LaplaceLikelihood
+from bayesmv.likelihood.latent.engine import Undefined
 from bayesmv.likelihood.protocol import Solution
 from bayesmv.posterior.latent import LatentMap, LatentPosterior, best_known_first
 from bayesmv.posterior.latent_density import LatentDensity, compiles
@@ -74,7 +75,7 @@ def sample_latent(
     """
     posterior = LogPosterior(design=design, engine=LaplaceLikelihood(design), priors=design.priors(priors))
     with threadpool_limits(1, user_api="blas"):
-        where = LatentMap(*best_known_first(LatentPosterior(posterior)))
+        where = _mapped(posterior)
         accept = settings.target_accept or (_ACCEPT if where.tight else _ACCEPT_WEAK)
         chosen = replace(settings, target_accept=accept).settled(at_boundary=False)
         keeper = _Keeper(where, effects or {}, before)
@@ -93,6 +94,24 @@ def sample_latent(
         reason = f"the run stopped at its limit of {chosen.limit} draws per chain: {'; '.join(verdict.shortages)}"
         warnings.warn(reason, ConvergenceWarning, stacklevel=3)
     return trace
+
+
+def _mapped(posterior: LogPosterior) -> LatentMap:
+    """Coordinates to sample in.
+
+    Raises
+    ------
+    SpecError
+        If no mode of the effects is found where the search for that of the covariances ends.
+    """
+    try:
+        return LatentMap(*best_known_first(LatentPosterior(posterior)))
+    except Undefined:
+        traits = [t for t, f in zip(posterior.design.traits, posterior.design.families, strict=True) if not f.linear]
+        raise SpecError(
+            f"the density of effects and records has no mode that could be found: look at the records of "
+            f"{listing(traits)} for values that nothing explains, and at the model for terms that they cannot tell apart"
+        ) from None
 
 
 class _Log:

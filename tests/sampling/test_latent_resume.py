@@ -5,6 +5,7 @@ import pytest
 from not_gaussian import design, keeper_and_run
 
 import bayesmv as bmv
+from bayesmv.likelihood.latent.engine import Undefined
 from bayesmv.sampling import latent
 from bayesmv.sampling.chains import Chains
 from bayesmv.sampling.settings import SamplerSettings
@@ -59,6 +60,15 @@ def test_resume__what_is_complete_is_returned(batches):
     trace = bmv.sample(design(("z",), random="f"), resume=part(2, 10))
     assert not batches
     assert trace["posterior"].sizes["draw"] == 10
+
+
+def test_sample__says_so_where_no_mode_is_found(monkeypatch):
+    def nothing(*_):
+        raise Undefined
+
+    monkeypatch.setattr(latent, "LatentMap", nothing)
+    with pytest.raises(bmv.SpecError, match="no mode that could be found: look at the records of 'z'"):
+        bmv.sample(design(("z",), random="f"), draws=5)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from not_gaussian import design, written_out
+from not_gaussian import FAMILIES, design, written_out
 from published import pedigree, table
 from scipy import stats
+from scipy.special import expit
 
 import bayesmv as bmv
 
@@ -29,6 +30,24 @@ def test_binary_variance__is_the_posterior_on_a_grid():
         assert below == pytest.approx(cdf[k], abs=4.4 * np.sqrt(cdf[k] * (1 - cdf[k]) / 4000.0))
 
 
+def test_censored_variances__are_the_posterior_on_a_grid():
+    d = design(("t",), random="f", fixed="1")
+    prior = bmv.CovariancePrior(sd=bmv.HalfNormal(1.0))
+    trace = bmv.sample(d, draws=2000, tune=400, chains=4, seed=5, cores=1, priors={"f": prior, "Residual": prior})
+    assert bmv.convergence(trace).divergences == 0
+    of_f, of_e = 0.04 + 0.08 * np.arange(20), 0.56 + 0.03 * np.arange(22)
+    logs = np.array([[written_out(d, s, d.families[0], r) - 0.5 * (s**2 + r**2) for r in of_e] for s in of_f])
+    weight = np.exp(logs - logs.max())
+    for name, nodes, axis in (("f_sd", of_f, 1), ("Residual_sd", of_e, 0)):
+        density = weight.sum(axis=axis) / weight.sum()
+        drawn = trace["posterior"][name].to_numpy().reshape(-1) / d.scale[0]
+        mean = density @ nodes
+        sd = np.sqrt(density @ (nodes - mean) ** 2)
+        # Some 2,000 effective draws: 4.4 standard errors; of the standard deviation 1 / √(2 n).
+        assert drawn.mean() == pytest.approx(mean, abs=4.4 * sd / np.sqrt(2000.0))
+        assert drawn.std() == pytest.approx(sd, rel=4.4 / np.sqrt(4000.0) + 0.02)
+
+
 @pytest.mark.published("phoenix")
 def test_phoenix__binary_animal_model():
     """Heritability of the liability .522 (.365, .674), of the data .299: MCMCglmm, wamwiki (see PROVENANCE.md)."""
@@ -50,7 +69,12 @@ def test_phoenix__binary_animal_model():
     )
 
 
-@pytest.mark.parametrize("trait", ["z", "c", "o"])
+def gammas(shape, n, rng):
+    """Gamma deviates of mean 1."""
+    return rng.gamma(shape, 1.0 / shape, n)
+
+
+@pytest.mark.parametrize("trait", ["z", "c", "o", "n", "i"])
 def test_calibration__ranks_are_uniform(trait):
     """40 data sets with a variance from its prior: the rank of the truth among thinned draws (Talts et al. 2018)."""
     rng, ranks = np.random.default_rng(8), []
@@ -63,14 +87,19 @@ def test_calibration__ranks_are_uniform(trait):
         values = {
             "z": (eta + noise > 0).astype(float),
             "c": rng.poisson(np.exp(np.minimum(eta + abs(rng.normal()) * noise, 12.0))),
+            "n": rng.poisson(np.exp(np.minimum(eta, 12.0)) * gammas(np.exp(1.0 + 1.5 * rng.normal()), len(f), rng)),
+            "i": rng.poisson(np.exp(np.minimum(eta + abs(rng.normal()) * noise, 12.0)))
+            * (rng.uniform(size=len(f)) < expit(1.5 * rng.normal())),
             "o": 1.0 + (eta + noise > 0.0) + (eta + noise > np.exp(rng.normal()) * np.sqrt(1.0 + sd**2)),
         }[trait]
         if len(np.unique(values)) < (3 if trait == "o" else 2):
             continue
-        family = {"z": "binary", "c": "poisson", "o": "ordered"}[trait]
+        if trait == "i" and not (values == 0).any():
+            continue
+        family = FAMILIES[trait]
         spec = bmv.ModelSpec.from_formula("t ~ 1", random="f", families={"t": family})
         d = bmv.build_design(spec, pd.DataFrame({"f": [f"F{i}" for i in f], "t": values}))
-        priors = {"f": prior} | ({"Residual": prior} if trait == "c" else {})
+        priors = {"f": prior} | ({"Residual": prior} if trait in "ci" else {})
         trace = bmv.sample(d, draws=250, tune=250, chains=1, seed=seed, cores=1, priors=priors)
         draws = trace["posterior"]["f_sd"].to_numpy()[..., 0].reshape(-1)[::5]
         ranks.append(((draws < sd).sum() + 0.5) / (len(draws) + 1))

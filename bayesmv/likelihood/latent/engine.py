@@ -303,6 +303,17 @@ class LatentLikelihood:
         if not np.isfinite(weight).all() or not factorize(p.symbolic, self._work):
             raise Undefined
 
+    def _factorise_some(self, numbers: Array, weight: Array) -> bool:
+        """Factorise H, or, far from a mode, what it is without the records that bend upwards; whether it was H."""
+        try:
+            self._factorise(numbers, weight)
+        except Undefined:
+            if not weight.min(initial=0.0) < 0.0:
+                raise
+            self._factorise(numbers, np.maximum(weight, 0.0))
+            return False
+        return True
+
     def _log_determinant(self) -> float:
         """½ log|H|."""
         return float(np.log(self._work.factor[self._diagonal]).sum())
@@ -358,15 +369,14 @@ class LatentLikelihood:
             at = self._terms(families, offset + A @ s)
             here = density(at, s)
         for _ in range(_STEPS):
-            # Far from the mode a record may bend upwards: a step is found without it, the end is not.
-            self._factorise(state.numbers, np.maximum(at.weight, 0.0))
+            plain = self._factorise_some(state.numbers, at.weight)
             half = self._half(A.T @ at.slope - p.prior @ s)
             gain = float(half[:, 0] @ half[:, 0])
             if not np.isfinite(gain):
                 raise Undefined
             if gain < _ENOUGH:
-                if at.weight.min(initial=0.0) < 0.0:
-                    self._factorise(state.numbers, at.weight)
+                if not plain:
+                    raise Undefined  # no maximum
                 return s, at
             step, length = self._solved(half), 1.0
             while True:
