@@ -27,6 +27,7 @@ from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.enriched import enrich, prior_predictive, records_of
 from bayesmv.estimates.evolution import evolvability, price, principal_components
 from bayesmv.estimates.family_numbers import family_numbers
+from bayesmv.estimates.informed import informed_fraction
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
@@ -121,6 +122,7 @@ __all__ = [
     "half_cauchy",
     "identifiability",
     "independent_culling",
+    "informed_fraction",
     "likelihood_ratio",
     "load_dataset",
     "load_design",

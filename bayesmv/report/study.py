@@ -26,6 +26,7 @@ from bayesmv.errors import SpecError
 from bayesmv.estimates.breeding_values import breeding_values, trial_heritability
 from bayesmv.estimates.enriched import prior_predictive
 from bayesmv.estimates.family_numbers import family_numbers
+from bayesmv.estimates.informed import informed_fraction
 from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, predict
@@ -455,9 +456,15 @@ def _diagnostics(study: Study) -> Section:
         ("seed", int(study.trace.attrs["seed"])),
         ("tuning draws per chain", int(study.trace.attrs["tune"])),
     )
+    informed: list[Part] = []
+    if not study.design.gaussian:
+        shares = informed_fraction(study.trace)
+        words = ", ".join(f"{r['term']} {r['effect']} {r['informed']:.2f}" for _, r in shares.iterrows())
+        informed.append(Line(f"Mean share of the prior variance of effects that the records take away: {words}."))
     return (
         Heading("Diagnostics of the sampler"),
         convergence_line(convergence(study.trace)),
+        *informed,
         *(Line(f"{name}: {value}") for name, value in attributes),
     )
 

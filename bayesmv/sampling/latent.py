@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,7 +34,7 @@ from bayesmv.sampling.effects import as_dataset
 from bayesmv.sampling.nutpie import import_nutpie, nuts_model, run_nuts
 from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.state import STATE, asked_for
-from bayesmv.sampling.trace import RunRecord, assemble, joined, tree_writer
+from bayesmv.sampling.trace import INFORMED, RunRecord, assemble, joined, tree_writer
 
 #: Target acceptance where every scale is known to a quarter of itself, and elsewhere.
 _ACCEPT, _ACCEPT_WEAK = 0.8, 0.9
@@ -110,7 +111,7 @@ def _mapped(posterior: LogPosterior) -> LatentMap:
         traits = [t for t, f in zip(posterior.design.traits, posterior.design.families, strict=True) if not f.linear]
         raise SpecError(
             f"the density of effects and records has no mode that could be found: look at the records of "
-            f"{listing(traits)} for values that nothing explains, and at the model for terms that they cannot tell apart"
+            f"{listing(traits)} for values that nothing explains, at the model for terms that they cannot tell apart"
         ) from None
 
 
@@ -296,9 +297,20 @@ class _Keeper:
         )
         theta = latent.stated(latent.coordinates.constrain(x[..., : latent.d]))
         more = {STATE: asked_for(settings, self._effects)}
-        return assemble(
+        tree = assemble(
             latent.posterior, Run(x, run.stats), record, theta=theta, drawn=drawn, engine="latent", more=more
         )
+        tree.attrs[INFORMED] = json.dumps(self._informed())
+        return tree
+
+    def _informed(self) -> dict[str, dict[str, float]]:
+        """Mean informed fractions, by term and effect."""
+        design, begin, out = self._latent.design, 1, {}
+        for term in design.terms:
+            shares = self._map.informed[begin : begin + len(term.effects)]
+            out[term.name] = dict(zip(term.effects, map(float, shares), strict=True))
+            begin += len(term.effects)
+        return out
 
     def _numbers(self, x: Array) -> xr.Dataset:
         """Numbers of families: thresholds of ordered traits after the first, which is 0, and those of counts."""

@@ -28,6 +28,8 @@ from bayesmv.sampling.effects import effect_dataset
 
 #: Movements of the components that the data do not identify, in working units.
 _UNIDENTIFIED = "unidentified"
+#: Attribute of a trace that holds the mean informed fractions of effects, by term and effect.
+INFORMED = "informed"
 #: Attribute of the trace of a run that was ended before its time.
 _INTERRUPTED = "interrupted"
 
