@@ -55,6 +55,7 @@ from bayesmv.posterior.coordinates import BEND, PLANAR_UNIT, PlanarCoordinates
 from bayesmv.posterior.held_residual import with_rows
 from bayesmv.posterior.latent_places import Place, Shape
 from bayesmv.posterior.log_posterior import LogPosterior
+from bayesmv.posterior.square_factors import SquareFactors, is_square
 from bayesmv.posterior.suited import restructured
 
 #: Largest standard deviation of a log scale, in the Laplace posterior, at which data count as tight.
@@ -234,11 +235,12 @@ class LatentPosterior:
         blocks = self.blocks = self.by_rows.blocks
         self.slices = blocks.slices
         for name, structure in zip(design.names[:-1], blocks.structures, strict=False):
-            if structure.placement is None or structure.placement.column.max(initial=0) >= structure.size:
+            if not is_square(structure) and structure.max_rank < structure.size:
                 raise SpecError(
-                    f"a posterior of traits that are not Gaussian needs a structure of {name} whose parameters stand "
-                    f"in a square factor, as us, diag and idv have, not {structure.name}"
+                    f"a posterior of traits that are not Gaussian needs a structure of {name} of full rank, as fa has, "
+                    f"not {structure.name}"
                 )
+        self.factors = SquareFactors(blocks.structures[:-1])
         self.posterior, self.design = posterior, design
         self.engine = LaplaceLikelihood(design)
         unit = np.full(blocks.n_parameters, PLANAR_UNIT)
@@ -297,7 +299,8 @@ class LatentPosterior:
         design, K, t = self.design, len(self.design.terms), len(self.design.traits)
         width = max([t, *self._sizes[:-1]])
         pivot, trait_of, parts = np.zeros((K, width), dtype=np.int64), np.zeros((K, width), dtype=np.int64), []
-        for k, (term, structure, at) in enumerate(zip(design.terms, self.blocks.structures, self.slices, strict=False)):
+        square = zip(design.terms, self.factors.structures, self.factors.slices, strict=False)
+        for k, (term, structure, at) in enumerate(square):
             pivot[k, : structure.size] = _pivot_rows(structure)
             trait_of[k, : structure.size] = term.trait_of
             if structure.placement is not None:
@@ -347,7 +350,7 @@ class LatentPosterior:
     def place(self, x: Array) -> Place:
         """What depends on x (size,) alone."""
         theta = self.coordinates.constrain(x[: self.d])
-        return Place(*places.placed(theta, self.residual(theta), x[self.d :], self.shape))
+        return Place(*places.placed(self.factors.of(theta), self.residual(theta), x[self.d :], self.shape))
 
     def stated(self, theta: Array) -> Array:
         """Parameters of the structures of the model, (…, d), from those with the residual by rows."""
@@ -393,7 +396,11 @@ class LatentPosterior:
 
     def start(self) -> Array:
         """Point x to look for the mode from: a fifth of the liability, or of the log scale, each term."""
-        sigmas = [0.25 * np.eye(len(term.effects)) for term in self.design.terms]
+        # Correlated, so that factors of loadings have a direction to begin with.
+        sigmas = [
+            0.25 * np.eye(len(term.effects)) if is_square(structure) else 0.15 * np.eye(structure.size) + 0.1
+            for term, structure in zip(self.design.terms, self.blocks.structures, strict=False)
+        ]
         sigmas.append(np.diag([f.link_variance or 0.4 for f in self.design.families]))
         theta = self.blocks.from_matrices(sigmas)
         free = [f.free for f in self.engine.started(self.engine._families)]
@@ -802,7 +809,8 @@ class LatentMap:
             np.empty(latent.size + wanted.size(latent.shape.sizes)),
         )
         w = np.ascontiguousarray(z[latent.size :])
-        kernels.keep(theta, latent.residual(theta), x, w, wanted, latent.shape, self.static, out)
+        factors = latent.factors.of(theta)
+        kernels.keep(factors, latent.residual(theta), x, w, wanted, latent.shape, self.static, out)
         return out
 
     def value_and_gradient(self, z: Array) -> tuple[float, Array]:
@@ -812,9 +820,10 @@ class LatentMap:
         with np.errstate(all="ignore"):
             theta = latent.coordinates.constrain(x[:d])
             R = latent.residual(theta)
-            value, by_w, by_x, by_theta, by_R = kernels.evaluate(
-                theta, R, x, np.ascontiguousarray(z[n:]), latent.shape, self.static
+            value, by_w, by_x, by_factors, by_R = kernels.evaluate(
+                latent.factors.of(theta), R, x, np.ascontiguousarray(z[n:]), latent.shape, self.static
             )
+            by_theta = latent.factors.pulled(theta, by_factors)
             at = latent.slices[-1]
             if at.stop > at.start:
                 by_theta[at] += np.einsum("pab,ab->p", latent.blocks.structures[-1].jacobian(theta[at]), by_R)

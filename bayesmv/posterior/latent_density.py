@@ -56,6 +56,8 @@ class LatentDensity(DirectDensity):
 
 def compiles(where: LatentMap) -> bool:
     """Whether there is a compiled density of a map: its structures and priors have compiled forms."""
+    if not where.latent.factors.plain:
+        return False
     posterior = where.latent.by_rows
     pairs = zip(posterior.blocks.structures, posterior.design.names, strict=True)
     return all(s.n_parameters == 0 or has_compiled_prior(s, posterior.priors[name]) for s, name in pairs)

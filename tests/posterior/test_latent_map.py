@@ -97,9 +97,14 @@ def test_priors__half_normal_on_liabilities_and_general_elsewhere():
     assert "half-normal" not in str(design(("c", "z")).priors()["Residual"])
 
 
-def test_structures_without_a_square_factor_are_refused():
-    with pytest.raises(SpecError, match="whose parameters stand in a square factor"):
-        latent(design(("y", "z", "c"), random="fa(trait,1):f"))
+@pytest.mark.parametrize("random", ["fa(trait, 1):f", "corh(trait):f + diag(trait):b"])
+def test_density__of_structures_without_a_square_factor(random):
+    check_density(mapped(("y", "z", "c"), random))
+
+
+def test_structures_of_low_rank_are_refused():
+    with pytest.raises(SpecError, match="a structure of f of full rank, as fa has, not rr"):
+        latent(design(("y", "z", "c"), random="rr(trait, 1):f"))
 
 
 def test_nutpie__has_trajectories_that_are_exact_for_normal_densities():
