@@ -56,6 +56,10 @@ Target = Annotated[
 ]
 
 
+Method = Annotated[
+    str,
+    typer.Option(help="nuts; values: weighted points, quick where an evaluation is dear; or auto."),
+]
 MinEss = Annotated[
     float | None,
     typer.Option(help="Go on until all effective sample sizes reach this, for 20 × --draws at most.", min=1),

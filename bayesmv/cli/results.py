@@ -14,6 +14,7 @@ from bayesmv.cli.options import (
     Cores,
     Data,
     Draws,
+    Method,
     MinEss,
     Model,
     Picture,
@@ -245,6 +246,7 @@ def report(
     seed: Seed = 1,
     target_accept: Target = None,
     min_ess: MinEss = None,
+    method: Method = "auto",
 ) -> None:
     """Write a report of the whole study: one HTML file, to be read, sent and printed.
 

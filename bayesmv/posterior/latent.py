@@ -60,6 +60,8 @@ from bayesmv.posterior.suited import restructured
 
 #: Largest standard deviation of a log scale, in the Laplace posterior, at which data count as tight.
 TIGHT = 0.25
+#: The same without liabilities: records of counts say more of a level when its scale is large, not less. Found on 11 simulated trials of counts, 4 to 15 blocks: better up to 0.41, worse from 0.5 on.
+TIGHT_WITHOUT = 0.45
 #: Error of a table that is allowed, in posterior standard deviations.
 _TABLE = 0.3
 #: Most functions that a table of an axis is made of.
@@ -607,8 +609,9 @@ class LatentMap:
 
     @property
     def tight(self) -> bool:
-        """Whether every log scale is known to a quarter."""
-        return self.widest <= TIGHT
+        """Whether every log scale is known well enough for tables about x̂ and longer steps."""
+        liabilities = any(f.link_variance > 0.0 for f in self.latent.design.families)
+        return self.widest <= (TIGHT if liabilities else TIGHT_WITHOUT)
 
     @cached_property
     def widest(self) -> float:

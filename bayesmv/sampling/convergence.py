@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from bayesmv import dims
 from bayesmv.arrays import Array
 from bayesmv.sampling.ess import bulk_ess, r_hat, tail_ess
 
+#: Attribute of a trace of weighted points that says how good they are.
+WEIGHTS = "weights"
 #: Worst R-hat, and smallest effective sample size per chain, that pass.
 RHAT_LIMIT = 1.01
 ESS_PER_CHAIN = 100
@@ -45,6 +47,9 @@ class Convergence:
         Effective sample size that was asked for, over all chains.
     target_accept
         Acceptance that the sampler was tuned to; 0 where unknown.
+    weights
+        Of draws by weighted points (:mod:`bayesmv.sampling.values`), which are independent: what stands for R-hat,
+        whose limit does not hold of them. Effective sizes are then those of the weights.
 
     References
     ----------
@@ -61,6 +66,7 @@ class Convergence:
     slowest: str = ""
     min_ess: float = 0.0
     target_accept: float = 0.0
+    weights: str = ""
 
     @property
     def smallest_ess(self) -> float:
@@ -76,7 +82,7 @@ class Convergence:
     def shortages(self) -> tuple[str, ...]:
         """Shortages that more draws would mend: R-hat of several chains and effective sizes that do not pass."""
         out = []
-        if self.chains > 1 and not self.worst_rhat <= RHAT_LIMIT:
+        if self.chains > 1 and not self.weights and not self.worst_rhat <= RHAT_LIMIT:
             out.append(f"R-hat {self.worst_rhat:.3f} is over {RHAT_LIMIT}")
         if not self.smallest_ess >= self.required_ess:
             out.append(f"effective sample size {self.smallest_ess:.0f}{self._where} is under {self.required_ess:.0f}")
@@ -123,7 +129,7 @@ class Convergence:
         return not self.problems
 
     def __str__(self) -> str:
-        figures = (
+        figures = self.weights or (
             f"R-hat ≤ {self.worst_rhat:.3f}, bulk ESS ≥ {self.smallest_bulk_ess:.0f}, "
             f"tail ESS ≥ {self.smallest_tail_ess:.0f}, {self.divergences} divergences, {self.chains} chains"
         )
@@ -174,7 +180,15 @@ def convergence(trace: xr.DataTree) -> Convergence:
         From :func:`bayesmv.sample`.
     """
     stats = trace["sample_stats"].to_dataset()
-    return judge(trace["posterior"].to_dataset(), stats, trace.attrs.get("min_ess", 0.0))
+    verdict = judge(trace["posterior"].to_dataset(), stats, trace.attrs.get("min_ess", 0.0))
+    if WEIGHTS not in trace.attrs:
+        return verdict
+    said = json.loads(trace.attrs[WEIGHTS])
+    words = (
+        f"ESS {said['ess']:.0f} of {said['values']} values of the posterior, Pareto k {said['k']:.2f}, "
+        f"bare mass {said['bare']:.2%}, {verdict.chains} scrambles"
+    )
+    return replace(verdict, smallest_bulk_ess=said["ess"], smallest_tail_ess=said["ess"], weights=words)
 
 
 def judge(posterior: xr.Dataset, stats: xr.Dataset, min_ess: float = 0.0) -> Convergence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,12 +30,20 @@ from bayesmv.reml.result import RemlFit
 from bayesmv.sampling.batches import Logbook, Metric, Stage, around_mode, batch, complete, extend, whole
 from bayesmv.sampling.batches import resume as resume_run
 from bayesmv.sampling.chains import Chains, CutShort, Run
-from bayesmv.sampling.convergence import Convergence, acceptance, convergence, judge, steadied
+from bayesmv.sampling.convergence import (
+    WEIGHTS,
+    Convergence,
+    acceptance,
+    convergence,
+    judge,
+    steadied,
+)
 from bayesmv.sampling.effects import Wanted, wanted_effects
 from bayesmv.sampling.latent import sample_latent
 from bayesmv.sampling.settings import SamplerSettings, SettingsWords
 from bayesmv.sampling.state import STATE, State, as_trace, gone_on_with, read_asked_for
 from bayesmv.sampling.trace import RunRecord, assemble, covariance_dataset, tree_writer
+from bayesmv.sampling.values import REPLICATES, folded_coordinates, weighted_points
 
 #: Scales, in units of their coordinates, below which a REML estimate is not used as a start: correlations there are
 #: free, and logarithms have no zero.
@@ -53,11 +62,12 @@ def sample(
     checkpoint: str | Path | Target | None = None,
     **words: Unpack[SettingsWords],
 ) -> xr.DataTree:
-    """Sample the posterior of the covariance matrices with NUTS.
+    """Sample the posterior of the covariance matrices, with NUTS or by weighted points.
 
     Fixed effects and breeding values are integrated out exactly (restricted likelihood), so the sampler sees only the
     covariance parameters. It starts at the posterior mode, climbed to from REML, with the metric of the curvature
-    there.
+    there. Where an evaluation of the likelihood is dear, and parameters few, draws are from weighted points
+    (:mod:`bayesmv.sampling.values`), which take a tenth of the evaluations or fewer; `method` chooses.
 
     Parameters
     ----------
@@ -84,7 +94,7 @@ def sample(
         are drawn with the covariances.
     **words
         Single settings, in place of those of `settings`: ``draws``, ``tune``, ``chains``, ``cores``, ``seed``,
-        ``target_accept``, ``min_ess``, ``progress``. See :class:`bayesmv.SamplerSettings`.
+        ``target_accept``, ``min_ess``, ``progress``, ``method``. See :class:`bayesmv.SamplerSettings`.
 
     Returns
     -------
@@ -114,41 +124,92 @@ def sample(
     Hoffman & Gelman (2014), J. Mach. Learn. Res. 15:1593-1623.
     """
     chosen, wanted = replace(settings or SamplerSettings(), **words), wanted_effects(design, effects)
+    if reml is not None:
+        ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
+    so_far = None if resume is None else as_trace(resume)
     if not design.gaussian:
-        if reml is not None:
-            ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
-        before = None if resume is None else as_trace(resume)
-        if before is not None:
-            _require_same(ModelRecord.of(design, design.priors(priors)), before)
-            had, held = read_asked_for(before)
+        if so_far is not None:
+            _require_same(ModelRecord.of(design, design.priors(priors)), so_far)
+            had, held = read_asked_for(so_far)
             chosen = gone_on_with(had, {**({} if settings is None else settings.chosen), **words})
             wanted = _held(held or {}, wanted)
-        return sample_latent(design, chosen, priors, wanted, checkpoint, before)
+        return sample_latent(design, chosen, priors, wanted, checkpoint, so_far)
     posterior = log_posterior(design, priors, engine)
-    so_far = None if resume is None else as_trace(resume)
+    reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
+    if so_far is None:
+        trace = _by_values(suited(posterior, reml.sigmas), reml, chosen, wanted)
+        if trace is not None:
+            return trace
     state = None if so_far is None else _state(posterior, so_far, settings, words)
-    if reml is None:
-        reml = fit_reml(design, engine=posterior.engine)
-    else:
-        ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
     chosen = chosen.settled(at_boundary=bool(reml.at_boundary)) if state is None else state.settings
     posterior = suited(posterior, reml.sigmas)
     if state is not None and so_far is not None:
         _require_coordinates(posterior, state, so_far)
     keeper = _Keeper(posterior, reml, chosen, wanted if wanted is not None or state is None else state.effects)
+    return _by_nuts(posterior, keeper, state, checkpoint)
+
+
+def _by_nuts(
+    posterior: LogPosterior, keeper: _Keeper, state: State | None, checkpoint: str | Path | Target | None
+) -> xr.DataTree:
+    """Trace of a run of NUTS, begun or gone on with."""
+    settings, reml = keeper.settings, keeper.reml
     logbook = Logbook(None if checkpoint is None else keeper.writer(checkpoint))
     with threadpool_limits(1, user_api="blas"):
-        stage, interrupted = _drawn(posterior, reml, chosen, state, keeper, logbook)
+        stage, interrupted = _drawn(posterior, reml, settings, state, keeper, logbook)
     try:
         trace = keeper.trace(stage, interrupted=interrupted)
     except KeyboardInterrupt:  # while effects are drawn: the state says which, and `resume` draws them
         interrupted, trace = True, keeper.trace(stage, interrupted=True, effects=False)
     if interrupted:
-        warnings.warn(_cut_short(trace), ConvergenceWarning, stacklevel=2)
-    elif chosen.min_ess is not None:
-        reason = shortage(trace, chosen.limit, reml)
+        warnings.warn(_cut_short(trace), ConvergenceWarning, stacklevel=3)
+    elif settings.min_ess is not None:
+        reason = shortage(trace, settings.limit, reml)
         if reason:
-            warnings.warn(reason, ConvergenceWarning, stacklevel=2)
+            warnings.warn(reason, ConvergenceWarning, stacklevel=3)
+    return trace
+
+
+#: CPU seconds of a run of NUTS from which weighted points are tried, and the evaluations that it takes.
+_DEAR, _OF_NUTS = 10.0, 20_000
+#: Most parameters, and most folded ones, whose mirror images double with each, of weighted points.
+_PARAMETERS, _FOLDED = 20, 8
+#: Effective points that are drawn, over those that are asked for: what is resampled from them loses some.
+_SPARE = 1.1
+
+
+def _takes_values(posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings) -> bool:
+    """Whether weighted points are tried first."""
+    if asked.method != "auto":
+        return asked.method == "values"
+    few = 0 < posterior.blocks.n_parameters <= _PARAMETERS and len(folded_coordinates(posterior)) <= _FOLDED
+    if not few or reml.at_boundary or asked.draws is not None or asked.target_accept is not None:
+        return False
+    return type(posterior.engine).offer(posterior.design).cost * _OF_NUTS > _DEAR
+
+
+def _by_values(
+    posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings, effects: dict[str, npt.NDArray[np.intp]] | None
+) -> xr.DataTree | None:
+    """Trace of weighted points, resampled; None where they are not wanted, or declined."""
+    if not _takes_values(posterior, reml, asked):
+        return None
+    settings = asked.settled(at_boundary=False)
+    want = _SPARE * (settings.min_ess or (settings.draws or 0) * REPLICATES)
+    with threadpool_limits(1, user_api="blas"):
+        mode = mode_metric(posterior, reml).centre
+        hessian, seed = posterior.expand(mode).hessian, settings.seed or 0
+        points = weighted_points(posterior, mode, hessian, want=want, seed=seed, workers=settings.cores)
+        if points.objections:
+            if asked.method == "values":
+                why = f"weighted points are not good enough here ({'; '.join(points.objections)})"
+                warnings.warn(f"{why}: drawn with NUTS in their place", ConvergenceWarning, stacklevel=3)
+            return None
+        run, record = points.resampled(seed).run(), RunRecord(seed=seed, tune=0, min_ess=settings.min_ess)
+        assert run is not None
+        trace = assemble(posterior, run, record, effects=effects, unidentified=reml.uncertainty.unidentified)
+    said = {"ess": points.ess, "values": points.values, "k": points.k, "bare": points.bare}
+    trace.attrs[WEIGHTS] = json.dumps(said)
     return trace
 
 
@@ -217,12 +278,12 @@ class _Keeper:
         settings: SamplerSettings,
         effects: dict[str, npt.NDArray[np.intp]] | None,
     ) -> None:
-        self._posterior, self._reml, self._settings, self._effects = posterior, reml, settings, effects
+        self._posterior, self.reml, self.settings, self._effects = posterior, reml, settings, effects
         self.metric: Metric | None = None
 
     def trace(self, stage: Stage, *, interrupted: bool, effects: bool = True) -> xr.DataTree:
         """Trace of the draws that are complete, with all that it takes to go on."""
-        run, settings = stage.chains.run(), self._settings
+        run, settings = stage.chains.run(), self.settings
         assert run is not None
         assert self.metric is not None
         state = State(stage=stage, metric=self.metric, settings=settings, effects=self._effects)
@@ -234,7 +295,7 @@ class _Keeper:
             run,
             record,
             effects=self._effects if effects else None,
-            unidentified=self._reml.uncertainty.unidentified,
+            unidentified=self.reml.uncertainty.unidentified,
             more={STATE: state.to_dataset()},
         )
 

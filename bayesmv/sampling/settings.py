@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from bayesmv.errors import SpecError
+from bayesmv.errors import SpecError, require_known
 
 #: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
 _DRAWS, _MIN_ESS = 1000, 1000.0
@@ -33,6 +33,7 @@ class SettingsWords(TypedDict, total=False):
     target_accept: float | None
     min_ess: float | None
     progress: bool | None
+    method: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,11 @@ class SamplerSettings:
         is drawn anew at a higher acceptance. With `draws` and without `min_ess`, the run ends after `draws`.
     progress
         Show a progress bar; by default on a terminal only.
+    method
+        ``nuts``; ``values``: weighted points from values of the log density alone, quicker where an evaluation is dear
+        and parameters are few, with NUTS in its place where that is declined; ``auto``: values where NUTS would take
+        10 CPU seconds or more by the predicted cost of an evaluation, with 20 parameters at most, REML off the
+        boundary, and neither `draws` nor `target_accept` given; else NUTS.
 
     Raises
     ------
@@ -73,6 +79,7 @@ class SamplerSettings:
     target_accept: float | None = None
     min_ess: float | None = None
     progress: bool | None = None
+    method: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "cores", "seed"):
@@ -91,6 +98,7 @@ class SamplerSettings:
             raise SpecError(f"min_ess must be at least 1, not {self.min_ess}")
         if self.target_accept is not None and not 0.0 < self.target_accept < 1.0:
             raise SpecError(f"target_accept must lie between 0 and 1, not {self.target_accept}")
+        require_known([self.method], ("auto", "nuts", "values"), "no method {}; methods")
         for name in ("min_ess", "target_accept"):  # NumPy's numbers, which JSON does not know
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, float(getattr(self, name)))
