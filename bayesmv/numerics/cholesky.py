@@ -65,7 +65,7 @@ def workspace(symbolic: Supernodes) -> Workspace:
     )
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def factorize(symbolic, work):  # type: ignore[no-untyped-def]
     """Cholesky factor of the lower triangle in ``work.factor``, in its place; False if it is not positive definite.
 

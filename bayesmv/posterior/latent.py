@@ -60,7 +60,8 @@ from bayesmv.posterior.suited import restructured
 
 #: Largest standard deviation of a log scale, in the Laplace posterior, at which data count as tight.
 TIGHT = 0.25
-#: The same without liabilities: records of counts say more of a level when its scale is large, not less. Found on 11 simulated trials of counts, 4 to 15 blocks: better up to 0.41, worse from 0.5 on.
+#: The same without liabilities: records of counts say more of a level when its scale is large, not less. Found on 11
+#: simulated trials of counts, 4 to 15 blocks: better up to 0.41, worse from 0.5 on.
 TIGHT_WITHOUT = 0.45
 #: Error of a table that is allowed, in posterior standard deviations.
 _TABLE = 0.3

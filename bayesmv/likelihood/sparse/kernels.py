@@ -11,7 +11,7 @@ from bayesmv.numerics.compiled import FAST, apart, njit
 from bayesmv.numerics.small_matrices import multiply
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def]
     """Φ_κ' Q_p Φ_λ of every slot, (slots, m, m); the identity for slot 0."""
     apart()
@@ -33,7 +33,7 @@ def slot_matrices(slots, loads, precisions, out):  # type: ignore[no-untyped-def
                 out[s, a, b] = total
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def assemble(blocks, matrices, values):  # type: ignore[no-untyped-def]
     """Write the lower triangle of M into the panels."""
     apart()
@@ -68,7 +68,7 @@ def _assemble_pair(blocks, b, matrices, values):  # type: ignore[no-untyped-def]
     values[right], values[right + U(1)] = m01, m11
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
     """log|C| and the last pivot squared, which is y'Py."""
     apart()
@@ -84,7 +84,7 @@ def log_determinant(symbolic, factor):  # type: ignore[no-untyped-def]
     return 2.0 * (total - np.log(last)), last * last
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def solve_augmented(symbolic, factor, v):  # type: ignore[no-untyped-def]
     """v = (-θ, 1): the solution of the equations, negated, by back-substitution through the augmented factor."""
     apart()
