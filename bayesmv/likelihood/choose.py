@@ -26,6 +26,8 @@ ENGINES: tuple[type[RestrictedLikelihood], ...] = (StrataLikelihood, SpectralLik
 #: Engines of designs with traits that are not Gaussian: approximations, the better first.
 APPROXIMATE: tuple[type[LatentLikelihood], ...] = (VariationalLikelihood, LaplaceLikelihood, LaplaceML, JointMode)
 
+#: Ratio of costs up to which the engine that comes first is taken: it is prepared sooner.
+_ALIKE = 1.3
 #: ``auto``, or the name of one of the :data:`ENGINES` or of those that are :data:`APPROXIMATE`.
 type Engine = str
 
@@ -60,7 +62,10 @@ class Choice:
 
 
 def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
-    """Choose the engine that ``auto`` stands for: the first of :data:`ENGINES` without an obstacle.
+    """Choose the engine that ``auto`` stands for: the cheapest of :data:`ENGINES` without an obstacle.
+
+    Those that serve special designs are cheaper than the one that serves all, whose cost is asked only where no other
+    serves; of nearly the same cost, the first is taken.
 
     Parameters
     ----------
@@ -71,11 +76,16 @@ def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
     """
     reasons = dict(refused or {})
     engines = ENGINES if design.gaussian else APPROXIMATE
-    offers = ((engine, engine.offer(design)) for engine in engines if engine.name not in reasons)
+    offers: list[tuple[type[RestrictedLikelihood], Offer]] = []
+    for engine in engines:
+        if engine.name not in reasons and not (engine.universal and any(o.obstacle is None for _, o in offers)):
+            offers.append((engine, engine.offer(design)))
+    least = min((offer.cost for _, offer in offers if offer.obstacle is None), default=0.0)
     for engine, offer in offers:
-        if offer.obstacle is None:
+        if offer.obstacle is None and offer.cost <= _ALIKE * least:
             return Choice(engine=engine, reasons=reasons, offer=offer)
-        reasons[engine.name] = offer.obstacle
+        dear = f"an evaluation takes {offer.cost / least:.1f} times as long as by another" if least else ""
+        reasons[engine.name] = offer.obstacle or dear
     raise SpecError(f"no engine can serve this design: {reasons}")
 
 

@@ -1,9 +1,11 @@
 """Choice of the engine: which one a design gets, and why not another."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_engines import ROWS, any_model, complete_blocks, many_families
 
+import bayesmv as bmv
 from bayesmv.errors import SpecError
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood, strata
 from bayesmv.likelihood.choose import ENGINES, choose
@@ -48,6 +50,21 @@ def test_choose__predicted_costs_rank_the_engines_as_they_are_listed(trial, fami
         costs = [offer.cost for offer in (engine.offer(design) for engine in ENGINES) if offer.obstacle is None]
         assert costs == sorted(costs)
         assert len(costs) == 2
+
+
+def test_choose__many_strata_are_left_to_the_spectral_engine():
+    """A dense relationship has a stratum for every line: the table of a spectrum has a few dozen nodes."""
+    rng = np.random.default_rng(1)
+    Z = rng.normal(size=(250, 400))
+    ids = [f"L{i}" for i in range(250)]
+    G = bmv.Relationship.from_covariance(pd.DataFrame(Z @ Z.T / 400 + 0.01 * np.eye(250), index=ids, columns=ids))
+    data = pd.DataFrame({"line": ids, "y": rng.normal(size=250), "w": rng.normal(size=250)})
+    spec = bmv.ModelSpec.from_formula("y + w ~ 1", random="us(trait):vm(line, G)")
+    design = bmv.build_design(spec, data, {"G": G})
+    choice = choose(design)
+    assert choice.name == "spectral"
+    assert "times as long as by another" in choice.reasons["strata"]
+    assert choice.cost < StrataLikelihood.offer(design).cost
 
 
 def test_choose__cost_is_infinite_where_there_is_an_obstacle():
