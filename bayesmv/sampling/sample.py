@@ -141,7 +141,11 @@ def sample(
         if trace is not None:
             return trace
     state = None if so_far is None else _state(posterior, so_far, settings, words)
-    chosen = chosen.settled(at_boundary=bool(reml.at_boundary)) if state is None else state.settings
+    if state is None:
+        dear = type(posterior.engine).offer(design).cost > _OVER
+        chosen = chosen.settled(at_boundary=bool(reml.at_boundary), dear=dear)
+    else:
+        chosen = state.settings
     posterior = suited(posterior, reml.sigmas)
     if state is not None and so_far is not None:
         _require_coordinates(posterior, state, so_far)
@@ -172,6 +176,8 @@ def _by_nuts(
 
 #: CPU seconds of a run of NUTS from which weighted points are tried, and the evaluations that it takes.
 _DEAR, _OF_NUTS = 10.0, 20_000
+#: CPU seconds of an evaluation over which draws are made to order.
+_OVER = 1e-3
 #: Most parameters, and most folded ones, whose mirror images double with each, of weighted points.
 _PARAMETERS, _FOLDED = 20, 8
 #: Effective points that are drawn, over those that are asked for: what is resampled from them loses some.

@@ -13,6 +13,8 @@ from bayesmv.errors import SpecError, require_known
 
 #: Draws per chain to begin with, and the effective sample size to reach, where the user names neither.
 _DRAWS, _MIN_ESS = 1000, 1000.0
+#: Draws per chain to begin with where an evaluation is dear.
+_FEWER = 250
 #: A run that extends itself stops at this multiple of the draws first asked for.
 LIMIT = 20
 #: Target acceptance, and where REML lies on the boundary, because there the curvature of the posterior varies most.
@@ -43,8 +45,8 @@ class SamplerSettings:
     Parameters
     ----------
     draws
-        Draws kept per chain: so many, unless `min_ess` asks for more. By default 1000, and more until `min_ess`, by
-        default 1000, is reached.
+        Draws kept per chain: so many, unless `min_ess` asks for more. By default 1000, or 250 where an evaluation of
+        the likelihood takes over a millisecond, and more until `min_ess`, by default 1000, is reached.
     tune, chains, cores
         Tuning draws per chain, number of chains, and how many run at once.
     seed
@@ -103,18 +105,21 @@ class SamplerSettings:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, float(getattr(self, name)))
 
-    def settled(self, at_boundary: bool) -> SamplerSettings:
+    def settled(self, at_boundary: bool, dear: bool = False) -> SamplerSettings:
         """Settings with everything chosen that the user left open.
 
         Parameters
         ----------
         at_boundary
             Whether REML lies on the boundary.
+        dear
+            Whether an evaluation is dear: a run that is to reach an effective size begins with fewer draws, and is
+            extended by what they show.
         """
         open_ended = self.draws is None and self.min_ess is None
         return replace(
             self,
-            draws=_DRAWS if self.draws is None else self.draws,
+            draws=(_FEWER if dear else _DRAWS) if self.draws is None else self.draws,
             min_ess=_MIN_ESS if open_ended else self.min_ess,
             seed=int(np.random.default_rng().integers(2**31)) if self.seed is None else self.seed,
             target_accept=self.target_accept or (_ACCEPT_AT_BOUNDARY if at_boundary else _ACCEPT),

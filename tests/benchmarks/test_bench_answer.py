@@ -75,17 +75,22 @@ def test_posterior__complete(cpu: Callable, report: Callable, n: int, iterations
     report(f"{n:,} animals, all in all", Answer(cpu=seconds, ess=worst(trace)), problem, **others)
 
 
-def test_posterior__incomplete(cpu: Callable, report: Callable) -> None:
-    """The sparse engine; as few draws as converge, for what counts is their rate."""
+@pytest.mark.parametrize(("n", "iterations"), [(5000, 1000), pytest.param(20_000, 0, marks=LARGE)])
+def test_posterior__incomplete(cpu: Callable, report: Callable, n: int, iterations: int) -> None:
+    """The sparse engine; everything, by weighted points."""
+    problem = pedigree(n, missing=0.2)
+    seconds, trace = cpu(lambda: bmv.sample(problem.design(), seed=1))
+    others = {"MCMCglmm": (iterations,)} if iterations else {}
+    case = f"{n:,} animals, 20 % of a trait missing, all in all"
+    report(case, Answer(cpu=seconds, ess=worst(trace)), problem, **others)
+
+
+def test_posterior__incomplete_by_nuts(cpu: Callable, report: Callable) -> None:
+    """The same by NUTS; as few draws as converge, for what counts is their rate."""
     problem = pedigree(5000, missing=0.2)
     words = {"draws": 300, "tune": 100, "chains": 2, "seed": 1}
     seconds, trace = cpu(lambda: bmv.sample(problem.design(), **words))
-    report(
-        "5,000 animals, 20 % of a trait missing, 600 draws",
-        Answer(cpu=seconds, ess=worst(trace)),
-        problem,
-        MCMCglmm=(1000,),
-    )
+    report("5,000 animals, 20 % of a trait missing, NUTS, 600 draws", Answer(cpu=seconds, ess=worst(trace)))
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,12 @@ def test_settled__goes_on_unless_only_draws_are_given(words, draws, min_ess):
     assert (settled.draws, settled.min_ess, settled.limit) == (draws, min_ess, LIMIT * draws)
 
 
+def test_settled__fewer_draws_to_begin_with_where_evaluations_are_dear():
+    assert SamplerSettings().settled(False, dear=True).draws == 250
+    assert SamplerSettings(min_ess=400).settled(False, dear=True).draws == 250
+    assert SamplerSettings(draws=900).settled(False, dear=True).draws == 900
+
+
 def test_settled__acceptance_seed_and_progress():
     settled = [SamplerSettings(seed=np.int64(3)).settled(at_boundary=edge) for edge in (False, True)]
     assert [s.target_accept for s in settled] == [0.9, 0.95]
