@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -75,6 +76,14 @@ def worst_of_draws(draws: np.ndarray) -> float:
     varying = [draws[..., k] for k in range(draws.shape[-1]) if np.ptp(draws[..., k]) > 1e-9]
     sizes = [(az.ess(x, method="bulk"), az.ess(x, method="tail", prob=(0.05, 0.95))) for x in varying]
     return float(np.min(sizes))
+
+
+def worst(trace: Any) -> float:
+    """Effective size of the worst of the variances, covariances and thresholds of a posterior."""
+    posterior = trace["posterior"].to_dataset()
+    chosen = [v for v in posterior if str(v).endswith(("_cov", "_thresholds"))]
+    parts = [posterior[v].to_numpy().reshape(*posterior[v].shape[:2], -1) for v in chosen]
+    return worst_of_draws(np.concatenate(parts, axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True)

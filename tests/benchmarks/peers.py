@@ -30,9 +30,9 @@ def missing(script: str) -> str | None:
 
 
 def run(package: str, problem: Problem, *words: object) -> Answer:
-    """Run ``<package>.R`` on a problem; it prints its CPU seconds and its worst effective sample size, or NA.
+    """Run ``<package>.R`` on a problem; it prints its CPU seconds.
 
-    Where traits are not Gaussian it is given the name of a file to write its draws to, and the families.
+    A program that samples is given the name of a file to write its draws to, and families where there are any.
     """
     with tempfile.TemporaryDirectory() as folder:
         data, parents = Path(folder) / "data.csv", Path(folder) / "pedigree.csv"
@@ -41,16 +41,18 @@ def run(package: str, problem: Problem, *words: object) -> Answer:
             _sorted(problem.pedigree).to_csv(parents, index=False, na_rep="NA")
         drawn = Path(folder) / "draws.csv"
         if problem.families:
-            words = (drawn, ",".join(_FAMILIES[problem.families.get(t, "gaussian")] for t in problem.traits), *words)
+            words = (",".join(_FAMILIES[problem.families.get(t, "gaussian")] for t in problem.traits), *words)
+        samples = package.startswith("MCMCglmm")
+        if samples:
+            words = (drawn, *words)
         lists = [",".join(names) or "-" for names in (problem.traits, problem.terms, problem.fixed)]
         command = ["Rscript", str(HERE / f"{package}.R"), str(data), str(parents), *lists, *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{package}.R failed: {done.stderr.strip()[-2000:]}")
-        cpu, ess = done.stdout.split()[-2:]
-        if problem.families:
-            return Answer(cpu=float(cpu), ess=worst_of_draws(pd.read_csv(drawn).to_numpy()[None]))
-    return Answer(cpu=float(cpu), ess=None if ess == "NA" else float(ess))
+        cpu, _ = done.stdout.split()[-2:]
+        ess = worst_of_draws(pd.read_csv(drawn).to_numpy()[None]) if samples else None
+    return Answer(cpu=float(cpu), ess=ess)
 
 
 def _sorted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from answers import Answer, Problem, bluetit, cpu_seconds, pedigree, trial
+from answers import Answer, Problem, bluetit, cpu_seconds, pedigree, trial, worst
 
 import bayesmv as bmv
 
@@ -24,11 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 LARGE = pytest.mark.skipif("BENCH_LARGE" not in os.environ, reason="set BENCH_LARGE=1 for 100,000 animals")
 BLUETIT = pytest.mark.published("bluetit")
 COMPARE = ["-c", "from bayesmv.cli.commands import main; main()", "compare", "models/canty_us.toml", "--json"]
-
-
-def worst(trace: Any) -> float:
-    """Bulk effective sample size of the worst (co)variance."""
-    return float(bmv.variance_components(trace)["ess_bulk"].min())
 
 
 @pytest.mark.parametrize("state", ["first run after install", "warm caches"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from answers import Answer, Problem, cpu_seconds, worst_of_draws
+from answers import Answer, Problem, cpu_seconds, worst
 from published import folder
 from test_bench_likelihood import livestock_data
 
@@ -89,12 +89,5 @@ def test_sample(cpu: Callable, report: Callable, case: str, make: Callable, iter
     design = problem.design()
     priors = dict.fromkeys(design.names[:-1], HALF_NORMAL)
     seconds, trace = cpu(lambda: bmv.sample(design, draws=1000, chains=4, seed=1, priors=priors))
-    ours = Answer(cpu=seconds, ess=worst_of_draws(_columns(trace)))
+    ours = Answer(cpu=seconds, ess=worst(trace))
     report(case, ours, problem, MCMCglmm_families=(iterations,))
-
-
-def _columns(trace: Any) -> np.ndarray:
-    """Variances, covariances and thresholds, (chains, draws, k)."""
-    posterior = trace["posterior"].to_dataset()
-    chosen = [v for v in posterior if str(v).endswith(("_cov", "_thresholds"))]
-    return np.concatenate([posterior[v].to_numpy().reshape(*posterior[v].shape[:2], -1) for v in chosen], axis=-1)
