@@ -2,12 +2,13 @@
 
 import numpy as np
 from not_gaussian import design, draws_near_the_mode
+from not_gaussian import table as records
 
 import bayesmv as bmv
 
 
 def test_family_numbers__are_those_of_the_fit_and_of_the_draws():
-    d = design(tuple("onyi"), random="diag(trait):f")
+    d = design(tuple("oni"), random="diag(trait):f", data=records(80))
     fit, trace = bmv.fit_reml(d), draws_near_the_mode(d, np.arange(2), n=20)
     of_fit, of_draws = bmv.family_numbers(fit), bmv.family_numbers(trace)
     names = [("o", "threshold 2"), ("n", "shape"), ("i", "share of extra zeros")]
