@@ -45,17 +45,19 @@ def test_missing__no_such_package():
 
 
 def test_run__hands_over_the_problem_and_reads_the_answer(monkeypatch, tmp_path):
-    """A stand-in for Rscript writes what it was given."""
-    script = tmp_path / "Rscript"
+    """A stand-in for Rscript writes what it was given, and draws that are ready."""
+    script, draws = tmp_path / "Rscript", np.random.default_rng(1).normal(size=(200, 2))
+    pd.DataFrame(draws).to_csv(tmp_path / "ready.csv", index=False)
     script.write_text(
-        f'#!/bin/sh\nhead -3 "$3" > {tmp_path}/seen\necho "$1 $4 $5 $6 $7" >> {tmp_path}/seen\necho 2.5 31\n'
+        f'#!/bin/sh\nhead -3 "$3" > {tmp_path}/seen\necho "$1 $4 $5 $6 $8" >> {tmp_path}/seen\n'
+        f'cp {tmp_path}/ready.csv "$7"\necho 2.5 NA\n'
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     data = pd.DataFrame({"animal": ["c", "b"], "y1": [1.0, np.nan], "y2": [2.0, 3.0]})
     pedigree = pd.DataFrame({"id": ["c", "a", "b"], "sire": ["a", None, None], "dam": ["b", None, None]})
     problem = Problem(data=data, pedigree=pedigree, traits=("y1", "y2"), terms=("animal",))
-    assert peers.run("MCMCglmm", problem, 100) == Answer(cpu=2.5, ess=31.0)
+    assert peers.run("MCMCglmm", problem, 100) == Answer(cpu=2.5, ess=answers.worst_of_draws(draws[None]))
     header, *rows, words = (tmp_path / "seen").read_text().splitlines()
     assert header == "animal,sire,dam"
     assert {"a,NA,NA", "b,NA,NA"} == set(rows)

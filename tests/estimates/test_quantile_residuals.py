@@ -30,7 +30,7 @@ def test_distribution__steps_are_the_probabilities_and_have_the_mean(family, rec
 
 
 def test_residuals__are_standard_normal_where_the_model_is_right():
-    d = design(("y", "z", "c", "o", "m"), random="diag(trait):f")
+    d = design(("y", "z", "c", "o", "m"), random="diag(trait):f", data=table(90))
     found = bmv.residuals(bmv.fit_reml(d))
     assert len(found) == d.observed.sum()
     for trait in d.traits:

@@ -29,12 +29,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar, NamedTuple, Self, override
 
 import numpy as np
 from scipy import sparse
 
-from bayesmv.arrays import Array, IntArray
+from bayesmv.arrays import Array, BoolArray, IntArray
 from bayesmv.design.design import Design
 from bayesmv.errors import SpecError
 from bayesmv.families.declared import Censored, Family, Ordered, of_rows
@@ -186,21 +187,34 @@ class LatentLikelihood:
         return state.value, out
 
     def average_information(self, sigmas: Sequence[Array]) -> Array:
-        """Negative second derivatives by the stacked lower triangles, by differences, (components, components)."""
+        """Negative second derivatives by the stacked lower triangles, by differences, (components, components).
+
+        Those by components that no parameter of the structures moves are left at 0.
+        """
         pieces, begin = [packed_rows(len(S)) for S in sigmas], 0
         ends = np.cumsum([len(rows) for rows, _ in pieces])
         out = np.zeros((int(ends[-1]),) * 2)
+        moves = self._moves
         lifted = [S + np.diag(_LIFT * np.maximum(np.diag(S), _SMALL)) for S in sigmas]
         for k, (rows, cols) in enumerate(pieces):
             sd = np.sqrt(np.maximum(np.diag(sigmas[k]), _SMALL))
             for c, (i, j) in enumerate(zip(rows, cols, strict=True)):
-                if k == len(pieces) - 1 and not self.predictor.conditioning.linked[i, j]:
+                if not moves[k][i, j]:
                     continue
                 step = _DIFFERENCE * sd[i] * sd[j]
                 up, down = (self._packed(_moved(lifted, k, int(i), int(j), s), pieces) for s in (step, -step))
                 out[begin + c] = (down - up) / (2.0 * step)
             begin = int(ends[k])
         return np.asarray(0.5 * (out + out.T))
+
+    @cached_property
+    def _moves(self) -> list[BoolArray]:
+        """Which covariances the parameters of every structure move, (m, m)."""
+        out = []
+        for structure in self.design.blocks.structures:
+            theta = structure.from_matrix(0.4 * np.eye(structure.size) + 0.1)
+            out.append((structure.jacobian(theta) != 0.0).any(axis=0))
+        return out
 
     def _packed(self, sigmas: Sequence[Array], pieces: Sequence[tuple[IntArray, IntArray]]) -> Array:
         """Gradient by the stacked lower triangles."""
