@@ -18,6 +18,7 @@ from bayesmv.likelihood.spectral.engine import NODES, SpectralLikelihood, Spectr
 from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics.chebyshev import scale_for
+from bayesmv.posterior.dear import VALUES, by_values
 from bayesmv.posterior.latent import LatentMap, LatentPosterior
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.posterior.sampler_density import sampler_density
@@ -46,6 +47,8 @@ class Outlook:
         What comes before the first, predicted from a part of it; 0 where it is nothing to speak of.
     complete
         The same were no records missing, where that is worth knowing.
+    by_values
+        Whether draws are of weighted points, unless these are declined or REML lies on the boundary.
     """
 
     engine: str
@@ -53,6 +56,7 @@ class Outlook:
     evaluation: float
     preparation: float = 0.0
     complete: Outlook | None = None
+    by_values: bool = False
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -60,10 +64,10 @@ class Outlook:
         by_reason = {reason: [n for n, r in self.reasons.items() if r == reason] for reason in self.reasons.values()}
         out = [f"not the {' or the '.join(names)} engine: {reason}" for reason, names in by_reason.items()]
         before = f", after {duration(self.preparation)} for its table (predicted)" if self.preparation else ""
-        out.append(
-            f"one evaluation: {duration(self.evaluation)} of CPU (measured){before}; "
-            f"a posterior takes some {EVALUATIONS:,}"
-        )
+        some = f"a posterior takes some {EVALUATIONS:,}"
+        if self.by_values:
+            some = f"a posterior takes some {VALUES:,} values by weighted points, each less than half of that"
+        out.append(f"one evaluation: {duration(self.evaluation)} of CPU (measured){before}; {some}")
         if self.complete:
             times, other = float(f"{self.evaluation / self.complete.evaluation:.1g}"), self.complete
             out.append(
@@ -105,6 +109,7 @@ def outlook(design: Design) -> Outlook:
         evaluation=cost,
         preparation=preparation,
         complete=complete,
+        by_values=design.gaussian and by_values(choice.cost, design.blocks.n_parameters),
     )
 
 

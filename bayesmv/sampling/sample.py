@@ -22,6 +22,7 @@ from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.saved import Target
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
+from bayesmv.posterior.dear import by_values, to_order
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.posterior.suited import suited
 from bayesmv.priors.declarations import CovariancePrior
@@ -142,7 +143,7 @@ def sample(
             return trace
     state = None if so_far is None else _state(posterior, so_far, settings, words)
     if state is None:
-        dear = type(posterior.engine).offer(design).cost > _OVER
+        dear = to_order(type(posterior.engine).offer(design).cost)
         chosen = chosen.settled(at_boundary=bool(reml.at_boundary), dear=dear)
     else:
         chosen = state.settings
@@ -174,12 +175,8 @@ def _by_nuts(
     return trace
 
 
-#: CPU seconds of a run of NUTS from which weighted points are tried, and the evaluations that it takes.
-_DEAR, _OF_NUTS = 10.0, 20_000
-#: CPU seconds of an evaluation over which draws are made to order.
-_OVER = 1e-3
-#: Most parameters, and most folded ones, whose mirror images double with each, of weighted points.
-_PARAMETERS, _FOLDED = 20, 8
+#: Most folded parameters of weighted points, whose mirror images double with each.
+_FOLDED = 8
 #: Effective points that are drawn, over those that are asked for: what is resampled from them loses some.
 _SPARE = 1.1
 
@@ -188,10 +185,10 @@ def _takes_values(posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings
     """Whether weighted points are tried first."""
     if asked.method != "auto":
         return asked.method == "values"
-    few = 0 < posterior.blocks.n_parameters <= _PARAMETERS and len(folded_coordinates(posterior)) <= _FOLDED
-    if not few or reml.at_boundary or asked.draws is not None or asked.target_accept is not None:
+    if reml.at_boundary or asked.draws is not None or asked.target_accept is not None:
         return False
-    return type(posterior.engine).offer(posterior.design).cost * _OF_NUTS > _DEAR
+    cost = type(posterior.engine).offer(posterior.design).cost
+    return by_values(cost, posterior.blocks.n_parameters) and len(folded_coordinates(posterior)) <= _FOLDED
 
 
 def _by_values(

@@ -10,6 +10,7 @@ from bayesmv.checks.cost import Outlook, duration, outlook
 from bayesmv.likelihood import MixedModelLikelihood, StrataLikelihood, likelihood
 from bayesmv.likelihood.choose import choose
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
+from bayesmv.posterior import dear
 from bayesmv.relationship.relationship import Relationship
 
 STRATA, SPECTRAL, SPARSE = (e.name for e in (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood))
@@ -125,3 +126,12 @@ def test_outlook__words():
 )
 def test_duration(seconds, words):
     assert duration(seconds) == words
+
+
+def test_outlook__says_where_draws_are_of_weighted_points(monkeypatch):
+    design = make_design(data=incomplete(records()))
+    assert not outlook(design).by_values
+    monkeypatch.setattr(dear, "_DEAR", 0.0)
+    found = outlook(design)
+    assert found.by_values
+    assert any(line.endswith("2,000 values by weighted points, each less than half of that") for line in found.lines)

@@ -10,6 +10,7 @@ from traces import make_design, records
 
 import bayesmv as bmv
 from bayesmv.errors import ConvergenceWarning, SpecError
+from bayesmv.posterior import dear
 from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.sampling import sample as module
 from bayesmv.sampling.convergence import WEIGHTS
@@ -139,7 +140,7 @@ def test_sample__takes_nuts_where_values_are_declined(fitted, monkeypatch):
     monkeypatch.setattr(module, "_by_nuts", lambda *_: "nuts")
     with pytest.warns(ConvergenceWarning, match="not good enough here .one weight is all.: drawn with NUTS"):
         assert bmv.sample(design, reml=fit, method="values") == "nuts"
-    monkeypatch.setattr(module, "_DEAR", 0.0)
+    monkeypatch.setattr(dear, "_DEAR", 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert bmv.sample(design, reml=fit) == "nuts"
@@ -154,12 +155,12 @@ def test_takes_values__where_nuts_would_be_dear(fitted, monkeypatch):
 
     assert not takes()
     assert takes(method="values")
-    monkeypatch.setattr(module, "_DEAR", 0.0)
+    monkeypatch.setattr(dear, "_DEAR", 0.0)
     assert takes() != bool(fit.at_boundary)
     assert not takes(draws=100)
     assert not takes(target_accept=0.9)
     assert not takes(method="nuts")
-    monkeypatch.setattr(module, "_PARAMETERS", 2)
+    monkeypatch.setattr(dear, "_PARAMETERS", 2)
     assert not takes()
 
 
