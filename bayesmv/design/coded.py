@@ -29,27 +29,46 @@ _MOST, _FEW = 30, 10
 def with_levels_coded(spec: ModelSpec, data: pd.DataFrame) -> pd.DataFrame:
     """Table with the categories of traits recorded in words as numbers: 0 and 1, or 1 … K.
 
+    Their order is that of the levels of the model, or else of a column of ordered categories.
+
     Raises
     ------
     DataError
-        If a category is not among the levels that the model names.
+        If a category is not among the levels that the model names, or words have no order.
     """
     changed: dict[str, Any] = {}
     for trait, family in spec.families.items():
-        if family.levels:
-            column = data[trait].astype(object)
-            text = column.map(lambda value: value if pd.isna(value) else as_text(value).strip())
-            unknown = ~is_missing_word(text) & ~text.isin([*family.levels, *(spec.missing or ())])
-            if unknown.any():
-                raise DataError(
-                    f"the trait '{trait}' holds {listing(text[unknown].unique())} ({rows_of(data.index[unknown])}), "
-                    f"which is not among its levels {listing(family.levels)}"
-                )
-            first = 0 if family.family == "binary" else 1
-            codes = {level: float(first + i) for i, level in enumerate(family.levels)}
-            # Words for missing stay: they are read, and counted in a note, as those of any trait.
-            changed[trait] = text.map(lambda word, codes=codes: codes.get(word, word))
+        if family.family not in ("binary", "ordered"):
+            continue
+        text = data[trait].astype(object).map(lambda value: value if pd.isna(value) else as_text(value).strip())
+        missing = is_missing_word(text) | text.isin(spec.missing or ())
+        levels = family.levels or _levels_of(trait, data[trait], missing)
+        if not levels:
+            continue
+        unknown = ~missing & ~text.isin(levels)
+        if unknown.any():
+            raise DataError(
+                f"the trait '{trait}' holds {listing(text[unknown].unique())} ({rows_of(data.index[unknown])}), "
+                f"which is not among its levels {listing(levels)}"
+            )
+        first = 0 if family.family == "binary" else 1
+        codes = {level: float(first + i) for i, level in enumerate(levels)}
+        # Words for missing stay: they are read, and counted in a note, as those of any trait.
+        changed[trait] = text.map(lambda word, codes=codes: codes.get(word, word))
     return data.assign(**changed) if changed else data
+
+
+def _levels_of(trait: str, column: pd.Series[Any], missing: npt.NDArray[np.bool_]) -> tuple[str, ...]:
+    """Levels of a column of ordered categories; none of one of numbers."""
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
+        return tuple(as_text(value).strip() for value in column.cat.categories)
+    words = column[~np.asarray(missing)]
+    if len(words) and to_numbers(words).isna().all():
+        raise DataError(
+            f"the trait '{trait}' holds words: {listing(words.unique())}; say which is low and which is high, as in "
+            f'{trait} = {{ family = "…", levels = ["low", "high"] }}, or give ordered categories'
+        )
+    return ()
 
 
 def with_bounds_read(spec: ModelSpec, data: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

@@ -152,3 +152,15 @@ def test_results_of_gaussian_models_are_refused():
     fit = bmv.fit_reml(d)
     with pytest.raises(SpecError, match="the REML fit"):
         bmv.sample(build(ones(), "binary"), reml=fit)
+
+
+def test_ordered_categories__have_their_order():
+    rng = np.random.default_rng(1)
+    words = np.array(["easy", "assisted", "hard"])
+    scores = rng.integers(0, 3, 60)
+    column = pd.Categorical(words[scores], categories=words, ordered=True)
+    data = pd.DataFrame({"f": [f"F{i}" for i in rng.integers(0, 8, 60)], "ease": column})
+    spec = bmv.ModelSpec.from_formula("ease ~ 1", random="f", families={"ease": "ordered"})
+    np.testing.assert_array_equal(bmv.build_design(spec, data).response[:, 0], scores + 1.0)
+    with pytest.raises(DataError, match=r"holds words: .*'easy'.*; say which is low and which is high, as in ease ="):
+        bmv.build_design(spec, data.astype({"ease": str}))
