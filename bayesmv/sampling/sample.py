@@ -202,7 +202,9 @@ def _by_values(
     with threadpool_limits(1, user_api="blas"):
         mode = mode_metric(posterior, reml).centre
         hessian, seed = posterior.expand(mode).hessian, settings.seed or 0
-        points = weighted_points(posterior, mode, hessian, want=want, seed=seed, workers=settings.cores)
+        points = weighted_points(
+            posterior, mode, hessian, want=want, seed=seed, workers=settings.cores, progress=settings.progress
+        )
         if points.objections:
             if asked.method == "values":
                 why = f"weighted points are not good enough here ({'; '.join(points.objections)})"

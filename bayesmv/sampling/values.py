@@ -35,6 +35,7 @@ import numpy as np
 from scipy.special import gammaincinv, gammaln, logsumexp, ndtri
 
 from bayesmv.arrays import Array, IntArray
+from bayesmv.numerics.progress import waiting
 from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.posterior.coordinates import PlanarCoordinates
 from bayesmv.posterior.log_posterior import LogPosterior
@@ -51,6 +52,8 @@ _NU, _WIDE_NU, _WIDE, _WIDE_SHARE = 8.0, 3.0, 1.5, 0.15
 _K, _SHARE, _EVEN, _Z, _REPAIRS = 0.6, 0.01, 0.5, 4.5, 3
 #: Weight over its mean from which a place is bare; bare mass that passes, and that is beyond repair.
 _BARE, _BARE_PASSES, _HOPELESS = 20.0, 0.005, 0.1
+#: Values that a thread computes before it is said how many there are, and how it is said.
+_AT_ONCE, _SAID = 32, "Weighted points: {:,} values"
 #: Fall of the log density at which a half-axis is measured, and most values of one.
 _DROP, _SCANS = 8.0, 4
 
@@ -105,7 +108,14 @@ class Weighted:
 
 
 def weighted_points(
-    posterior: LogPosterior, mode: Array, hessian: Array, *, want: float, seed: int, workers: int = 1
+    posterior: LogPosterior,
+    mode: Array,
+    hessian: Array,
+    *,
+    want: float,
+    seed: int,
+    workers: int = 1,
+    progress: bool | None = None,
 ) -> Weighted:
     """Draw weighted points of a posterior until enough of them are effective, or it is declined.
 
@@ -121,12 +131,14 @@ def weighted_points(
         Of the scrambles and the walks. The points do not depend on the number of workers.
     workers
         Values that are computed at the same time.
+    progress
+        Show how many values were computed; by default on a terminal only.
     """
     folded = folded_coordinates(posterior)
     mode = mode.copy()
     flip = np.where(np.isin(np.arange(len(mode)), folded) & (mode < 0.0), -1.0, 1.0)
     frame = _Frame(mode * flip, hessian * np.outer(flip, flip), folded)
-    with _evaluator(posterior, workers) as log_density:
+    with waiting(_SAID.format(0), progress) as say, _evaluator(posterior, workers, say) as log_density:
         return _Search(frame, log_density, want, seed).run(lambda x: _quantities(posterior, x))
 
 
@@ -138,8 +150,9 @@ def folded_coordinates(posterior: LogPosterior) -> IntArray:
 
 
 @contextmanager
-def _evaluator(posterior: LogPosterior, workers: int) -> Iterator[Callable[[Array], Array]]:
+def _evaluator(posterior: LogPosterior, workers: int, say: Callable[[str], None]) -> Iterator[Callable[[Array], Array]]:
     """Function that gives the log densities of points (n, d), by several threads with an engine each."""
+    count = 0
     posteriors = [replace(posterior, engine=posterior.engine.fork()) for _ in range(workers)]
 
     def part(job: tuple[LogPosterior, Array]) -> list[float]:
@@ -149,9 +162,15 @@ def _evaluator(posterior: LogPosterior, workers: int) -> Iterator[Callable[[Arra
     with ThreadPoolExecutor(workers) as pool:
 
         def values(x: Array) -> Array:
-            pieces = np.array_split(x, workers)
-            found = pool.map(part, zip(posteriors, pieces, strict=True))
-            return np.array([value for values in found for value in values])
+            nonlocal count
+            out: list[float] = []
+            while len(out) < len(x):
+                pieces = np.array_split(x[len(out) : len(out) + _AT_ONCE * workers], workers)
+                for found in pool.map(part, zip(posteriors, pieces, strict=True)):
+                    out += found
+                say(_SAID.format(count + len(out)))
+            count += len(x)
+            return np.array(out)
 
         yield values
 
