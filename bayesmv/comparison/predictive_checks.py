@@ -74,7 +74,10 @@ def predictive_checks(trace: xr.DataTree, design: Design, *, max_draws: int = 20
     """
     statistics = _statistics(design) if design.gaussian else _of_records(design)
     if not statistics:
-        raise SpecError("there is nothing to check: no term has several records a level")
+        raise SpecError(
+            "there is nothing to check: no term has several records a level, or every trait is censored, of which "
+            "it is not known how records that are predicted would have been censored"
+        )
     rng = np.random.default_rng(seed)
     draws = scaled_draws(trace, design, max_draws)
     if design.gaussian:
@@ -124,7 +127,8 @@ def _of_records(design: Design) -> list[_Statistic]:
         out += [(word, trait, partial(_of_trait, f, seen, t)) for word, f in _of_family(law, design.response[seen, t])]
         for term in design.terms:
             out += [(word, trait, partial(_centred, f, seen, t)) for word, f in _of_term(design, term, seen, t)]
-    return out + _between_traits(design)
+    censored = any(isinstance(law, Censored) for law in design.families)
+    return out if censored else out + _between_traits(design)
 
 
 def _of_family(law: Family, y: Array) -> list[tuple[str, Callable[[Array], float]]]:

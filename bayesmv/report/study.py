@@ -435,13 +435,20 @@ def _checks(study: Study) -> Section:
         rows = [f"{r['unit']} ({r['trait']}, {r['standardised']:.1f})" for _, r in flagged.head(20).iterrows()]
         words = f"{len(flagged)} records stand out by their standardised residuals: {', '.join(rows)}"
         said = Line(words, "warning")
+    checks: list[Part]
+    try:
+        checks = [
+            checks_table(predictive_checks(study.trace, design)),
+            Line(
+                "p is the posterior predictive probability, two-sided; small values show what the model does not make.",
+                "note",
+            ),
+        ]
+    except SpecError as error:  # no statistic of such data, as of censored records
+        checks = [Line(f"Posterior predictive checks: {error}.", "note")]
     return (
         Heading("Checks of the model"),
-        checks_table(predictive_checks(study.trace, design)),
-        Line(
-            "p is the posterior predictive probability, two-sided; small values show what the model does not make.",
-            "note",
-        ),
+        *checks,
         Picture(
             name="Standardised residuals: against normal quantiles, against fitted values, by level",
             draw=lambda path: plots.plot_residuals(study.fit, path=path),

@@ -143,6 +143,16 @@ def test_report__of_traits_that_are_not_gaussian():
         assert part in page
 
 
+def test_report__of_censored_records_says_that_they_are_not_checked():
+    spec = bmv.ModelSpec.from_formula(
+        "t ~ x", random="f", families={"t": {"family": "censored", "lower": "t_low", "upper": "t_high"}}
+    )
+    d = bmv.build_design(spec, not_gaussian.table())
+    page = bmv.report(d, reml=bmv.fit_reml(d), trace=not_gaussian.draws_near_the_mode(d, np.arange(2), n=60))
+    assert "t | η: censored, between t_low and t_high" in page
+    assert "Posterior predictive checks: there is nothing to check" in page
+
+
 def test_report__weights_of_no_trait_are_refused():
     design, fit, trace = made()
     with pytest.raises(SpecError, match="weights name 'y9', which is not a trait"):
