@@ -161,6 +161,10 @@ class TraitFamily:
             raise SpecError(
                 f"the family of {trait}: a link is a word, a size a column or a whole number, bounds are columns"
             )
+        if trait in (entries.get("lower"), entries.get("upper")):
+            raise SpecError(
+                f"the family of {trait}: a bound is a column of another name than the trait; call the trait otherwise"
+            )
         try:
             return cls(**entries)
         except SpecError as error:

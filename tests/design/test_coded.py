@@ -164,3 +164,47 @@ def test_ordered_categories__have_their_order():
     np.testing.assert_array_equal(bmv.build_design(spec, data).response[:, 0], scores + 1.0)
     with pytest.raises(DataError, match=r"holds words: .*'easy'.*; say which is low and which is high, as in ease ="):
         bmv.build_design(spec, data.astype({"ease": str}))
+
+
+BOUNDS = {"family": "censored", "lower": "low", "upper": "high"}
+
+
+def bounded(low, high, **more):
+    n = len(low)
+    data = pd.DataFrame({"f": [f"F{i % 6}" for i in range(n)], "low": low, "high": high, **more})
+    return bmv.build_design(bmv.ModelSpec.from_formula("t ~ 1", random="f", families={"t": BOUNDS}), data)
+
+
+def test_bounds__are_read_and_counted():
+    low = ["1.5", "", "2", "-inf", "NA", "4", *map(str, range(6))]
+    high = ["1.5", "3", "inf", "2.5", "", "6", *map(str, range(6))]
+    d = bounded(low, high, t=1.0)
+    family = d.families[0]
+    np.testing.assert_array_equal(family.lower[:5], [1.5, -np.inf, 2.0, -np.inf, 4.0])
+    np.testing.assert_array_equal(family.upper[:5], [1.5, 3.0, np.inf, 2.5, 6.0])
+    np.testing.assert_array_equal(d.response[:5, 0], [1.5, 3.0, 2.0, 2.5, 5.0])
+    assert d.censored[:5, 0].tolist() == [False, True, True, True, True]
+    assert "t: 7 of 11 records are known, 2 from above only, 1 from below only, 1 between two bounds" in d.notes
+    assert "t: the column 't' is not read; the bounds 'low', 'high' are" in d.notes
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "message"),
+    [
+        (
+            ["a", *"123456789"],
+            list("1234567890"),
+            "the bound 'low' holds 'a' .*, not a number; leave a bound that is open",
+        ),
+        ([5.0, *range(9)], [4.0, *range(9)], "the lower bound 'low' of 't' is above the upper one 'high'"),
+        ([1.0, *range(2, 11)], [np.nan] * 10, "every record of the trait 't' is known from below only"),
+    ],
+)
+def test_bounds__that_cannot_be_are_refused(low, high, message):
+    with pytest.raises(DataError, match=message):
+        bounded(low, high)
+
+
+def test_bounds__are_not_the_column_of_the_trait():
+    with pytest.raises(SpecError, match="a bound is a column of another name than the trait"):
+        bmv.ModelSpec.from_formula("low ~ 1", random="f", families={"low": BOUNDS})
