@@ -30,3 +30,7 @@ def test_genetic_parameters__of_negative_binomial_traits_have_no_latent_heritabi
     own = table.query("trait_i == trait_j").set_index("trait_i")["parameter"]
     assert list(own.loc[["n"]]) == ["additive genetic variance"]
     assert "heritability" in set(own.loc[["z"]])
+    observed = bmv.observed_scale(bmv.fit_reml(d), genetic="f", relationship="half-sib").set_index("trait_i")
+    assert "latent heritability" not in set(observed.loc["n", "parameter"])
+    assert "heritability" in set(observed.loc["n", "parameter"])
+    assert "latent heritability" in set(observed.loc["z", "parameter"])
