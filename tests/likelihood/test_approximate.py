@@ -58,7 +58,7 @@ def check_slope(likelihood, sigmas, gradients, k, i, j):
     "traits", [("y", "z"), ("c",), ("o", "m"), ("n", "i"), ("t",), ("y", "z", "c", "o", "m", "t", "n")], ids="-".join
 )
 def test_value_and_gradient__by_differences(engine, traits):
-    d = design(traits, random="us(trait):f")
+    d = design(traits, random="us(trait):f", data=table(70) if len(traits) > 4 else None)
     likelihood, sigmas = engine(d), some_sigmas(d)
     _, gradients = likelihood.value_and_gradient(sigmas)
     places = [(0, i, j) for i in range(len(traits)) for j in range(i + 1)]
