@@ -18,7 +18,7 @@ from bayesmv.likelihood.spectral.engine import NODES, SpectralLikelihood, Spectr
 from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics.chebyshev import scale_for
-from bayesmv.posterior.dear import VALUES, by_values
+from bayesmv.posterior.dear import VALUES, values_suit
 from bayesmv.posterior.latent import LatentMap, LatentPosterior
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.posterior.sampler_density import sampler_density
@@ -109,7 +109,7 @@ def outlook(design: Design) -> Outlook:
         evaluation=cost,
         preparation=preparation,
         complete=complete,
-        by_values=design.gaussian and by_values(choice.cost, design.blocks.n_parameters),
+        by_values=design.gaussian and values_suit(choice.cost, design.blocks.n_parameters),
     )
 
 

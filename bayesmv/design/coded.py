@@ -99,7 +99,7 @@ def with_bounds_read(spec: ModelSpec, data: pd.DataFrame, notes: list[str]) -> p
                 f"the lower bound '{family.lower}' of '{trait}' is above the upper one '{family.upper}' "
                 f"({rows_of(data.index[wrong])})"
             )
-        if trait in data.columns and trait not in family.bounds:
+        if trait in data.columns:
             notes.append(f"{trait}: the column '{trait}' is not read; the bounds {listing(family.bounds)} are")
         low, high = np.isfinite(lower), np.isfinite(upper)
         with np.errstate(invalid="ignore"):

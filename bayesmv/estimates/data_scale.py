@@ -88,11 +88,11 @@ def data_scale(
     """
     G, P = (_matrices(values, what) for values, what in ((additive, "additive"), (phenotypic, "phenotypic")))
     t = G.shape[-1]
-    chosen = families_of(families, t)
-    _require_covariance(G, "additive")
-    _require_covariance(P + np.diag([f.link_variance for f in chosen]) if P.shape[-1] == t else P, "phenotypic")
     if G.shape[-2:] != P.shape[-2:]:
         raise SpecError(f"the additive covariance is {t} × {t}, the phenotypic one {P.shape[-2]} × {P.shape[-1]}")
+    chosen = families_of(families, t)
+    _require_covariance(G, "additive")
+    _require_covariance(P + np.diag([f.link_variance for f in chosen]), "phenotypic")
     mu = np.asarray(means, dtype=float)
     mu = mu.reshape(1, 1, t) if mu.size == t and mu.ndim <= 1 else mu[:, None, :] if mu.ndim == 2 else mu
     if mu.ndim != 3 or mu.shape[-1] != t:

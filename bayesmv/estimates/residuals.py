@@ -22,7 +22,6 @@ from bayesmv.design.random import TermDesign
 from bayesmv.errors import SpecError, require_known
 from bayesmv.estimates.quantile_residuals import quantile_residuals
 from bayesmv.estimates.source import estimates_of
-from bayesmv.families.declared import Gaussian
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
 from bayesmv.numerics.symmetric import symmetric_lu
@@ -77,8 +76,8 @@ def residuals(source: Any, kind: Kind = "conditional", *, design: Design | None 
     else:
         if estimates.fit is None or kind != "conditional":
             raise SpecError("residuals of traits that are not Gaussian are so far conditional ones of a REML fit")
-        gaussian = [isinstance(law, Gaussian) for law in design.families]
-        observed = design.response + np.where(gaussian, design.offset, 0.0)
+        linear = [law.linear for law in design.families]
+        observed = design.response + np.where(linear, design.offset, 0.0)
         fitted, standardised = quantile_residuals(estimates.fit, design)
     out = pd.DataFrame(
         {

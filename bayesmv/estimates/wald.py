@@ -162,8 +162,8 @@ def _reml(hypotheses: _Hypotheses, fit: RemlFit, design: Design, denominators: D
     beta = np.asarray((design.fixed.ols / design.scale + equations.solve(fit.sigmas).fixed)[design.fixed.present])
     kenward = KenwardRoger(fit, design) if small else None
     phi = equations.fixed_covariance(fit.sigmas) if kenward is None else kenward.covariance
-    many = not design.gaussian and denominators == "auto"
-    freedom: Mapping[frozenset[str], float] = {} if small or many else containment(design)
+    chi_square = not design.gaussian and denominators == "auto"
+    freedom: Mapping[frozenset[str], float] = {} if small or chi_square else containment(design)
     rows = []
     for term, trait, kind in hypotheses:
         L = hypotheses.matrix(phi, term, trait, kind)
@@ -173,7 +173,7 @@ def _reml(hypotheses: _Hypotheses, fit: RemlFit, design: Design, denominators: D
             F, df = float((L @ beta) @ np.linalg.solve(L @ phi @ L.T, L @ beta)) / len(L), len(L)
             ddf = freedom.get(hypotheses.terms[term], np.inf)
         p = float(fdtrc(df, ddf, F)) if np.isfinite(ddf) else float(chdtrc(df, F * df))
-        method = "Kenward-Roger" if small else "chi-square" if many else "containment"
+        method = "Kenward-Roger" if small else "chi-square" if chi_square else "containment"
         rows.append({**hypotheses.labels(term, trait, kind), "df": df, "F": F, "ddf": ddf, "p": p, "method": method})
     return pd.DataFrame(rows)
 

@@ -140,6 +140,7 @@ class TraitFamily:
             Naming the trait.
         """
         if isinstance(given, cls):
+            _require_other_bounds(trait, given.bounds)
             return given
         if isinstance(given, str):
             entries: dict[str, Any] = {"family": given}
@@ -161,14 +162,19 @@ class TraitFamily:
             raise SpecError(
                 f"the family of {trait}: a link is a word, a size a column or a whole number, bounds are columns"
             )
-        if trait in (entries.get("lower"), entries.get("upper")):
-            raise SpecError(
-                f"the family of {trait}: a bound is a column of another name than the trait; call the trait otherwise"
-            )
+        _require_other_bounds(trait, (entries.get("lower"), entries.get("upper")))
         try:
             return cls(**entries)
         except SpecError as error:
             raise SpecError(f"the family of {trait}: {error}") from None
+
+
+def _require_other_bounds(trait: str, bounds: Sequence[str | None]) -> None:
+    """Refuse a bound in a column of the trait's own name, in which what stands for the record is put."""
+    if trait in bounds:
+        raise SpecError(
+            f"the family of {trait}: a bound is a column of another name than the trait; call the trait otherwise"
+        )
 
 
 def read_families(given: Mapping[str, Any] | None) -> dict[str, TraitFamily]:

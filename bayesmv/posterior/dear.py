@@ -17,6 +17,6 @@ def to_order(cost: float) -> bool:
     return cost > _OVER
 
 
-def by_values(cost: float, n_parameters: int) -> bool:
+def values_suit(cost: float, n_parameters: int) -> bool:
     """Whether weighted points are tried before NUTS, by the CPU seconds of an evaluation with its gradient."""
     return 0 < n_parameters <= _PARAMETERS and cost * _OF_NUTS > _DEAR

@@ -22,7 +22,7 @@ from bayesmv.design.model_record import ModelRecord
 from bayesmv.design.saved import Target
 from bayesmv.errors import ConvergenceWarning, SpecError, listing
 from bayesmv.likelihood import Engine, RestrictedLikelihood
-from bayesmv.posterior.dear import by_values, to_order
+from bayesmv.posterior.dear import to_order, values_suit
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
 from bayesmv.posterior.suited import suited
 from bayesmv.priors.declarations import CovariancePrior
@@ -109,7 +109,8 @@ def sample(
     Raises
     ------
     SpecError
-        If a number is out of range, a term does not exist, or the REML fit or the run to resume is of another model
+        If a number is out of range, a term does not exist, weighted points are asked for where there are none, or the
+        REML fit or the run to resume is of another model
         or other data, or was made with other settings.
     KeyboardInterrupt
         If the run was ended before its first draw was complete.
@@ -129,6 +130,8 @@ def sample(
         ModelRecord.of(design).require_same(reml.record, "the design", "the REML fit")
     so_far = None if resume is None else as_trace(resume)
     if not design.gaussian:
+        if chosen.method == "values":
+            design.require_gaussian("draws are of weighted points (method='values')")
         if so_far is not None:
             _require_same(ModelRecord.of(design, design.priors(priors)), so_far)
             had, held = read_asked_for(so_far)
@@ -136,22 +139,22 @@ def sample(
             wanted = _held(held or {}, wanted)
         return sample_latent(design, chosen, priors, wanted, checkpoint, so_far)
     posterior = log_posterior(design, priors, engine)
-    reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
-    if so_far is None:
-        trace = _by_values(suited(posterior, reml.sigmas), reml, chosen, wanted)
-        if trace is not None:
-            return trace
     state = None if so_far is None else _state(posterior, so_far, settings, words)
-    if state is None:
-        dear = to_order(type(posterior.engine).offer(design).cost)
-        chosen = chosen.settled(at_boundary=bool(reml.at_boundary), dear=dear)
-    else:
-        chosen = state.settings
+    reml = fit_reml(design, engine=posterior.engine) if reml is None else reml
     posterior = suited(posterior, reml.sigmas)
     if state is not None and so_far is not None:
         _require_coordinates(posterior, state, so_far)
-    keeper = _Keeper(posterior, reml, chosen, wanted if wanted is not None or state is None else state.effects)
-    return _by_nuts(posterior, keeper, state, checkpoint)
+        keeper = _Keeper(posterior, reml, state.settings, state.effects if wanted is None else wanted)
+        return _by_nuts(posterior, keeper, state, checkpoint)
+    cost = type(posterior.engine).offer(design).cost
+    if _takes_values(posterior, reml, chosen, cost):
+        trace = _by_values(posterior, reml, chosen, wanted)
+        if trace is not None:
+            if checkpoint is not None:
+                tree_writer(checkpoint)(trace)
+            return trace
+    chosen = chosen.settled(at_boundary=bool(reml.at_boundary), dear=to_order(cost))
+    return _by_nuts(posterior, _Keeper(posterior, reml, chosen, wanted), None, checkpoint)
 
 
 def _by_nuts(
@@ -181,22 +184,25 @@ _FOLDED = 8
 _SPARE = 1.1
 
 
-def _takes_values(posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings) -> bool:
-    """Whether weighted points are tried first."""
+def _takes_values(posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings, cost: float) -> bool:
+    """Whether weighted points are tried first; `cost` in CPU seconds of an evaluation with its gradient."""
+    folded, n = len(folded_coordinates(posterior)), posterior.blocks.n_parameters
+    if asked.method == "values" and (not n or folded > _FOLDED):
+        raise SpecError(
+            f"weighted points are of 1 parameter or more, and of {_FOLDED} standard deviations that are alone in their "
+            f"rows at most, not of {n} and {folded}; leave out method='values'"
+        )
     if asked.method != "auto":
         return asked.method == "values"
     if reml.at_boundary or asked.draws is not None or asked.target_accept is not None:
         return False
-    cost = type(posterior.engine).offer(posterior.design).cost
-    return by_values(cost, posterior.blocks.n_parameters) and len(folded_coordinates(posterior)) <= _FOLDED
+    return values_suit(cost, n) and folded <= _FOLDED
 
 
 def _by_values(
     posterior: LogPosterior, reml: RemlFit, asked: SamplerSettings, effects: dict[str, npt.NDArray[np.intp]] | None
 ) -> xr.DataTree | None:
-    """Trace of weighted points, resampled; None where they are not wanted, or declined."""
-    if not _takes_values(posterior, reml, asked):
-        return None
+    """Trace of weighted points, resampled; None where they are declined."""
     settings = asked.settled(at_boundary=False)
     want = _SPARE * (settings.min_ess or (settings.draws or 0) * REPLICATES)
     with threadpool_limits(1, user_api="blas"):

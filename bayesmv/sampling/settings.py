@@ -64,9 +64,8 @@ class SamplerSettings:
     method
         ``nuts``; ``values``: weighted points from values of the log density alone, quicker where an evaluation is dear
         and parameters are few, of four scrambles whatever `chains`, with NUTS in its place where that is declined;
-        ``auto``: values where NUTS would take
-        10 CPU seconds or more by the predicted cost of an evaluation, with 20 parameters at most, REML off the
-        boundary, and neither `draws` nor `target_accept` given; else NUTS.
+        ``auto``: values where NUTS would take 10 CPU seconds or more by the predicted cost of an evaluation, with 20
+        parameters at most, REML off the boundary, and neither `draws` nor `target_accept` given; else NUTS.
 
     Raises
     ------

@@ -6,6 +6,8 @@ import pytest
 
 import bayesmv as bmv
 from bayesmv.errors import DataError, SpecError
+from bayesmv.model.families import TraitFamily
+from bayesmv.model.reading import LongLayout
 
 RNG = np.random.default_rng(4)
 
@@ -208,3 +210,35 @@ def test_bounds__that_cannot_be_are_refused(low, high, message):
 def test_bounds__are_not_the_column_of_the_trait():
     with pytest.raises(SpecError, match="a bound is a column of another name than the trait"):
         bmv.ModelSpec.from_formula("low ~ 1", random="f", families={"low": BOUNDS})
+
+
+def test_bounds__are_not_the_column_of_the_trait_in_a_family_that_was_made_before():
+    family = TraitFamily(family="censored", lower="low", upper="high")
+    with pytest.raises(SpecError, match="a bound is a column of another name than the trait"):
+        bmv.ModelSpec.from_formula("low ~ 1", random="f", families={"low": family})
+
+
+def test_bounds__are_both_needed_and_of_wide_tables():
+    with pytest.raises(SpecError, match="a censored trait needs the columns of its bounds, 'lower' and 'upper'"):
+        bmv.ModelSpec.from_formula("t ~ 1", random="f", families={"t": {"family": "censored", "lower": "low"}})
+    long = LongLayout(trait="trait", value="value", unit="id")
+    spec = bmv.ModelSpec.from_formula("t ~ 1", random="f", families={"t": BOUNDS}, long=long)
+    with pytest.raises(SpecError, match="give the table with a row a unit"):
+        bmv.build_design(spec, pd.DataFrame({"id": [1], "trait": ["t"], "value": [1.0], "f": ["a"]}))
+
+
+@pytest.mark.parametrize("family", ["negative_binomial", "zero_inflated_poisson"])
+def test_counts__of_other_families_are_whole_and_have_zeros_where_these_are_modelled(family):
+    y = np.random.default_rng(1).poisson(1.0, 60).astype(float)
+    assert build(y, family).response[:, 0].tolist() == y.tolist()
+    with pytest.raises(DataError, match="not a whole number of 0 or more"):
+        build(y + 0.5, family)
+    if family == "zero_inflated_poisson":
+        with pytest.raises(DataError, match="it has no extra zeros; its family is poisson"):
+            build(y + 1.0, family)
+
+
+def test_negative_binomial__has_no_residual_to_correlate():
+    families = {"n": "negative_binomial"}
+    with pytest.raises(SpecError, match="which is negative binomial, is no normal deviate"):
+        bmv.ModelSpec.from_formula("y + n ~ 1", random="us(trait):f", residual="us(trait):units", families=families)

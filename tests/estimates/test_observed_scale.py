@@ -62,6 +62,8 @@ def test_selection__on_the_scale_of_the_data_is_by_its_g_and_p():
     np.testing.assert_allclose(found["index"].loc[traits], b, rtol=1e-8)
     np.testing.assert_allclose(found["response"].loc[traits], R, rtol=1e-8)
     assert found["merit", "all"] == pytest.approx(R @ w)
+    with pytest.raises(bmv.SpecError, match="no scale 'log'; scales: 'latent', 'data'"):
+        bmv.selection(fit, w, scale="log", **given)
     with pytest.raises(bmv.SpecError, match="individuals are selected"):
         bmv.selection(fit, w, unit="family", scale="data", **given)
 

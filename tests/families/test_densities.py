@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from bayesmv.families.declared import (
     Binomial,
     Censored,
+    Family,
     Gaussian,
     NegativeBinomial,
     Ordered,
@@ -116,3 +117,12 @@ def test_terms__of_counts_and_bounds_are_the_distributions():
     assert terms(of_rows(BOUNDED, np.array([0])), np.zeros(1), ETA[:1]).value == pytest.approx(
         stats.norm.logpdf(ETA[0])
     )
+
+
+def test_terms__refuses_families_without_a_likelihood():
+    class Odd(Family):
+        word = "odd"
+        mean = slope = variance = None
+
+    with pytest.raises(TypeError, match="no likelihood of the family 'odd'"):
+        terms(Odd(), np.ones(1), np.ones(1))

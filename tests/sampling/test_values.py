@@ -3,6 +3,7 @@
 import warnings
 from types import SimpleNamespace
 
+import not_gaussian
 import numpy as np
 import pytest
 from scipy.special import log_ndtr
@@ -151,7 +152,7 @@ def test_takes_values__where_nuts_would_be_dear(fitted, monkeypatch):
     posterior = module.suited(log_posterior(design, engine=fit.engine), fit.sigmas)
 
     def takes(**words):
-        return module._takes_values(posterior, fit, SamplerSettings(**words))
+        return module._takes_values(posterior, fit, SamplerSettings(**words), 1e-5)
 
     assert not takes()
     assert takes(method="values")
@@ -162,6 +163,37 @@ def test_takes_values__where_nuts_would_be_dear(fitted, monkeypatch):
     assert not takes(method="nuts")
     monkeypatch.setattr(dear, "_PARAMETERS", 2)
     assert not takes()
+
+
+def test_sample__by_values_writes_its_checkpoint(fitted, tmp_path):
+    design, fit = fitted
+    trace = bmv.sample(design, reml=fit, method="values", min_ess=400, seed=1, checkpoint=tmp_path / "t.nc")
+    held = bmv.load_posterior(str(tmp_path / "t.nc"))
+    np.testing.assert_array_equal(held["posterior"]["family_cov"], trace["posterior"]["family_cov"])
+    assert bmv.convergence(held).converged
+
+
+def test_sample__by_values_where_there_are_none_is_refused(fitted, monkeypatch):
+    design, fit = fitted
+    with pytest.raises(SpecError, match="no method 'points'; methods: 'auto', 'nuts', 'values'"):
+        bmv.sample(design, method="points")
+    with pytest.raises(
+        SpecError, match=r"weighted points \(method='values'\) so far only where every trait is Gaussian"
+    ):
+        bmv.sample(not_gaussian.design(("z",), random="f"), method="values")
+    monkeypatch.setattr(module, "_FOLDED", -1)
+    with pytest.raises(SpecError, match="at most, not of 6 and"):
+        bmv.sample(design, reml=fit, method="values")
+
+
+def test_sample__looks_for_coordinates_once(fitted, monkeypatch):
+    """They take an average information of every term, as long as evaluations that are dear."""
+    design, fit = fitted
+    calls, true = [], module.suited
+    monkeypatch.setattr(module, "suited", lambda *given: calls.append(1) or true(*given))
+    monkeypatch.setattr(module, "_by_nuts", lambda *_: "nuts")
+    bmv.sample(design, reml=fit)
+    assert calls == [1]
 
 
 def test_weights__are_read_from_the_attributes(fitted):
