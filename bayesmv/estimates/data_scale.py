@@ -190,9 +190,9 @@ def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int,
     Of liabilities the residual, of the variance of the link, is part of what is correlated: P with it is a covariance
     matrix, and without it need not be one.
     """
-    if _is_liability(families[i]) and _is_liability(families[j]):
+    if families[i].is_threshold and families[j].is_threshold:
         return _of_liabilities(mu, P, families, i, j, share)
-    if _is_liability(families[j]):
+    if families[j].is_threshold:
         i, j = j, i
     x, w = np.polynomial.hermite_e.hermegauss(_PAIR)
     w = w / w.sum()
@@ -208,11 +208,6 @@ def _covariance(mu: Array, P: Array, families: Sequence[Family], i: int, j: int,
     return out
 
 
-def _is_liability(family: Family) -> bool:
-    """Whether a record says between which thresholds a normal liability lies."""
-    return isinstance(family, Ordered) or (isinstance(family, Binomial) and family.link == "probit")
-
-
 def _most(family: Family) -> float:
     """Records of a threshold passed: the number of trials."""
     return float(family.size) if isinstance(family, Binomial) else 1.0
@@ -224,7 +219,7 @@ def _thresholds(family: Family) -> Array:
 
 def _mean_over(family: Family, eta: Array, variance: float) -> Array:
     """E(y | η) averaged over N(η, variance), which of a liability may be negative, down to -1."""
-    if _is_liability(family):
+    if family.is_threshold:
         scale = np.sqrt(max(1.0 + variance, 1e-12))
         passed = ndtr((eta[..., None] - _thresholds(family)) / scale).sum(axis=-1)
         return np.asarray(passed + 1.0 if isinstance(family, Ordered) else passed * _most(family))

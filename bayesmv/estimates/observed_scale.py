@@ -17,7 +17,7 @@ from bayesmv.estimates.data_scale import parameters_on_data_scale
 from bayesmv.estimates.genetic import genetic_matrices
 from bayesmv.estimates.points import Point
 from bayesmv.estimates.source import Estimates, PosteriorEstimates, RemlEstimates, describe, estimates_of
-from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, NegativeBinomial
+from bayesmv.families.declared import Binomial, Censored, Family, Gaussian
 from bayesmv.model.genetic import Genetic
 from bayesmv.sampling.trace import drawn_group, draws_of, families_of
 
@@ -75,7 +75,7 @@ def observed_scale(
     """
     estimates = estimates_of(source)
     own, chosen = estimates.design_of(design), estimates.genetic(genetic, relationship)
-    bare = {i for i, family in enumerate(own.families) if isinstance(family, NegativeBinomial)}
+    bare = {i for i, family in enumerate(own.families) if not family.has_residual}
 
     def told(rows: Rows) -> Rows:
         # Without a residual on the latent scale there is nothing there for a heritability to be a share of.

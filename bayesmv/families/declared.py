@@ -51,6 +51,8 @@ class Family(ABC):
     linear: ClassVar[bool] = False
     #: Whether records are counts with a logarithmic link.
     counts: ClassVar[bool] = False
+    #: Whether the latent scale has a normal residual, or that of a link, beside what terms explain.
+    has_residual: ClassVar[bool] = True
     #: What the numbers are called that are estimated with the model.
     number: ClassVar[str] = ""
 
@@ -58,6 +60,11 @@ class Family(ABC):
     def link_variance(self) -> float:
         """Variance that the link adds to the latent scale."""
         return 0.0
+
+    @property
+    def is_threshold(self) -> bool:
+        """Whether a record says between which thresholds a normal liability lies."""
+        return False
 
     @property
     def n_free(self) -> int:
@@ -173,6 +180,11 @@ class Binomial(Family):
     def link_variance(self) -> float:
         return 1.0 if self.link == "probit" else float(np.pi**2 / 3.0)
 
+    @property
+    @override
+    def is_threshold(self) -> bool:
+        return self.link == "probit"
+
     @override
     def mean(self, eta: Array) -> Array:
         return np.asarray(self.size * (ndtr(eta) if self.link == "probit" else expit(eta)))
@@ -217,6 +229,11 @@ class Ordered(Family):
     @override
     def link_variance(self) -> float:
         return 1.0
+
+    @property
+    @override
+    def is_threshold(self) -> bool:
+        return True
 
     @property
     @override
@@ -300,6 +317,7 @@ class NegativeBinomial(Poisson):
 
     shape: float = 1.0
     word: ClassVar[str] = "negative_binomial"
+    has_residual: ClassVar[bool] = False
     number: ClassVar[str] = "shape"
 
     def __post_init__(self) -> None:

@@ -103,14 +103,14 @@ class TraitFamily:
             return f"{self.link if self.family != 'ordered' else 'probit'}: residual variance {variance:.4g}{first}"
         if isinstance(self.law, Censored):
             return f"between {self.lower} and {self.upper}"
-        if isinstance(self.law, NegativeBinomial):
+        if not self.law.has_residual:
             return "logarithmic link, no residual: its overdispersion is the shape"
         return "logarithmic link, residual overdispersion"
 
     @property
     def residual_sd(self) -> float | None:
         """Residual standard deviation that the family fixes; None where it is free."""
-        return 0.0 if isinstance(self.law, NegativeBinomial) else self.law.link_variance**0.5 or None
+        return self.law.link_variance**0.5 or None if self.law.has_residual else 0.0
 
     @property
     def bounds(self) -> tuple[str, ...]:

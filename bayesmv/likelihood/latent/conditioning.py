@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from bayesmv.arrays import Array, IntArray
 from bayesmv.design.design import Design
-from bayesmv.families.declared import Binomial, Censored, Family, Gaussian, NegativeBinomial
+from bayesmv.families.declared import Censored, Family
 from bayesmv.numerics.compiled import njit
 
 #: Kinds of records, in the order in which they are conditioned on; ABSENT ones are not.
@@ -124,12 +124,12 @@ def kinds_of(family: Family, n: int) -> IntArray:
     """Kinds of the n records of a trait, each taken by itself."""
     if isinstance(family, Censored):
         return np.where(family.exact, NORMAL, THRESHOLD).astype(np.int64)
-    if isinstance(family, Gaussian):
+    if family.linear:
         kind = NORMAL
-    elif isinstance(family, NegativeBinomial) or (isinstance(family, Binomial) and family.link == "logit"):
-        kind = BARE
+    elif family.is_threshold:
+        kind = THRESHOLD
     else:
-        kind = COUNT if family.counts else THRESHOLD
+        kind = COUNT if family.counts and family.has_residual else BARE
     return np.full(n, kind, dtype=np.int64)
 
 
