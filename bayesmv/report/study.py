@@ -92,6 +92,10 @@ _CITATIONS = (
     "(NUTS); Vehtari et al. (2021), Bayesian Anal. 16:667-718 (R-hat, effective sample size); Kallioinen et al. "
     "(2024), Stat. Comput. 34:57 (power-scaling); Kenward & Roger (1997), Biometrics 53:983-997 (denominators)."
 )
+_CITATIONS_OF_POINTS = (
+    " Of weighted points: Owen & Zhou (2000), J. Am. Stat. Assoc. 95:135-143; Cornuet et al. (2012), Scand. J. Stat. "
+    "39:798-812; Zhang & Stephens (2009), Technometrics 51:316-325 (Pareto k)."
+)
 _CITATIONS_OF_FAMILIES = (
     " Of traits that are not Gaussian: Opper & Archambeau (2009), Neural Comput. 21:786-792 (variational "
     "approximation); de Villemereuil et al. (2016), Genetics 204:1281-1294 (scale of the data); Dunn & Smyth (1996), "
@@ -483,17 +487,23 @@ def _methods(study: Study) -> Section:
     of_families = f" Traits that are not Gaussian were modelled by their families ({families})." if families else ""
     how = "a variational approximation" if families else "average information"
     effects = "drawn with them" if families else "integrated out exactly"
-    sampled = f"{verdict.chains} chains of {verdict.draws} draws"
+    sampled = f"by Markov chain Monte Carlo (NUTS; {verdict.chains} chains of {verdict.draws} draws after tuning)"
+    judged = (
+        f"Convergence was judged by R-hat (at most {verdict.worst_rhat:.3f}) and effective sample sizes (at least "
+        f"{verdict.smallest_ess:.0f})"
+    )
+    if verdict.weights:
+        sampled = "by adaptive importance sampling (mixtures of multivariate t, scrambled Sobol points)"
+        judged = f"The points were judged by their weights ({verdict.weights})"
     text = (
         f"A {'multi-trait' if len(design.traits) > 1 else 'single-trait'} mixed model was fitted to {design.n_records} "
         f"records of {', '.join(design.traits)} on {len(design.units)} units, with the fixed effects "
         f"{design.spec.fixed_formula} and the random terms {terms}.{of_families} (Co)variances were estimated by "
-        f"restricted maximum likelihood ({how}) and, under the priors stated above, by Markov chain Monte Carlo (NUTS; "
-        f"{sampled} after tuning), with fixed and random effects {effects}, in bayesmv {__version__}. "
-        f"Convergence was judged by R-hat (at most {verdict.worst_rhat:.3f}) and effective sample sizes (at least "
-        f"{verdict.smallest_ess:.0f}). Intervals are 95 % highest-density intervals."
+        f"restricted maximum likelihood ({how}) and, under the priors stated above, {sampled}, with fixed and random "
+        f"effects {effects}, in bayesmv {__version__}. {judged}. Intervals are 95 % highest-density intervals."
     )
-    return Heading("Methods, for a paper"), Line(text), Line(_CITATIONS + (_CITATIONS_OF_FAMILIES if families else ""))
+    cited = _CITATIONS + (_CITATIONS_OF_FAMILIES if families else "")
+    return Heading("Methods, for a paper"), Line(text), Line(cited + (_CITATIONS_OF_POINTS if verdict.weights else ""))
 
 
 def _reproduce(study: Study) -> Section:

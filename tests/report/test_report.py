@@ -1,5 +1,6 @@
 """The report: what it holds, that it stands alone, and that it can be read by everybody."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -14,6 +15,7 @@ from bayesmv.posterior.log_posterior import log_posterior
 from bayesmv.report.document import Code, Document, Heading, Line, Picture
 from bayesmv.report.html import to_html
 from bayesmv.report.terminal import rendered
+from bayesmv.sampling.convergence import WEIGHTS
 
 GENETIC = bmv.Genetic(term="family", relationship="half-sib")
 
@@ -141,6 +143,17 @@ def test_report__of_traits_that_are_not_gaussian():
         "Traits that are not Gaussian were modelled by their families",
     ):
         assert part in page
+
+
+def test_report__says_how_draws_by_values_were_made():
+    design, fit, trace = made()
+    assert "after tuning" in bmv.report(design, reml=fit, trace=trace).split("Methods, for a paper")[-1]
+    trace = trace.copy()
+    trace.attrs[WEIGHTS] = json.dumps({"ess": 1200.0, "values": 2000, "k": 0.1, "bare": 0.0})
+    methods = bmv.report(design, reml=fit, trace=trace).split("Methods, for a paper")[-1]
+    assert "by adaptive importance sampling" in methods
+    assert "ESS 1200 of 2000 values of the posterior" in methods
+    assert "after tuning" not in methods
 
 
 def test_report__of_censored_records_says_that_they_are_not_checked():
