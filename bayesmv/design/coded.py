@@ -286,13 +286,15 @@ def require_estimable(
             continue
         seen = ~np.isnan(response[:, t])
         extreme = _extremes(family, response[:, t])
-        for name, mine in _cells(fixed, t):
+        for factor, name, mine in _cells(fixed, t):
             found = extreme[mine & seen]
             if len(found) and found[0] != 0 and (found == found[0]).all():
                 kind = "lowest" if found[0] < 0 else "highest"
                 raise DataError(
                     f"every record of the trait '{trait}' at {name} is of the {kind} kind: its effect has no finite "
-                    f"estimate; merge the level with another, or make the factor random"
+                    f"estimate; merge the level with another, make the factor random, or give its effects a known "
+                    f"variance V, in squared units of the latent scale, as their prior: "
+                    f"random = fixed(trait, V):{factor} with V among the matrices"
                 )
         if family.link_variance == 0.0 or (isinstance(family, Binomial) and np.max(family.size) > 1):
             continue
@@ -306,8 +308,8 @@ def require_estimable(
                 )
 
 
-def _cells(fixed: FixedDesign, t: int) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    """Levels, or combinations of them, of every fixed term of a trait that is a factor: name, and the units there."""
+def _cells(fixed: FixedDesign, t: int) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """Levels, or their combinations, of fixed terms of a trait that are factors: factor, name, and the units there."""
     X = sparse.csc_array(fixed.X)
     for term in dict.fromkeys(fixed.term_of):
         of_term = [v for v, own in enumerate(fixed.term_of) if own == term and fixed.present[v, t]]
@@ -317,7 +319,7 @@ def _cells(fixed: FixedDesign, t: int) -> Iterator[tuple[str, npt.NDArray[np.boo
         for cell in np.unique(values, axis=0):
             named = [fixed.variables[v] for v, inside in zip(of_term, cell, strict=True) if inside]
             reference = f"the reference level of {':'.join(term)}"
-            yield " and ".join(named) or reference, (values == cell).all(axis=1)
+            yield ":".join(term), " and ".join(named) or reference, (values == cell).all(axis=1)
 
 
 def _extremes(family: Family, y: Array) -> Array:

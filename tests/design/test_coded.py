@@ -168,6 +168,24 @@ def test_ordered_categories__have_their_order():
         bmv.build_design(spec, data.astype({"ease": str}))
 
 
+def test_separated_level__may_have_a_proper_prior_of_its_effect():
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"herd": np.repeat(list("abcde"), 40), "sire": np.tile(np.repeat(list("pqrst"), 8), 5)})
+    data["scab"] = (rng.random(200) < 0.3).astype(int)
+    data.loc[data.herd == "d", "scab"] = 0
+    families = {"scab": "binary"}
+    with pytest.raises(DataError, match=r"herd\[T.d\] is of the lowest kind.*random = fixed\(trait, V\):herd with V"):
+        bmv.build_design(bmv.ModelSpec.from_formula("scab ~ herd", random="sire", families=families), data)
+    held = bmv.ModelSpec.from_formula(
+        "scab ~ 1", random="sire + fixed(trait, V):herd", families=families, matrices={"V": [[4.0]]}
+    )
+    fit = bmv.fit_reml(bmv.build_design(held, data))
+    assert fit.covariances["herd"] == pytest.approx(4.0)
+    effect = bmv.breeding_values(fit, term="herd").set_index("level")["blup"]
+    assert effect.idxmin() == "d"
+    assert -6.0 < effect["d"] < -1.0
+
+
 BOUNDS = {"family": "censored", "lower": "low", "upper": "high"}
 
 
