@@ -30,6 +30,7 @@ from bayesmv.estimates.family_numbers import family_numbers
 from bayesmv.estimates.informed import informed_fraction
 from bayesmv.estimates.loadings import factor_loadings
 from bayesmv.estimates.observed_scale import observed_scale
+from bayesmv.estimates.pairwise import Pairwise, pairwise
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
 from bayesmv.estimates.residuals import residuals
@@ -56,6 +57,7 @@ from bayesmv.report.plots import (
     plot_effects,
     plot_ellipses,
     plot_field,
+    plot_pairwise,
     plot_parameters,
     plot_prior,
     plot_residuals,
@@ -86,6 +88,7 @@ __all__ = [
     "LogNormal",
     "MatrixComparison",
     "ModelSpec",
+    "Pairwise",
     "Pedigree",
     "PedigreeError",
     "PenalisedComplexity",
@@ -131,11 +134,13 @@ __all__ = [
     "load_posterior",
     "log_posterior",
     "observed_scale",
+    "pairwise",
     "plot_comparison",
     "plot_correlations",
     "plot_effects",
     "plot_ellipses",
     "plot_field",
+    "plot_pairwise",
     "plot_parameters",
     "plot_prior",
     "plot_residuals",

@@ -273,7 +273,7 @@ def simulate(
 #: Commands in the order of an analysis, for the help.
 _ORDER = (
     "init", "check", "priors", "reml", "sample", "compare", "report",
-    "predict", "wald", "effects", "curves", "rank", "simulate",
+    "pairwise", "predict", "wald", "effects", "curves", "rank", "simulate",
 )  # fmt: skip
 
 

@@ -81,6 +81,47 @@ def curves(
 
 
 @app.command()
+def pairwise(
+    model: Model,
+    data: Data = None,
+    traits: Annotated[str | None, typer.Option(help="Some of the traits, a,b,c.  [default: all]")] = None,
+    term: Annotated[
+        str | None, typer.Option(help="Term of the correlations.  [default: the genetic one, or the only one]")
+    ] = None,
+    posterior: Annotated[bool, typer.Option("--posterior", help="Also sample every pair, some seconds each.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write pairs to this CSV file as they are done; a run that was ended takes it up."
+        ),
+    ] = None,
+    plot: Picture = None,
+    cores: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Genetic correlations between all pairs of many traits, each pair by a model of its own.
+
+    For hundreds of traits of the same individuals, such as spectra or metabolites, state `random =
+    "diag(trait):vm(line, G)"`.
+    """
+    from bayesmv.estimates.pairwise import pairwise as run
+    from bayesmv.io.files import load_design
+    from bayesmv.report.documents import pairwise_document
+
+    form = Form(command="pairwise", as_json=as_json, as_csv=as_csv, table=table)
+    picture, file = check_picture(plot), check_output(output)
+    design = load_design(model, data)
+    keep_inputs([picture, file], files_of(design.spec, model, data))
+    chosen = None if traits is None else [name.strip() for name in traits.split(",") if name.strip()]
+    found = run(design, traits=chosen, term=term, posterior=posterior, seed=seed, path=output, cores=cores)
+    document = pairwise_document(found, design)
+    give(document, form, drawn(document, picture))
+
+
+@app.command()
 def predict(
     model: Model,
     data: Data = None,

@@ -239,11 +239,14 @@ def _check_dependence(traits: Sequence[str], response: Array, fixed: FixedDesign
     every trait on all before it.
     """
     t, p = len(traits), fixed.X.shape[1]
-    sets = {(*range(j), j) for j in range(1, t)} | set(combinations(range(t), 2))
-    if p <= FEW and t <= _MOST_TRIED:
-        sets |= set(combinations(range(t), 3))
     left: dict[bytes, Array] = {}
     observed = ~np.isnan(response)
+    if t > _MOST_TRIED and observed.all():
+        sets = _suspects_among_many(response - projection(fixed.working, response))
+    else:
+        sets = {(*range(j), j) for j in range(1, t)} | set(combinations(range(t), 2))
+    if p <= FEW and t <= _MOST_TRIED:
+        sets |= set(combinations(range(t), 3))
     for chosen in sorted(sets, key=lambda s: (len(s), s)):
         seen = observed[:, chosen].all(axis=1)
         W = fixed.working[seen]
@@ -255,6 +258,19 @@ def _check_dependence(traits: Sequence[str], response: Array, fixed: FixedDesign
             recorded = np.where(observed[seen], response[seen], 0.0)
             left[key] = recorded - projection(W, recorded)
         _refuse_combination([traits[i] for i in chosen], left[key][:, chosen], response[np.ix_(seen, chosen)])
+
+
+def _suspects_among_many(residuals: Array) -> set[tuple[int, ...]]:
+    """Pairs and leading sets of many traits recorded on all units, (n, t), whose last may depend on the others.
+
+    The diagonal of R in a QR decomposition is what each trait has beside all before it.
+    """
+    size = np.linalg.norm(residuals, axis=0)
+    scaled = residuals / np.where(size > 0, size, 1.0)
+    beside = np.abs(np.diag(np.linalg.qr(scaled, mode="r")))
+    alike = np.tril(np.abs(scaled.T @ scaled), -1) > 1.0 - 10 * _ROUNDING
+    leading = {(*range(j), j) for j in np.flatnonzero(beside**2 < 10 * _ROUNDING).tolist() if j > 0}
+    return leading | {(j, i) for i, j in zip(*map(np.ndarray.tolist, np.nonzero(alike)), strict=True)}
 
 
 def _refuse_combination(traits: Sequence[str], residuals: Array, records: Array) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,12 @@ from scipy.sparse.linalg import SuperLU, splu
 from bayesmv.arrays import Array
 
 
+@lru_cache(maxsize=256)
 def packed_rows(m: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Row and column of each entry of a lower triangle packed by rows (PyMC's order)."""
-    return np.tril_indices(m)
+    """Rows and columns of the packed lower triangle of an (m, m) matrix, row by row; they cannot be written to."""
+    rows, cols = np.tril_indices(m)
+    rows.flags.writeable = cols.flags.writeable = False
+    return rows, cols
 
 
 def psd_cholesky(sigma: Array) -> Array:

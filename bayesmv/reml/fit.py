@@ -73,7 +73,7 @@ def fit_reml(
         optimum, below = maximise_from(density, design.blocks, starts, max_iterations, say)
     if below:
         design = replace(design, notes=(*design.notes, _several_maxima(len(starts), below)))
-    theta = _settled(design, optimum.theta)
+    theta = settled(design, optimum.theta)
     if not optimum.converged or not np.isfinite(RestrictedObjective(density, design.blocks).value(theta)):
         _require_residuals(design, theta)
     if not optimum.converged:
@@ -121,7 +121,7 @@ def _given(design: Design, start: RemlFit | Mapping[str, Array] | None) -> Mappi
     return {name: sigma for name, sigma in start.covariances.items() if name in design.names}
 
 
-def _settled(design: Design, theta: Array) -> Array:
+def settled(design: Design, theta: Array) -> Array:
     """Canonical θ, with scales that came within rounding of the boundary put on it."""
     settled = design.blocks.canonical(theta)
     return np.where(design.blocks.positive & (np.abs(settled) < _ZERO**design.blocks.powers), 0.0, settled)

@@ -16,6 +16,7 @@ from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design
 from bayesmv.estimates.components import variance_components
 from bayesmv.estimates.family_numbers import family_numbers
+from bayesmv.estimates.pairwise import Pairwise
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, Prediction
 from bayesmv.estimates.source import estimates_of
@@ -33,6 +34,7 @@ from bayesmv.report.tables import (
     legend,
     lsd_table,
     models_table,
+    pairs_table,
     parameter_table,
     prediction_table,
     prior_sets_table,
@@ -57,6 +59,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "compare --prior-set": ("priors",),
     "rank": ("models",),
     "curves": ("curves",),
+    "pairwise": ("pairs", "strongest"),
     "predict": ("predictions", "differences", "lsd"),
     "wald": ("wald",),
     "effects": ("effects", "trial"),
@@ -235,6 +238,32 @@ def curves_document(source: Any, at: Points) -> Document:
         picture=Picture(name="curves", draw=lambda path: plot_trajectory(source, at=at, path=path)),
         converged=_converged(source),
         interrupted=_interrupted(source),
+    )
+
+
+#: Pairs up to which all are printed, and the strongest that are printed of more.
+_PAIRS = 20
+
+
+def pairwise_document(found: Pairwise, design: Design) -> Document:
+    """Correlations of pairs of traits: all, or the strongest of many."""
+    from bayesmv.report.plots import plot_pairwise
+
+    title = f"Correlations of {found.term}"
+    whole = pairs_table("pairs", title, found.table)
+    inside = found.table[found.table["constraint"] == "unconstrained"]
+    order = inside["correlation"].abs().sort_values(ascending=False, kind="stable").index
+    best = inside.loc[order[:_PAIRS]].reset_index(drop=True)
+    strongest = pairs_table("strongest", f"{title}: the {len(best)} strongest inside the parameter space", best)
+    many = len(found.table) > _PAIRS
+    return Document(
+        sections=((Line(found.summary()), strongest if many else whole), note_lines(design.notes)),
+        facts={"model": str(design.spec), "term": found.term, "traits": list(found.traits)},
+        main="pairs",
+        notes=design.notes,
+        more=(whole,) if many else (strongest,),
+        picture=Picture(name="pairwise", draw=lambda path: plot_pairwise(found, path=path)),
+        converged=bool(found.table["converged"].all()),
     )
 
 

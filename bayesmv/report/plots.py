@@ -21,6 +21,7 @@ from bayesmv.design.design import Design
 from bayesmv.errors import SpecError, require_known
 from bayesmv.estimates.breeding_values import breeding_values
 from bayesmv.estimates.components import correlation_matrix
+from bayesmv.estimates.pairwise import Pairwise
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.residuals import Kind, residuals
 from bayesmv.estimates.selection import selection
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 #: Traits up to which every variance and correlation has a panel of its own.
 _PANELLED = 4
+#: Most traits that are named along an axis.
+_NAMES = 60
 #: Quantile of a normal distribution that ends a 95 % interval.
 _REACH = float(ndtri(0.975))
 
@@ -300,6 +303,40 @@ def plot_correlations(source: Any, term: str, path: str | Path | None = None, *,
         ax.text(j, i, f"{r:.2f}", ha="center", va="center", fontsize=small, color="white" if abs(r) > 0.75 else "black")
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     tidy(ax, f"Correlations of {term}")
+    save(ax, path)
+    return ax
+
+
+def plot_pairwise(
+    found: Pairwise,
+    path: str | Path | None = None,
+    *,
+    column: str = "correlation",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the correlations of all pairs of traits as a heat map, traits in the order of their clustering.
+
+    Parameters
+    ----------
+    found
+        From :func:`bayesmv.pairwise`.
+    path
+        Where to write the picture; None for nowhere.
+    column
+        The correlations to draw: ``correlation``, ``median`` or ``residual``.
+    ax
+        Axes to draw into.
+    """
+    table = found.clustered(column)
+    ax = given(ax, PAGE[0], PAGE[0] - 0.6)
+    image = ax.imshow(table.to_numpy(dtype=float), vmin=-1.0, vmax=1.0, cmap="PuOr", interpolation="nearest")
+    every = -(-len(table) // _NAMES)
+    places = range(0, len(table), every)
+    small = {"fontsize": 7 if len(places) <= 30 else 5} | AS_IT_IS
+    ax.set_xticks(places, table.columns[::every].tolist(), rotation=90, **small)
+    ax.set_yticks(places, table.index[::every].tolist(), **small)
+    ax.figure.colorbar(image, ax=ax, shrink=0.8)
+    tidy(ax, f"Correlations of {found.term} between {len(table)} traits")
     save(ax, path)
     return ax
 

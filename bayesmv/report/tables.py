@@ -383,6 +383,26 @@ def comparison_table(frame: pd.DataFrame) -> Table:
     return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 
 
+def pairs_table(name: str, title: str, frame: pd.DataFrame) -> Table:
+    """Correlations of pairs of traits, a line each."""
+    posterior = (
+        _number("median"),
+        Column(header="95 % HDI", show=lambda row: f"{compact(row['hdi_low'])}…{compact(row['hdi_high'])}"),
+        Column(header="ESS", show=lambda row: number(round(row["ess_bulk"]), 6)),
+    )
+    columns = (
+        word_column("trait_i"),
+        word_column("trait_j"),
+        Column(header="records", show=lambda row: str(row["records"])),
+        _number("REML", "correlation"),
+        _number("s.e.", "std_error", 3),
+        word_column("constraint"),
+        _number("residual"),
+        *(posterior if "median" in frame else ()),
+    )
+    return Table(name=name, title=title, frame=frame, columns=columns)
+
+
 def models_table(frame: pd.DataFrame) -> Table:
     """REML fits side by side."""
 
