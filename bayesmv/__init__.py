@@ -33,6 +33,7 @@ from bayesmv.estimates.observed_scale import observed_scale
 from bayesmv.estimates.pairwise import Pairwise, pairwise
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import Prediction, predict
+from bayesmv.estimates.profile import Profile, profile, profile_intervals
 from bayesmv.estimates.residuals import residuals
 from bayesmv.estimates.selection import independent_culling, selection, selection_intensity
 from bayesmv.estimates.trajectory import covariance_function, trajectory
@@ -60,6 +61,7 @@ from bayesmv.report.plots import (
     plot_pairwise,
     plot_parameters,
     plot_prior,
+    plot_profile,
     plot_residuals,
     plot_response,
     plot_trajectory,
@@ -94,6 +96,7 @@ __all__ = [
     "PenalisedComplexity",
     "Prediction",
     "PredictiveDensity",
+    "Profile",
     "Proposal",
     "Quantities",
     "Relationship",
@@ -143,6 +146,7 @@ __all__ = [
     "plot_pairwise",
     "plot_parameters",
     "plot_prior",
+    "plot_profile",
     "plot_residuals",
     "plot_response",
     "plot_trajectory",
@@ -153,6 +157,8 @@ __all__ = [
     "price",
     "principal_components",
     "prior_predictive",
+    "profile",
+    "profile_intervals",
     "propose",
     "published_table",
     "read_relationship",

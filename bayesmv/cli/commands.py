@@ -52,7 +52,7 @@ from bayesmv.cli.output import (
 )
 from bayesmv.cli.signals import Interrupts
 from bayesmv.cli.work import drawn, fit_of, sampled, settings_of, written
-from bayesmv.errors import ConvergenceWarning, DataError, SpecError
+from bayesmv.errors import ConvergenceWarning, DataError, SpecError, require_known
 from bayesmv.report.plain import PLAIN_ERRORS
 
 if TYPE_CHECKING:
@@ -108,7 +108,15 @@ def check(
 
 @app.command()
 def reml(
-    model: Model, data: Data = None, as_json: AsJson = False, as_csv: AsCsv = False, table: TableName = None
+    model: Model,
+    data: Data = None,
+    intervals: Annotated[
+        str, typer.Option(help="delta: standard errors; profile: intervals by profile likelihood besides.")
+    ] = "delta",
+    level: Annotated[float, typer.Option(help="Level of profile intervals.", min=0.01, max=0.9999)] = 0.95,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
 ) -> None:
     """Estimate the covariances by restricted maximum likelihood.
 
@@ -119,7 +127,9 @@ def reml(
     from bayesmv.report.documents import reml_document
 
     form = Form(command="reml", as_json=as_json, as_csv=as_csv, table=table)
-    give(reml_document(fit_of(load_design(model, data))), form)
+    require_known([intervals], ("delta", "profile"), "no intervals {}; there are")
+    wanted = intervals == "profile" or table == "profile"
+    give(reml_document(fit_of(load_design(model, data)), level if wanted else None), form)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from bayesmv.estimates.family_numbers import family_numbers
 from bayesmv.estimates.pairwise import Pairwise
 from bayesmv.estimates.parameters import genetic_parameters
 from bayesmv.estimates.prediction import PAIRED, Prediction
+from bayesmv.estimates.profile import profile_intervals
 from bayesmv.estimates.source import estimates_of
 from bayesmv.estimates.trajectory import Points, trajectory
 from bayesmv.model.spec import ModelSpec
@@ -39,6 +40,7 @@ from bayesmv.report.tables import (
     prediction_table,
     prior_sets_table,
     prior_table,
+    profile_table,
     relationships_table,
     traits_table,
     trajectory_table,
@@ -53,7 +55,7 @@ from bayesmv.sampling.trace import was_interrupted
 #: Tables of the document of each command, by which ``--table`` asks for one.
 TABLES: dict[str, tuple[str, ...]] = {
     "check": ("traits", "terms", "relationships"),
-    "reml": ("varcomp", "fixed", "families", "genetic"),
+    "reml": ("varcomp", "fixed", "families", "genetic", "profile"),
     "sample": ("varcomp", "families", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
     "compare": ("comparison", "families", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
     "compare --prior-set": ("priors",),
@@ -87,12 +89,14 @@ def check_document(design: Design, information: Sequence[TermInformation], cost:
     )
 
 
-def reml_document(fit: RemlFit) -> Document:
-    """Variance components, fixed effects, likelihood and genetic parameters of a REML fit."""
+def reml_document(fit: RemlFit, profile_level: float | None = None) -> Document:
+    """Variance components, fixed effects, likelihood and genetic parameters of a REML fit, profile intervals."""
     said = Line(fit.state), *note_lines(fit.record.notes)
     sections: list[Section] = [(varcomp_table(fit), fixed_table(fit), *_numbers(fit), *said)]
     if fit.record.genetic is not None:
         sections.append((parameter_table("genetic", "Genetic parameters, REML", genetic_parameters(fit)),))
+    if profile_level is not None:
+        sections.append((profile_table(profile_intervals(fit, level=profile_level), profile_level),))
     return Document(
         sections=tuple(sections),
         facts=_reml_facts(fit),

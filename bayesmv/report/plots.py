@@ -23,6 +23,7 @@ from bayesmv.estimates.breeding_values import breeding_values
 from bayesmv.estimates.components import correlation_matrix
 from bayesmv.estimates.pairwise import Pairwise
 from bayesmv.estimates.parameters import genetic_parameters
+from bayesmv.estimates.profile import Profile
 from bayesmv.estimates.residuals import Kind, residuals
 from bayesmv.estimates.selection import selection
 from bayesmv.estimates.source import estimates_of
@@ -337,6 +338,36 @@ def plot_pairwise(
     ax.set_yticks(places, table.index[::every].tolist(), **small)
     ax.figure.colorbar(image, ax=ax, shrink=0.8)
     tidy(ax, f"Correlations of {found.term} between {len(table)} traits")
+    save(ax, path)
+    return ax
+
+
+def plot_profile(found: Profile, path: str | Path | None = None, *, ax: Axes | None = None) -> Axes:
+    """Draw |ζ| of a profile likelihood, what it would be were the likelihood quadratic, and the interval.
+
+    A V with straight sides is an estimate whose standard error says all; bent sides are what it leaves out.
+
+    Parameters
+    ----------
+    found
+        From :func:`bayesmv.profile`.
+    path
+        Where to write the picture; None for nowhere.
+    ax
+        Axes to draw into.
+    """
+    ax = given(ax, 6.0, 4.0)
+    table = found.table
+    quantile = float(ndtri(0.5 + 0.5 * found.level))
+    ax.plot(table["value"], table["zeta"].abs(), color=POSTERIOR, marker="o", markersize=3, label="profile")
+    if np.isfinite(found.std_error):
+        ax.plot(table["value"], table["wald"].abs(), color=REML, linestyle="--", linewidth=1, label="standard error")
+    ax.hlines(quantile, found.low, found.high, color=POSTERIOR, linewidth=4, alpha=0.3)
+    ax.set_ylim(0.0, 1.3 * quantile)
+    ax.set_xlabel(found.quantity)
+    ax.set_ylabel("|ζ|")
+    ax.legend(frameon=False)
+    tidy(ax, f"{100 * found.level:g} % profile interval {found.low:.3g} to {found.high:.3g}")
     save(ax, path)
     return ax
 

@@ -383,6 +383,29 @@ def comparison_table(frame: pd.DataFrame) -> Table:
     return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 
 
+def profile_table(frame: pd.DataFrame, level: float) -> Table:
+    """Profile-likelihood intervals beside standard errors; * where an end is the end of what it can be."""
+
+    def end(row: Row, name: str) -> str:
+        return compact(row[name]) + ("*" if row[f"{name}_at_end"] else "")
+
+    columns = (
+        word_column("term"),
+        Column(header="parameter", show=_with_traits, words=True),
+        _number("REML", "estimate"),
+        _number("s.e.", "std_error", 3),
+        Column(header=f"{100 * level:g} % profile", show=lambda row: f"{end(row, 'low')}…{end(row, 'high')}"),
+    )
+    title = "Profile-likelihood intervals; * not excluded at the end of its range"
+    return Table(name="profile", title=title, frame=frame, columns=columns)
+
+
+def _with_traits(row: Row) -> str:
+    """Label of a component of a term, or of a genetic parameter with its traits."""
+    traits = dict.fromkeys((row["trait_i"], row["trait_j"]))
+    return f"{row['parameter']} {', '.join(traits)}"
+
+
 def pairs_table(name: str, title: str, frame: pd.DataFrame) -> Table:
     """Correlations of pairs of traits, a line each."""
     posterior = (

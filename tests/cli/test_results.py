@@ -36,6 +36,30 @@ def test_predict__cells_that_say_nothing(word):
         run(app, ["predict", "canty_us", "--at", word], catch_exceptions=False)
 
 
+def test_reml__profile_intervals():
+    words = ["reml", "canty_separate", "--table", "profile", "--level", "0.9"]
+    table = pd.read_csv(pd.io.common.StringIO(run(app, words, catch_exceptions=False).stdout))
+    fit = bmv.fit_reml(bmv.load_design("canty_separate"))
+    row = table.iloc[0]
+    mine = bmv.profile(fit, row["parameter"], row["trait_i"], term=row["term"], level=0.9)
+    assert (row["low"], row["high"]) == pytest.approx((mine.low, mine.high), rel=1e-3)
+    with pytest.raises(SpecError, match="no intervals 'wald'; there are: 'delta', 'profile'"):
+        run(app, ["reml", "canty_us", "--intervals", "wald"], catch_exceptions=False)
+
+
+def test_pairwise__is_written_and_taken_up(tmp_path):
+    path, picture = tmp_path / "pairs.csv", tmp_path / "pairs.png"
+    words = ["pairwise", "ril_us", "-o", str(path), "--plot", str(picture)]
+    out = run(app, words, catch_exceptions=False)
+    assert "3 pairs" in out.stdout
+    assert picture.stat().st_size > 1000
+    facts = json.loads(run(app, [*words[:4], "--json"], catch_exceptions=False).stdout)
+    assert facts["term"] == "line"
+    assert [row["records"] for row in facts["pairs"]] == [318, 318, 318]
+    with pytest.raises(SpecError, match="no trait 'x'"):
+        run(app, ["pairwise", "ril_us", "--traits", "height,x"], catch_exceptions=False)
+
+
 def test_wald__both_ways():
     out = run(app, ["wald", "breeding_us", "--denominators", "containment", "--csv"], catch_exceptions=False).stdout
     table = pd.read_csv(pd.io.common.StringIO(out))
