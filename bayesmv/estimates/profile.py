@@ -5,26 +5,20 @@ The mathematics and the search are of :mod:`bayesmv.reml.profile`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
 from bayesmv.arrays import Array, Shown
-from bayesmv.errors import SpecError, listing, require_known
-from bayesmv.estimates.derived import Quantities, derive
-from bayesmv.estimates.genetic import GeneticParameter, parameters
-from bayesmv.estimates.points import Compute, Point
-from bayesmv.estimates.source import RemlEstimates
-from bayesmv.numerics.symmetric import correlation
+from bayesmv.errors import SpecError
+from bayesmv.estimates.derived import Quantities
+from bayesmv.estimates.quantity import Quantity, quantities, quantity_of
 from bayesmv.reml.profile import ProfilePoint, Profiler, Traced
 from bayesmv.reml.result import RemlFit
 
-#: Words for components of a term.
-_COMPONENTS = ("variance", "covariance", "correlation")
 #: Change of ζ between the points of a profile that is to be drawn.
 _APART = 0.4
 
@@ -156,8 +150,10 @@ def profile(
     """
     if not 0.0 < level < 1.0:
         raise SpecError(f"the level must be between 0 and 1, not {level:g}")
-    chosen = _chosen(fit, quantity, traits, term)
-    profiler = _profiler(fit, chosen)
+    chosen = quantity_of(fit, quantity, traits, term)
+    if chosen.standing == "not identified":
+        raise SpecError(f"the {chosen} is not identified by the data, and has no profile")
+    profiler = profiler_of(fit, chosen)
     return _told(profiler, chosen, profiler.trace(level, apart=_APART), level)
 
 
@@ -178,8 +174,10 @@ def profile_intervals(fit: RemlFit, *, level: float = 0.95) -> pd.DataFrame:
         if the model states a genetic term, have no term. What cannot be estimated, or is held, has no row.
     """
     rows = []
-    for chosen in _all(fit):
-        profiler = _profiler(fit, chosen)
+    for chosen in quantities(fit):
+        if chosen.standing == "not identified":
+            continue
+        profiler = profiler_of(fit, chosen)
         if not np.isfinite(profiler.estimate):
             continue
         found = profiler.trace(level)
@@ -200,24 +198,7 @@ def profile_intervals(fit: RemlFit, *, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Chosen:
-    """A quantity: function of covariance matrices (…, m, m) in the units of the data, and where it can be."""
-
-    parameter: str
-    traits: tuple[str, ...]
-    term: str = ""
-    function: Callable[[Mapping[str, Array]], Array]
-    bounds: tuple[float, float]
-    std_error: float = float("nan")
-
-    def __str__(self) -> str:
-        of = [self.term] if self.term else []
-        named = ", ".join([*of, *dict.fromkeys(self.traits)])
-        return f"{self.parameter} of {named}" if named else self.parameter
-
-
-def _profiler(fit: RemlFit, chosen: _Chosen) -> Profiler:
+def profiler_of(fit: RemlFit, chosen: Quantity) -> Profiler:
     record, names = fit.record, fit.record.names
 
     def of_theta(theta: Array) -> Array:
@@ -236,7 +217,7 @@ def _profiler(fit: RemlFit, chosen: _Chosen) -> Profiler:
     )
 
 
-def _told(profiler: Profiler, chosen: _Chosen, found: Traced, level: float) -> Profile:
+def _told(profiler: Profiler, chosen: Quantity, found: Traced, level: float) -> Profile:
     table = pd.DataFrame([p[:3] for p in found.points], columns=["value", "loglik", "zeta"])
     table["wald"] = (table["value"] - profiler.estimate) / chosen.std_error
     notes = [
@@ -256,134 +237,4 @@ def _told(profiler: Profiler, chosen: _Chosen, found: Traced, level: float) -> P
         notes=tuple(notes if found.above > 0 else ()),
         profiler=profiler,
         points=found.points,
-    )
-
-
-def _bounds(parameter: str) -> tuple[float, float]:
-    """What a quantity can be at most, by its name."""
-    if "correlation" in parameter:
-        return -1.0, 1.0
-    if parameter == "covariance" or "total" in parameter:
-        return -np.inf, np.inf
-    return 0.0, np.inf
-
-
-def _chosen(
-    fit: RemlFit, quantity: str | Callable[[Quantities], float], traits: str | tuple[str, ...] | None, term: str | None
-) -> _Chosen:
-    if callable(quantity):
-        return _of_function(fit, quantity)
-    asked = tuple(() if traits is None else [traits] if isinstance(traits, str) else traits)
-    of_term = _components_of(fit, term) if term is not None else _genetic(fit)
-    known = list(dict.fromkeys(c.parameter for c in of_term))
-    where = f"of {term}" if term is not None else "among the genetic parameters"
-    require_known([quantity], known, f"no {{}} {where}; there")
-    pairs = [c for c in of_term if c.parameter == quantity]
-    found = [c for c in pairs if not asked or set(c.traits) == set(asked)]
-    if len(found) != 1:
-        names = [" and ".join(dict.fromkeys(c.traits)) for c in pairs]
-        raise SpecError(f"say which traits the {quantity} is of: {listing(names)}")
-    return found[0]
-
-
-def _all(fit: RemlFit) -> list[_Chosen]:
-    """All quantities of a fit that can move."""
-    out = [c for name in fit.record.names for c in _components_of(fit, name) if c.parameter != "covariance"]
-    return out + (_genetic(fit) if fit.record.genetic is not None else [])
-
-
-def _components_of(fit: RemlFit, term: str) -> list[_Chosen]:
-    fit.record.position(term)
-    effects, out = fit.record.effects_of(term), list[_Chosen]()
-    for word in _COMPONENTS:
-        for i, j in fit.record.structure(term).support:
-            if (i == j) != (word == "variance"):
-                continue
-            _, error, standing = fit.component(term, i, j, word == "correlation")
-            if standing in ("fixed", "not identified"):
-                continue
-            out.append(
-                _Chosen(
-                    parameter=word,
-                    traits=tuple(dict.fromkeys((effects[j], effects[i]))),
-                    term=term,
-                    function=_component(term, i, j, word),
-                    bounds=_bounds(word),
-                    std_error=error,
-                )
-            )
-    return out
-
-
-def _component(term: str, i: int, j: int, word: str) -> Callable[[Mapping[str, Array]], Array]:
-    def of(covariances: Mapping[str, Array]) -> Array:
-        S = covariances[term]
-        return np.asarray((correlation(S) if word == "correlation" else S)[..., i, j])
-
-    return of
-
-
-def _genetic(fit: RemlFit) -> list[_Chosen]:
-    """Genetic parameters that have an estimate."""
-    estimates = RemlEstimates(fit)
-    genetic = estimates.genetic()
-
-    def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
-        return parameters(
-            covariances,
-            estimates.traits,
-            genetic,
-            terms=genetic.phenotypic,
-            same_subject=estimates.record.same_subject(genetic.term),
-            records=estimates.records_per_level(genetic.term),
-            layouts=estimates.layouts,
-        )
-
-    table = estimates.evaluate(compute)
-    return [
-        _Chosen(
-            parameter=str(row["parameter"]),
-            traits=tuple(dict.fromkeys((str(row["trait_i"]), str(row["trait_j"])))),
-            function=_place(compute, at),
-            bounds=_bounds(str(row["parameter"])),
-            std_error=float(row["std_error"]),
-        )
-        for at, row in enumerate(table.to_dict("records"))
-        if row["constraint"] not in ("not identified", "fixed")
-    ]
-
-
-def _place(compute: Compute, at: int) -> Callable[[Mapping[str, Array]], Array]:
-    def of(covariances: Mapping[str, Array]) -> Array:
-        return np.asarray(compute(covariances)[at].draws)
-
-    return of
-
-
-def _of_function(fit: RemlFit, function: Callable[[Quantities], float]) -> _Chosen:
-    """Quantity that a user's function gives."""
-    genetic = fit.record.genetic
-
-    def refused(*_: Any) -> Array:
-        raise SpecError("a profile is of functions of covariance matrices, not of means and effects")
-
-    def one(covariances: Mapping[str, Array]) -> float:
-        point = Point(covariances=covariances, means=refused, effects=refused)
-        try:
-            return float(function(Quantities(record=fit.record, point=point, genetic=genetic)))
-        except (TypeError, ValueError) as error:
-            raise SpecError(f"the function of a profile must return one number: {error}") from None
-
-    def of(covariances: Mapping[str, Array]) -> Array:
-        shape = next(iter(covariances.values())).shape[:-2]
-        values = [one({n: S[at] for n, S in covariances.items()}) for at in np.ndindex(shape)]
-        return np.array(values).reshape(shape)
-
-    error = float(derive(fit, function)["std_error"].to_numpy()[0])
-    return _Chosen(
-        parameter=getattr(function, "__name__", "quantity").replace("<lambda>", "quantity"),
-        traits=(),
-        function=of,
-        bounds=(-np.inf, np.inf),
-        std_error=error,
     )

@@ -7,7 +7,8 @@ from scipy.optimize import brentq
 
 import bayesmv as bmv
 from bayesmv.errors import SpecError
-from bayesmv.estimates import profile as room
+from bayesmv.estimates.profile import profiler_of
+from bayesmv.estimates.quantity import quantity_of
 
 #: Half the quantile of chi-square on 1 df.
 CRITICAL = 1.920729
@@ -124,7 +125,7 @@ def test_heritability__is_that_of_the_model():
         ("variance", {"term": "f"}, "say which traits the variance is of: 'y', 'z'"),
         ("heritability", {}, "which term is genetic"),
         ("variance", {"term": "f", "level": 1.0}, "the level must be between 0 and 1"),
-        (lambda q: q.means[0], {}, "a profile is of functions of covariance matrices"),
+        (lambda q: q.means[0], {}, "the function must be one of covariance matrices"),
         (lambda q: q["f"], {}, "must return one number"),
     ],
 )
@@ -143,7 +144,7 @@ def test_p_values__of_what_cannot_be_are_refused():
 
 def test_higher_maximum__is_told():
     fit = fitted()
-    chosen = room._chosen(fit, "variance", None, "f")
-    profiler = room._profiler(fit, chosen)
+    chosen = quantity_of(fit, "variance", None, "f")
+    profiler = profiler_of(fit, chosen)
     profiler.best -= 3.0
     assert profiler.trace(apart=0.4).above > 1.0
