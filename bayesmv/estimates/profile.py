@@ -201,11 +201,18 @@ def profile_intervals(fit: RemlFit, *, level: float = 0.95) -> pd.DataFrame:
 def profiler_of(fit: RemlFit, chosen: Quantity) -> Profiler:
     record, names = fit.record, fit.record.names
 
-    def of_theta(theta: Array) -> Array:
-        sigmas = record.blocks.matrices(theta)
-        with np.errstate(all="ignore"):
-            return chosen.function({n: record.to_data_units(n, S) for n, S in zip(names, sigmas, strict=True)})
+    def at(theta: Array) -> dict[str, Array]:
+        return {n: record.to_data_units(n, S) for n, S in zip(names, record.blocks.matrices(theta), strict=True)}
 
+    def of_theta(theta: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return chosen.function(at(theta))
+
+    def size(theta: Array) -> Array:
+        return np.asarray(chosen.size(at(theta)) / unit) if chosen.size is not None else np.ones(theta.shape[:-1])
+
+    ones = {n: record.to_data_units(n, np.eye(len(S))) for n, S in zip(names, fit.sigmas, strict=True)}
+    unit = 1.0 if chosen.size is None else float(chosen.size(ones))
     return Profiler(
         fit.engine,
         record.blocks,
@@ -214,6 +221,7 @@ def profiler_of(fit: RemlFit, chosen: Quantity) -> Profiler:
         fit.loglik,
         step=chosen.std_error,
         bounds=chosen.bounds,
+        size=None if chosen.size is None else size,
     )
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from bayesmv.arrays import Array
+from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.estimates.derived import Quantities, derive
 from bayesmv.estimates.genetic import GeneticParameter, parameters
 from bayesmv.estimates.points import Compute, Point
 from bayesmv.estimates.source import RemlEstimates
+from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.reml.result import RemlFit
 
@@ -21,6 +23,10 @@ from bayesmv.reml.result import RemlFit
 _COMPONENTS = ("variance", "covariance", "correlation")
 #: Words of tables for quantities that are free.
 _FREE = {"positive": "free", "unconstrained": "free"}
+
+
+#: Function of covariance matrices (…, m, m) in the units of the data, by name.
+type Function = Callable[[Mapping[str, Array]], Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +47,18 @@ class Quantity:
         What it can be.
     std_error, standing
         Standard error by the delta method, and why there is none, as :class:`bayesmv.reml.delta.Judgement` has them.
+    size
+        Of a correlation, √(σ_ii σ_jj): where it is 0, the correlation can be anything.
     """
 
     parameter: str
     traits: tuple[str, ...]
     term: str = ""
-    function: Callable[[Mapping[str, Array]], Array]
+    function: Function
     bounds: tuple[float, float]
     std_error: float = float("nan")
     standing: str = "free"
+    size: Function | None = None
 
     def __str__(self) -> str:
         of = [self.term] if self.term else []
@@ -116,12 +125,21 @@ def _components_of(fit: RemlFit, term: str) -> list[Quantity]:
                     bounds=_bounds(word),
                     std_error=error,
                     standing=_FREE.get(standing, standing),
+                    size=_size(term, i, j) if word == "correlation" else None,
                 )
             )
     return out
 
 
-def _component(term: str, i: int, j: int, word: str) -> Callable[[Mapping[str, Array]], Array]:
+def _size(term: str, i: int, j: int) -> Function:
+    def of(covariances: Mapping[str, Array]) -> Array:
+        S = covariances[term]
+        return np.asarray(np.sqrt(S[..., i, i] * S[..., j, j]))
+
+    return of
+
+
+def _component(term: str, i: int, j: int, word: str) -> Function:
     def of(covariances: Mapping[str, Array]) -> Array:
         S = covariances[term]
         return np.asarray((correlation(S) if word == "correlation" else S)[..., i, j])
@@ -154,13 +172,23 @@ def _genetic(fit: RemlFit) -> list[Quantity]:
             bounds=_bounds(str(row["parameter"])),
             std_error=float(row["std_error"]),
             standing=_FREE.get(str(row["constraint"]), str(row["constraint"])),
+            size=_size_of_parameter(fit, genetic, row),
         )
         for at, row in enumerate(table.to_dict("records"))
         if row["constraint"] != "fixed"
     ]
 
 
-def _place(compute: Compute, at: int) -> Callable[[Mapping[str, Array]], Array]:
+def _size_of_parameter(fit: RemlFit, genetic: Genetic, row: Mapping[Any, Any]) -> Function | None:
+    """Size of a correlation that is one of the effects of a term; None of other parameters."""
+    term = {"genetic correlation": genetic.term, "residual correlation": RESIDUAL}.get(str(row["parameter"]))
+    effects = fit.record.effects_of(term) if term is not None else ()
+    if term is None or row["trait_i"] not in effects or row["trait_j"] not in effects:
+        return None
+    return _size(term, effects.index(row["trait_i"]), effects.index(row["trait_j"]))
+
+
+def _place(compute: Compute, at: int) -> Function:
     def of(covariances: Mapping[str, Array]) -> Array:
         return np.asarray(compute(covariances)[at].draws)
 

@@ -82,11 +82,32 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     SpecError
         If it is not TOML, or has unknown or ill-typed entries.
     """
+    return arguments(tables(text, path), path)
+
+
+def tables(text: str, path: Path) -> dict[str, Any]:
+    """Tables of a TOML text.
+
+    Raises
+    ------
+    SpecError
+        If it is not TOML.
+    """
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError of Python's own
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise SpecError(f"'{path}' is not valid TOML: {reason}") from None
+
+
+def arguments(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Arguments of a ModelSpec, from the tables of a model file.
+
+    Raises
+    ------
+    SpecError
+        If there are unknown or ill-typed entries.
+    """
     _check_values(values, path)
     n_traits = len(values["traits"])
     residual, by = parse_residual(values.get("residual", "us(trait):units"), n_traits)

@@ -31,8 +31,9 @@ from bayesmv.reml.maximise import RestrictedObjective
 _PENALTY, _MISSED = 100.0, 1e-4
 #: Gain of log-likelihood by a step of which a climb ends.
 _GAIN = 1e-6
-#: Rises of λ at most for a point; ρ is multiplied where one leaves more than this share of the miss.
-_ROUNDS, _RAISED, _FALLS = 30, 10.0, 0.25
+#: Rises of λ at most for a point; ρ is multiplied where one leaves more than this share of the miss, and a climb ends
+#: where three leave nearly all.
+_ROUNDS, _RAISED, _FALLS, _STUCK = 30, 10.0, 0.25, 0.9
 #: Points at most to each side.
 _MOST = 40
 #: Nearness of ζ to its quantile at the end of an interval.
@@ -41,6 +42,8 @@ _NEAR = 2e-3
 _END = 1e-3
 #: Log-likelihood above the maximum that is not rounding.
 _ABOVE = 1e-4
+#: Least size of what a quantity is a share of, in phenotypic variances, that misses are measured by.
+_LEAST = 0.02
 #: Scales and angles that a climb starts from where θ lies on the boundary and slopes vanish.
 _OFF, _WIDEST = 0.05, 1.4
 #: Step of central differences.
@@ -84,17 +87,15 @@ class Traced:
 
 
 class _Constrained(NamedTuple):
-    """l(θ) + λ m - ρ/2 m², m = (g(θ) - c)/step."""
+    """l(θ) + λ m - ρ/2 m², m the miss of a target."""
 
     inner: RestrictedObjective
-    function: Function
-    target: float
-    step: float
+    misses: Function
     multiplier: float
     penalty: float
 
     def miss(self, x: Array) -> float:
-        return float((self.function(x) - self.target) / self.step)
+        return float(self.misses(x))
 
     def value(self, x: Array) -> float:
         m = self.miss(x)
@@ -102,12 +103,12 @@ class _Constrained(NamedTuple):
         return out if np.isfinite(out) else -np.inf
 
     def gradient(self, x: Array) -> Array:
-        m, slope = self.miss(x), slopes_of(self.function, x) / self.step
+        m, slope = self.miss(x), slopes_of(self.misses, x)
         return self.inner.gradient(x) + (self.multiplier - self.penalty * m) * slope
 
     def expand(self, x: Array) -> Local:
         here, m = self.inner.expand(x), self.miss(x)
-        slope = slopes_of(self.function, x) / self.step
+        slope = slopes_of(self.misses, x)
         force = self.multiplier - self.penalty * m
         return Local(
             here.value + self.multiplier * m - 0.5 * self.penalty * m * m,
@@ -138,6 +139,9 @@ class Profiler:
         Standard error of g, or another length over which it changes; None to find one.
     bounds
         What g can be at most.
+    size
+        D(θ) of a ratio g = N/D that may be 0/0, in working units: then D (g - c) is held at 0. A correlation can be
+        anything where a variance is 0, and its profile has the likelihood of that.
     """
 
     def __init__(
@@ -150,7 +154,9 @@ class Profiler:
         *,
         step: float | None = None,
         bounds: tuple[float, float] = (-np.inf, np.inf),
+        size: Function | None = None,
     ) -> None:
+        self.size = size
         self.objective, self.blocks, self.function = RestrictedObjective(engine, blocks), blocks, function
         self.theta, self.best, self.bounds = theta, loglik, bounds
         self.estimate = self._estimate()
@@ -165,6 +171,18 @@ class Profiler:
         """g at the maximum; where it has no value there (a correlation of no variance), a little off it."""
         value = float(self.function(self.theta))
         return value if np.isfinite(value) else float(self.function(self._off(self.theta)))
+
+    def _misses(self, target: float) -> Function:
+        """(g(θ) - c) in steps, times the size of what g is a share of."""
+        if self.size is None:
+            return lambda theta: np.asarray((self.function(theta) - target) / self.step)
+        size, unit = self.size, self.step * max(float(self.size(self.theta)), _LEAST)
+
+        def misses(theta: Array) -> Array:
+            of = size(theta)
+            return np.asarray(np.where(of > 0.0, (self.function(theta) - target) * of / unit, 0.0))
+
+        return misses
 
     def _off(self, theta: Array) -> Array:
         """θ pushed off the boundary."""
@@ -183,12 +201,14 @@ class Profiler:
         """Point of the profile at a value, from one near it; None where the function cannot take the value."""
         moved = near.value - self.estimate
         multiplier = near.multiplier * (target - self.estimate) / moved if moved else 0.0
+        # Where scales are near 0 slopes vanish: a climb from there may not find the way.
         off = self._off(near.theta)
-        starts = [near.theta] if np.array_equal(off, near.theta) else [near.theta, off]
-        ends = [end for start in starts if (end := self._climbed(target, start, multiplier)) is not None]
-        if not ends:
+        end = self._climbed(target, off, multiplier)
+        if end is None and not np.array_equal(off, near.theta):
+            end = self._climbed(target, near.theta, multiplier)
+        if end is None:
             return None
-        theta, loglik, multiplier = max(ends, key=lambda end: end[1])
+        theta, loglik, multiplier = end
         zeta = np.sign(target - self.estimate) * np.sqrt(2.0 * max(self.best - loglik, 0.0))
         return ProfilePoint(target, loglik, float(zeta), theta, multiplier)
 
@@ -207,9 +227,10 @@ class Profiler:
 
     def _climbed(self, target: float, theta: Array, multiplier: float) -> tuple[Array, float, float] | None:
         """θ, l and λ where g is the target."""
-        penalty, before = _PENALTY, np.inf
+        penalty, before, stuck = _PENALTY, np.inf, 0
+        misses = self._misses(target)
         for _ in range(_ROUNDS):
-            goal = _Constrained(self.objective, self.function, target, self.step, multiplier, penalty)
+            goal = _Constrained(self.objective, misses, multiplier, penalty)
             if not np.isfinite(goal.value(theta)):
                 return None
             theta = climb(goal, theta, tolerance=_GAIN).theta
@@ -217,6 +238,9 @@ class Profiler:
             multiplier -= penalty * miss
             if abs(miss) < _MISSED:
                 return theta, self.objective.value(theta) + multiplier * miss, multiplier
+            stuck = stuck + 1 if abs(miss) > _STUCK * before else 0
+            if stuck == 3:
+                return None
             penalty, before = penalty * (_RAISED if abs(miss) > _FALLS * before else 1.0), abs(miss)
         return None
 
@@ -290,5 +314,8 @@ class Profiler:
         return nearest.value
 
     def _slope(self, point: ProfilePoint) -> float:
-        """Slope of ζ by c: λ is the slope of -l_p by steps."""
-        return point.multiplier / (point.zeta * self.step) if point.zeta else 0.0
+        """Slope of ζ by c: λ is that of -l_p by the miss."""
+        if not point.zeta:
+            return 0.0
+        by_c = float(self._misses(point.value - self.step)(point.theta)) / self.step
+        return point.multiplier * by_c / point.zeta

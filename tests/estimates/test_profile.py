@@ -93,6 +93,17 @@ def test_estimate_on_the_boundary__has_an_interval():
     assert "the high end is the end of its range" in repr(found)
 
 
+def test_correlation_of_weak_variances__has_the_likelihood_of_fits_with_it_held():
+    """Also where the best variance at a correlation is 0, where it can be anything."""
+    data = families(8, 3, seed=11, share=0.05)
+    fit = fitted("y + z ~ 1", data)
+    found = bmv.profile(fit, "correlation", term="f")
+    for value in (-0.9, -0.3, 0.2):
+        point = found.profiler.reach(value, min(found.points, key=lambda p: abs(p.value - value)))
+        held = fitted("y + z ~ 1", data, constraints={"f": {"partial_cor[y,z]": value}})
+        assert point.loglik == pytest.approx(held.loglik, abs=1e-3)
+
+
 def test_variance_of_nothing__has_an_upper_end():
     data = families(share=0.0, seed=3)
     data["y"] -= 1.2 * data.groupby("f")["y"].transform("mean")
