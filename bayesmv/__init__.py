@@ -64,6 +64,7 @@ from bayesmv.report.plots import (
     plot_profile,
     plot_residuals,
     plot_response,
+    plot_study,
     plot_trajectory,
 )
 from bayesmv.report.study import report
@@ -73,6 +74,7 @@ from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.trace import load_posterior
 from bayesmv.simulation.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
+from bayesmv.studies import StudySpec, study, study_summary
 
 __all__ = [
     "ConvergenceWarning",
@@ -103,6 +105,7 @@ __all__ = [
     "RemlFit",
     "SamplerSettings",
     "SpecError",
+    "StudySpec",
     "__version__",
     "blup",
     "breeding_values",
@@ -149,6 +152,7 @@ __all__ = [
     "plot_profile",
     "plot_residuals",
     "plot_response",
+    "plot_study",
     "plot_trajectory",
     "predict",
     "prediction_errors",
@@ -172,6 +176,8 @@ __all__ = [
     "simulate_model",
     "simulate_records",
     "simulate_traits",
+    "study",
+    "study_summary",
     "trajectory",
     "trial_heritability",
     "variance_components",

@@ -16,6 +16,7 @@ import typer
 
 from bayesmv._version import __version__
 from bayesmv.cli import results as _results  # noqa: F401 - registers its commands
+from bayesmv.cli import studies as _studies  # noqa: F401 - registers its commands
 from bayesmv.cli.init import init as _init
 from bayesmv.cli.models import models as _models
 from bayesmv.cli.options import (
@@ -283,7 +284,7 @@ def simulate(
 #: Commands in the order of an analysis, for the help.
 _ORDER = (
     "init", "check", "priors", "reml", "sample", "compare", "report",
-    "pairwise", "predict", "wald", "effects", "curves", "rank", "simulate",
+    "pairwise", "study", "predict", "wald", "effects", "curves", "rank", "simulate",
 )  # fmt: skip
 
 

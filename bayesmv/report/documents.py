@@ -42,6 +42,7 @@ from bayesmv.report.tables import (
     prior_table,
     profile_table,
     relationships_table,
+    study_table,
     traits_table,
     trajectory_table,
     trial_table,
@@ -61,6 +62,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "compare --prior-set": ("priors",),
     "rank": ("models",),
     "curves": ("curves",),
+    "study": ("study", "failures"),
     "pairwise": ("pairs", "strongest"),
     "predict": ("predictions", "differences", "lsd"),
     "wald": ("wald",),
@@ -243,6 +245,30 @@ def curves_document(source: Any, at: Points) -> Document:
         converged=_converged(source),
         interrupted=_interrupted(source),
     )
+
+
+def study_document(name: str, summary: pd.DataFrame, rows: pd.DataFrame) -> Document:
+    """Summary of a study, and what failed in it."""
+    from bayesmv.report.plots import plot_study
+
+    failures = rows.loc[rows["failure"] != "", ["case", "replicate", "model", "prior", "method", "failure"]]
+    counted = failures.groupby(["case", "model", "method", "failure"]).size().rename("times").reset_index()
+    columns = (*map(word_column, ("case", "model", "method", "failure")),)
+    lost = Table(name="failures", title="What failed", frame=counted, columns=columns)
+    cases = rows["key"].nunique()
+    said = Line(f"{name}: {cases} data sets, {len(rows)} rows, {rows_cpu(rows) / 3600:.2g} CPU hours")
+    return Document(
+        sections=((study_table(summary), said), *(((lost,),) if len(counted) else ())),
+        facts={"study": name, "data_sets": cases},
+        main="study",
+        more=() if len(counted) else (lost,),
+        picture=Picture(name="study", draw=lambda path: plot_study(summary, path=path)),
+    )
+
+
+def rows_cpu(rows: pd.DataFrame) -> float:
+    """CPU seconds of all fits of a study."""
+    return float(rows.drop_duplicates(["key", "model", "prior", "method"])["seconds"].sum())
 
 
 #: Pairs up to which all are printed, and the strongest that are printed of more.

@@ -47,6 +47,7 @@ from bayesmv.report.style import (
     tidy,
     with_unit,
 )
+from bayesmv.report.tables import setting_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -340,6 +341,53 @@ def plot_pairwise(
     tidy(ax, f"Correlations of {found.term} between {len(table)} traits")
     save(ax, path)
     return ax
+
+
+def plot_study(
+    summary: pd.DataFrame,
+    path: str | Path | None = None,
+    *,
+    parameters: Sequence[str] | None = None,
+    level: float = 0.95,
+) -> list[Axes]:
+    """Draw how often the intervals of every method hold the truth, of all data sets, a panel a parameter.
+
+    Parameters
+    ----------
+    summary
+        From :func:`bayesmv.study_summary`.
+    path
+        Where to write the picture; None for nowhere.
+    parameters
+        The parameters to draw; by default all.
+    level
+        Level of the intervals.
+    """
+    chosen = list(dict.fromkeys(summary["parameter"])) if parameters is None else list(parameters)
+    labelled = summary.assign(
+        method_of=(summary["method"] + " " + summary["prior"].where(summary["prior"] != "default", "")).str.strip(),
+        place=setting_words(summary),
+    )
+    places, methods = list(dict.fromkeys(labelled["place"])), list(dict.fromkeys(labelled["method_of"]))
+    height = 1.2 + 0.22 * len(places) * (len(methods) + 1)
+    axes = new_figure(PAGE[0], min(height, PAGE[1])).subplots(1, len(chosen), sharey=True, squeeze=False)
+    for ax, parameter in zip(axes[0], chosen, strict=True):
+        for m, method in enumerate(methods):
+            mine = labelled[(labelled["parameter"] == parameter) & (labelled["method_of"] == method)]
+            y = [places.index(p) * (len(methods) + 1) + m for p in mine["place"]]
+            reach = 1.96 * mine["covered_of_all_mc"]
+            ax.errorbar(mine["covered_of_all"], y, xerr=reach, fmt="o", markersize=3, color=f"C{m}", label=method)
+        ax.axvline(level, color=PRIOR, linewidth=1, linestyle="--")
+        ax.set_xlim(right=1.03)
+        ax.set_xlim(left=max(ax.get_xlim()[0], -0.03))
+        ax.set_xlabel("share that holds the truth", fontsize=8)
+        tidy(ax, parameter)
+    middle = 0.5 * (len(methods) - 1)
+    axes[0, 0].set_yticks([i * (len(methods) + 1) + middle for i in range(len(places))], places, **AS_IT_IS)
+    axes[0, 0].invert_yaxis()
+    axes[0, -1].legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    save(axes[0, 0], path)
+    return list(axes[0])
 
 
 def plot_profile(found: Profile, path: str | Path | None = None, *, ax: Axes | None = None) -> Axes:

@@ -383,6 +383,50 @@ def comparison_table(frame: pd.DataFrame) -> Table:
     return Table(name="comparison", title="REML beside the posterior", frame=frame, columns=columns)
 
 
+def setting_words(frame: pd.DataFrame) -> list[str]:
+    """What distinguishes the data sets of every row of a summary: the case, and what of its setting varies."""
+    settings = [n for n in map(str, frame.columns) if n.startswith("at_") and len(frame[n].drop_duplicates()) > 1]
+    cases = len(frame["case"].drop_duplicates()) > 1 or not settings
+    return [
+        ", ".join(
+            ([str(row["case"])] if cases else [])
+            + [f"{n.removeprefix('at_').replace('_', ' ')} {row[n]:g}" for n in settings if not pd.isna(row[n])]
+        )
+        for row in frame.to_dict("records")
+    ]
+
+
+def study_table(frame: pd.DataFrame) -> Table:
+    """Coverage, bias and time of the methods of a study."""
+
+    def with_error(name: str) -> Callable[[Row], str]:
+        def show(row: Row) -> str:
+            if not np.isfinite(row[name]):
+                return "–"
+            return f"{100 * row[name]:.0f}±{100 * row[f'{name}_mc']:.0f}"
+
+        return show
+
+    shown = frame.assign(data=setting_words(frame))
+    several = [name for name in ("model", "prior") if len(set(frame[name]) - {""}) > 1]
+    columns = (
+        word_column("data"),
+        *(word_column(name) for name in several),
+        Column(header="parameter", show=lambda row: row["parameter"].replace("correlation", "corr."), words=True),
+        word_column("method"),
+        Column(header="n", show=lambda row: str(row["n"])),
+        Column(header="edge %", show=lambda row: f"{100 * row['boundary']:.0f}"),
+        _number("bias", digits=2),
+        _number("RMSE", "rmse", 3),
+        Column(header="cover %", show=with_error("covered")),
+        Column(header="of all %", show=with_error("covered_of_all")),
+        _number("width", digits=3),
+        Column(header="CPU s", show=lambda row: number(row["seconds"], 2), optional=True),
+    )
+    title = "Intervals that hold the truth, of those that exist and of all, ± Monte Carlo error"
+    return Table(name="study", title=title, frame=shown, columns=columns)
+
+
 def profile_table(frame: pd.DataFrame, level: float) -> Table:
     """Profile-likelihood intervals beside standard errors; * where an end is the end of what it can be."""
 

@@ -1,5 +1,7 @@
 """Many fits: studies of coverage and bias, and the planning of trials."""
 
+from bayesmv.studies.declared import StudySpec
 from bayesmv.studies.run import study
+from bayesmv.studies.summary import study_summary
 
-__all__ = ["study"]
+__all__ = ["StudySpec", "study", "study_summary"]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmv.errors import DataError
+from bayesmv.studies.declared import METHODS
 from bayesmv.studies.store import Store
 
 #: What distinguishes the rows of a summary, besides the setting.
@@ -59,7 +60,15 @@ def study_summary(source: str | Path | pd.DataFrame, *, pool_traits: bool = True
     for group, mine in rows[rows["failure"] == ""].groupby(by, dropna=False, sort=True):
         lost = _lost(failures, dict(zip(by, group, strict=True)), settings)
         out.append({**dict(zip(by, group, strict=True)), **_measures(mine, lost)})
-    return pd.DataFrame(out)
+    order = {method: k for k, method in enumerate(METHODS)}
+    summary = pd.DataFrame(out)
+    rank = summary["method"].map(order)
+    first = [name for name in by if name not in ("model", "prior", "method")]
+    return (
+        summary.assign(_rank=rank)
+        .sort_values([*first, "model", "_rank", "prior"], ignore_index=True)
+        .drop(columns="_rank")
+    )
 
 
 def _lost(failures: pd.DataFrame, group: dict[str, object], settings: list[str]) -> int:
