@@ -15,6 +15,7 @@ from bayesmv.comparison.matrices import MatrixComparison, compare_matrices
 from bayesmv.comparison.models import compare_models
 from bayesmv.comparison.predictive import PredictiveDensity, predictive_density
 from bayesmv.comparison.predictive_checks import predictive_checks
+from bayesmv.comparison.programs import compare_programs
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.comparison.sensitivity import compare_priors, sensitivity
 from bayesmv.design.design import Design, build_design
@@ -40,6 +41,7 @@ from bayesmv.estimates.trajectory import covariance_function, trajectory
 from bayesmv.estimates.wald import wald
 from bayesmv.families import Family, family
 from bayesmv.io.files import load_design
+from bayesmv.io.importers import read_estimates
 from bayesmv.io.propose import Proposal, propose
 from bayesmv.io.relationships import read_relationship
 from bayesmv.model.genetic import Genetic
@@ -114,6 +116,7 @@ __all__ = [
     "compare_matrices",
     "compare_models",
     "compare_priors",
+    "compare_programs",
     "compare_reml",
     "convergence",
     "correlation_matrix",
@@ -165,6 +168,7 @@ __all__ = [
     "profile_intervals",
     "propose",
     "published_table",
+    "read_estimates",
     "read_relationship",
     "records_of",
     "report",

@@ -52,7 +52,7 @@ from bayesmv.cli.output import (
     tell_notes,
 )
 from bayesmv.cli.signals import Interrupts
-from bayesmv.cli.work import drawn, fit_of, sampled, settings_of, written
+from bayesmv.cli.work import drawn, fit_of, imported_of, sampled, settings_of, written
 from bayesmv.errors import ConvergenceWarning, DataError, SpecError, require_known
 from bayesmv.report.plain import PLAIN_ERRORS
 
@@ -190,6 +190,16 @@ def compare(
         str | None,
         typer.Option(help="Refit under several priors instead: model, default, skeptical, flat, wide; a,b,c."),
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", help="Another program's answer beside ours, asreml=run.asr or mcmcglmm=vcv.csv. May be repeated."
+        ),
+    ] = None,
+    with_term: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a term there, where it does not tell itself: blupf90:animal='effect 3'."),
+    ] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
     table: TableName = None,
@@ -218,9 +228,10 @@ def compare(
         sets = [name.strip() for name in prior_set.split(",") if name.strip()]
         give(prior_sets_document(compare_priors(design, sets, reml=fit, engine=fit.engine, **words), design), form)
         return
+    imported = imported_of(design, beside or [], with_term or [])
     trace = sampled(fit, words, resume=resume, checkpoint=target)
     laplace = None if design.gaussian else fit_of(design, "laplace")
-    document = comparison_document(fit, trace, time.perf_counter() - began, laplace)
+    document = comparison_document(fit, trace, time.perf_counter() - began, laplace, imported)
     give(document, form, [*written(trace, target), *drawn(document, picture)])
 
 

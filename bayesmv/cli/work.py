@@ -54,6 +54,28 @@ def drawn(document: Any, target: saved.Target | None) -> list[Write]:
     return [Write(what="the picture", target=target, write=lambda file: file.write(document.picture.draw))]
 
 
+def imported_of(design: Design, files: list[str], terms: list[str]) -> dict[str, Any]:
+    """Answers of other programs, by their names, from words such as ``asreml=run.asr`` and ``asreml:animal=vm(id)``."""
+    from bayesmv.errors import SpecError
+    from bayesmv.io.importers import read_estimates
+
+    named: dict[str, dict[str, str]] = {}
+    for word in terms:
+        left, _, theirs = word.partition("=")
+        program, _, mine = left.partition(":")
+        if not (theirs and mine):
+            raise SpecError(f"--with-term {word}: give program:term=name, as in blupf90:animal='effect 3'")
+        named.setdefault(program, {})[mine] = theirs
+    out = {}
+    for word in files:
+        program, _, path = word.partition("=")
+        if not path:
+            raise SpecError(f"--with {word}: give program=file, as in asreml=run.asr")
+        found = read_estimates(path, program, design, terms=named.get(program))
+        out[found.origin.program] = found
+    return out
+
+
 def posterior_of(design: Design, path: Path) -> xr.DataTree:
     """Posterior in a file, refused if it is of another model or other data."""
     from bayesmv.design.model_record import ModelRecord

@@ -12,6 +12,7 @@ import xarray as xr
 from bayesmv.checks.cost import Outlook
 from bayesmv.checks.identifiability import TermInformation
 from bayesmv.checks.relationships import relationship_information
+from bayesmv.comparison.programs import compare_programs
 from bayesmv.comparison.reml_posterior import compare_reml
 from bayesmv.design.design import Design
 from bayesmv.estimates.components import variance_components
@@ -41,6 +42,7 @@ from bayesmv.report.tables import (
     prior_sets_table,
     prior_table,
     profile_table,
+    programs_table,
     relationships_table,
     study_table,
     traits_table,
@@ -58,7 +60,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "check": ("traits", "terms", "relationships"),
     "reml": ("varcomp", "fixed", "families", "genetic", "profile"),
     "sample": ("varcomp", "families", "genetic", "varcomp_reml", "fixed", "genetic_reml"),
-    "compare": ("comparison", "families", "genetic_reml", "genetic", "varcomp", "varcomp_reml", "fixed"),
+    "compare": ("comparison", "families", "genetic_reml", "genetic", "programs", "varcomp", "varcomp_reml", "fixed"),
     "compare --prior-set": ("priors",),
     "rank": ("models",),
     "curves": ("curves",),
@@ -182,8 +184,17 @@ def _ending(trace: xr.DataTree, verdict: Convergence) -> Section:
     return Line(cut, "bad"), convergence_line(verdict)
 
 
-def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float, laplace: RemlFit | None = None) -> Document:
-    """REML beside the posterior, genetic parameters of both, priors, and how both ended; a Laplace fit beside them."""
+def comparison_document(
+    fit: RemlFit,
+    trace: xr.DataTree,
+    seconds: float,
+    laplace: RemlFit | None = None,
+    imported: Mapping[str, Any] | None = None,
+) -> Document:
+    """REML beside the posterior, genetic parameters of both, priors, and how both ended.
+
+    Beside them a fit by Laplace's approximation, and answers of other programs by name, if given.
+    """
     from bayesmv.report.plots import plot_comparison
 
     record, verdict = estimates_of(trace).record, convergence(trace)
@@ -196,6 +207,8 @@ def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float, laplac
         of = f"Genetic parameters of {record.genetic.term} ({record.genetic.relationship})"
         sections.append((parameter_table("genetic_reml", f"{of}, REML", genetic_parameters(fit)),))
         sections.append((parameter_table("genetic", f"{of}, posterior", genetic_parameters(trace)),))
+    if imported:
+        sections.append(_programs(fit, trace, imported))
     sections += [
         tuple(Line(f"prior of {names}: {prior}") for names, prior in shared(record.prior_words).items()),
         (Line(f"REML logLik {fit.loglik:.3f}, {fit.engine_name} engine; {seconds:.1f} s in all"),),
@@ -211,6 +224,18 @@ def comparison_document(fit: RemlFit, trace: xr.DataTree, seconds: float, laplac
         converged=verdict.converged and fit.converged,
         interrupted=was_interrupted(trace),
     )
+
+
+def _programs(fit: RemlFit, trace: xr.DataTree, imported: Mapping[str, Any]) -> Section:
+    """Answers of other programs beside ours, and what is to be known of them."""
+    names = {"REML": fit, "posterior": trace, **imported}
+    said = []
+    for name, found in imported.items():
+        said += [Line(f"{name}: {note}", "note") for note in found.origin.notes]
+        if found.fit is not None:
+            gap = found.fit.loglik - fit.loglik
+            said.append(Line(f"{name}: at its estimates logLik is {found.fit.loglik:.4f} here, {gap:+.4f} of REML's"))
+    return (programs_table(compare_programs(names), list(names)), *said)
 
 
 def models_document(frame: pd.DataFrame, fits: Sequence[RemlFit]) -> Document:

@@ -427,6 +427,25 @@ def study_table(frame: pd.DataFrame) -> Table:
     return Table(name="study", title=title, frame=shown, columns=columns)
 
 
+def programs_table(frame: pd.DataFrame, names: Sequence[str]) -> Table:
+    """Estimates of several sources, a column each, with their errors."""
+
+    def both(name: str) -> Callable[[Row], str]:
+        def show(row: Row) -> str:
+            error = row[f"{name} error"]
+            return number(row[name], 4) + (f" ({compact(error)})" if np.isfinite(error) else "")
+
+        return show
+
+    columns = (
+        word_column("term"),
+        Column(header="parameter", show=_with_traits, words=True),
+        *(Column(header=name, show=both(name)) for name in names),
+    )
+    title = "Beside other programs: estimate (standard error), or median (sd)"
+    return Table(name="programs", title=title, frame=frame, columns=columns)
+
+
 def profile_table(frame: pd.DataFrame, level: float) -> Table:
     """Profile-likelihood intervals beside standard errors; * where an end is the end of what it can be."""
 

@@ -139,19 +139,26 @@ def covariance_dataset(design: Design, theta: Array) -> xr.Dataset:
     theta
         Draws of the parameters, (chains, draws, d).
     """
+    pairs = zip(design.names, design.blocks.matrices(theta), strict=True)
+    whole = matrices_dataset(design, {name: design.to_data_units(name, sigma) for name, sigma in pairs})
+    loadings = {k: v for name in design.names for k, v in _loadings(design, name, theta).items()}
+    return whole.assign(loadings) if loadings else whole
+
+
+def matrices_dataset(design: Design, matrices: Mapping[str, Array]) -> xr.Dataset:
+    """Covariances, correlations and standard deviations from covariance matrices (chains, draws, m, m) by term."""
     variables: dict[str, Any] = {}
     coords: dict[str, Any] = {}
-    for name, sigma in zip(design.names, design.blocks.matrices(theta), strict=True):
+    for name, matrix in matrices.items():
         effects = design.effects_of(name)
         i, j = dims.effect_dims(name, effects, design.traits)
-        matrix = design.to_data_units(name, sigma)
         variables[dims.covariance_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), matrix)
         variables[dims.correlation_name(name)] = ((dims.CHAIN, dims.DRAW, i, j), correlation(matrix))
         sd = np.sqrt(np.diagonal(matrix, axis1=-2, axis2=-1))
         variables[dims.sd_name(name)] = ((dims.CHAIN, dims.DRAW, i), sd)
         coords |= {i: list(effects), j: list(effects)}
-        variables |= _loadings(design, name, theta)
-    coords |= {dims.CHAIN: np.arange(theta.shape[0]), dims.DRAW: np.arange(theta.shape[1])}
+    chains, draws = next(iter(matrices.values())).shape[:2]
+    coords |= {dims.CHAIN: np.arange(chains), dims.DRAW: np.arange(draws)}
     return xr.Dataset(variables, coords)
 
 
