@@ -62,6 +62,7 @@ from bayesmv.report.plots import (
     plot_field,
     plot_pairwise,
     plot_parameters,
+    plot_plan,
     plot_prior,
     plot_profile,
     plot_residuals,
@@ -76,7 +77,7 @@ from bayesmv.sampling.settings import SamplerSettings
 from bayesmv.sampling.trace import load_posterior
 from bayesmv.simulation.datasets import load_dataset, load_pedigree, published_table
 from bayesmv.simulation.simulate import simulate_model, simulate_records, simulate_traits
-from bayesmv.studies import StudySpec, study, study_summary
+from bayesmv.studies import Plan, StudySpec, plan, study, study_summary
 
 __all__ = [
     "ConvergenceWarning",
@@ -98,6 +99,7 @@ __all__ = [
     "Pedigree",
     "PedigreeError",
     "PenalisedComplexity",
+    "Plan",
     "Prediction",
     "PredictiveDensity",
     "Profile",
@@ -144,6 +146,7 @@ __all__ = [
     "log_posterior",
     "observed_scale",
     "pairwise",
+    "plan",
     "plot_comparison",
     "plot_correlations",
     "plot_effects",
@@ -151,6 +154,7 @@ __all__ = [
     "plot_field",
     "plot_pairwise",
     "plot_parameters",
+    "plot_plan",
     "plot_prior",
     "plot_profile",
     "plot_residuals",

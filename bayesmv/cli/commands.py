@@ -295,7 +295,7 @@ def simulate(
 #: Commands in the order of an analysis, for the help.
 _ORDER = (
     "init", "check", "priors", "reml", "sample", "compare", "report",
-    "pairwise", "study", "predict", "wald", "effects", "curves", "rank", "simulate",
+    "pairwise", "plan", "study", "predict", "wald", "effects", "curves", "rank", "simulate",
 )  # fmt: skip
 
 

@@ -14,6 +14,29 @@ from bayesmv.errors import SpecError
 
 
 @app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(help="Plan file (TOML).", show_default=False)],
+    plot: Picture = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    table: TableName = None,
+) -> None:
+    """Say how precise trials of given sizes can be expected to be, and which is best for a budget.
+
+    Standard errors of heritabilities and genetic correlations from the expected information, without simulation.
+    """
+    from bayesmv.report.documents import plan_document
+    from bayesmv.studies.plan import plan as run
+
+    form = Form(command="plan", as_json=as_json, as_csv=as_csv, table=table)
+    picture = check_picture(plot)
+    keep_inputs([picture], {"the plan file": file})
+    found = run(file)
+    document = plan_document(found.name, found.table, found.summary())
+    give(document, form, drawn(document, picture))
+
+
+@app.command()
 def study(
     file: Annotated[Path, typer.Argument(help="Study file (TOML).", show_default=False)],
     output: Annotated[

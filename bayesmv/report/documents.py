@@ -38,6 +38,7 @@ from bayesmv.report.tables import (
     models_table,
     pairs_table,
     parameter_table,
+    plan_table,
     prediction_table,
     prior_sets_table,
     prior_table,
@@ -65,6 +66,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "rank": ("models",),
     "curves": ("curves",),
     "study": ("study", "failures"),
+    "plan": ("plan",),
     "pairwise": ("pairs", "strongest"),
     "predict": ("predictions", "differences", "lsd"),
     "wald": ("wald",),
@@ -294,6 +296,18 @@ def study_document(name: str, summary: pd.DataFrame, rows: pd.DataFrame) -> Docu
 def rows_cpu(rows: pd.DataFrame) -> float:
     """CPU seconds of all fits of a study."""
     return float(rows.drop_duplicates(["key", "model", "prior", "method"])["seconds"].sum())
+
+
+def plan_document(name: str, frame: pd.DataFrame, summary: str) -> Document:
+    """Expected precision of designs, and the best of them."""
+    from bayesmv.report.plots import plot_plan
+
+    return Document(
+        sections=((plan_table(frame), *map(Line, summary.splitlines())),),
+        facts={"plan": name},
+        main="plan",
+        picture=Picture(name="plan", draw=lambda path: plot_plan(frame, path=path)),
+    )
 
 
 #: Pairs up to which all are printed, and the strongest that are printed of more.

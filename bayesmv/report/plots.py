@@ -390,6 +390,59 @@ def plot_study(
     return list(axes[0])
 
 
+def plot_plan(
+    frame: pd.DataFrame,
+    path: str | Path | None = None,
+    *,
+    parameter: str = "genetic correlation",
+    axes: tuple[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the expected standard error of a quantity against the sizes of two factors, as contours.
+
+    Parameters
+    ----------
+    frame
+        ``table`` of a :class:`bayesmv.Plan`; averaged over traits, truths and other factors.
+    path
+        Where to write the picture; None for nowhere.
+    parameter
+        The quantity; the first there is, if it is not there.
+    axes
+        The two factors; by default the first two whose sizes vary.
+    ax
+        Axes to draw into.
+
+    Raises
+    ------
+    SpecError
+        If fewer than two factors vary.
+    """
+    chosen = parameter if (frame["parameter"] == parameter).any() else str(frame["parameter"].iloc[0])
+    mine = frame[frame["parameter"] == chosen]
+    truths = {"heritability", "genetic_correlation", "residual_correlation"}
+    names = [n.removeprefix("at_") for n in map(str, mine.columns) if n.startswith("at_")]
+    varied = [n for n in names if n not in truths and len(mine[f"at_{n}"].drop_duplicates()) > 1]
+    if axes is None and len(varied) < 2:
+        raise SpecError("contours need two factors whose sizes vary, such as family = [10, 20, 40], block = [2, 4]")
+    across, up = axes if axes is not None else (varied[0], varied[1])
+    grid = mine.pivot_table(index=f"at_{up}", columns=f"at_{across}", values="std_error", aggfunc="mean")
+    ax = given(ax, 6.0, 4.5)
+    lines = ax.contour(grid.columns.to_numpy(), grid.index.to_numpy(), grid.to_numpy(), levels=10, cmap="viridis")
+    ax.clabel(lines, fontsize=8)
+    ax.plot(mine[f"at_{across}"], mine[f"at_{up}"], ".", color=PRIOR, markersize=3)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(grid.columns.tolist(), [f"{x:g}" for x in grid.columns], minor=False)
+    ax.set_yticks(grid.index.tolist(), [f"{y:g}" for y in grid.index], minor=False)
+    ax.minorticks_off()
+    ax.set_xlabel(across)
+    ax.set_ylabel(up)
+    tidy(ax, f"Expected standard error of the {chosen}")
+    save(ax, path)
+    return ax
+
+
 def plot_profile(found: Profile, path: str | Path | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw |ζ| of a profile likelihood, what it would be were the likelihood quadratic, and the interval.
 

@@ -427,6 +427,26 @@ def study_table(frame: pd.DataFrame) -> Table:
     return Table(name="study", title=title, frame=shown, columns=columns)
 
 
+def plan_table(frame: pd.DataFrame) -> Table:
+    """Expected precision of designs, a line for each design, truth and quantity."""
+    settings = [n for n in map(str, frame.columns) if n.startswith("at_") and len(frame[n].drop_duplicates()) > 1]
+
+    def setting(name: str) -> Column:
+        return Column(header=name.removeprefix("at_").replace("_", " "), show=lambda row: f"{row[name]:g}")
+
+    columns = (
+        *map(setting, settings),
+        Column(header="units", show=lambda row: str(row["units"])),
+        Column(header="cost", show=lambda row: f"{row['cost']:g}", optional=True),
+        Column(header="parameter", show=_with_traits, words=True),
+        _number("truth", digits=2),
+        _number("s.e.", "std_error", 3),
+        _number("width", digits=3),
+        Column(header="power", show=lambda row: f"{row['power']:.2f}"),
+    )
+    return Table(name="plan", title="Expected precision of REML, exact at the truth", frame=frame, columns=columns)
+
+
 def programs_table(frame: pd.DataFrame, names: Sequence[str]) -> Table:
     """Estimates of several sources, a column each, with their errors."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ def data_of(study: StudySpec, case: Case, model: ModelSpec) -> DataSet:
         return DataSet(read_data(model, study.base / case.path if case.path else None))
     simulated = case.simulate
     spec = study.models[simulated.model]
-    layout = _layout(study, simulated, spec)
+    layout = layout_of(study.base, simulated, spec)
     truth = true_covariances(simulated, spec)
     return DataSet(
         simulate_model(
@@ -55,10 +56,10 @@ def seed_of(study: StudySpec, case: Case) -> np.random.SeedSequence:
     return np.random.SeedSequence([study.seed, zlib.crc32(case.key.encode())])
 
 
-def _layout(study: StudySpec, simulated: Simulated, spec: ModelSpec) -> pd.DataFrame:
+def layout_of(base: Path, simulated: Simulated, spec: ModelSpec) -> pd.DataFrame:
     """One row a unit, with a column for each factor; levels have as many digits as the last."""
     if simulated.layout:
-        return read_table(study.base / simulated.layout, spec.read, spec.missing or ())
+        return read_table(base / simulated.layout, spec.read, spec.missing or ())
     levels = [[f"{i + 1:0{len(str(n))}d}" for i in range(n)] for n in simulated.factors.values()]
     cells = list(itertools.product(*levels, range(simulated.units)))
     return pd.DataFrame([cell[:-1] for cell in cells], columns=list(simulated.factors), dtype=str)

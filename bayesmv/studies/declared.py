@@ -159,8 +159,8 @@ class StudySpec:
     def from_toml(cls, text: str, path: str | Path = "study.toml") -> Self:
         """Study of the text of a file; `path` is for messages and relative files."""
         given = modelfile.tables(text, Path(path))
-        _check(given, _KEYS, str(path))
-        models = _models(given.get("models", {}), Path(path))
+        check_entries(given, _KEYS, str(path))
+        models = models_of(given.get("models", {}), Path(path))
         spec = cls(
             name=given.get("name", Path(path).stem),
             seed=given.get("seed", 1),
@@ -199,7 +199,7 @@ class StudySpec:
         return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()
 
 
-def _check(values: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+def check_entries(values: Mapping[str, Any], known: Mapping[str, type | tuple[type, ...]], where: str) -> None:
     require_known(values, known, f"unknown entry {{}} in '{where}'; allowed")
     for name, value in values.items():
         kind = known[name]
@@ -216,7 +216,7 @@ def _words(given: Mapping[str, Any], name: str, default: tuple[str, ...]) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _models(given: Mapping[str, Any], path: Path) -> dict[str, ModelSpec]:
+def models_of(given: Mapping[str, Any], path: Path) -> dict[str, ModelSpec]:
     """Models by name: files beside the study or names of shipped ones, or tables with the entries of a model file."""
     if not given:
         raise SpecError(f"'{path}' names no models; add for example [models] us = \"trial.toml\"")
@@ -260,21 +260,21 @@ def _cases(given: Mapping[str, Any], models: Mapping[str, ModelSpec]) -> Iterato
     for kind, entry in entries:
         if not isinstance(entry, Mapping):
             raise SpecError(f"[[{kind}]] must be a table")
-        _check(entry, _DATA_KEYS if kind == "data" else _SIMULATE_KEYS, f"[[{kind}]]")
+        check_entries(entry, _DATA_KEYS if kind == "data" else _SIMULATE_KEYS, f"[[{kind}]]")
         names.append(entry.get("name", f"{kind} {len(names) + 1}"))
         if names[-1] in names[:-1]:
             raise SpecError(f"two entries are named '{names[-1]}'; give each a name of its own")
         if kind == "data":
             yield Case(name=names[-1], path=entry.get("path", ""))
         else:
-            yield from _simulations(names[-1], entry, models)
+            yield from simulations(names[-1], entry, models)
 
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
-def _simulations(name: str, entry: Mapping[str, Any], models: Mapping[str, ModelSpec]) -> Iterator[Case]:
+def simulations(name: str, entry: Mapping[str, Any], models: Mapping[str, ModelSpec]) -> Iterator[Case]:
     """Cases of an entry: every combination of what is listed, in replicates."""
     model = entry.get("model", next(iter(models)))
     require_known([model], models, f"no model {{}} for [[simulate]] {name}; models")
