@@ -77,7 +77,8 @@ def study(
     store = Store(folder, spec.identity, spec.name)
     rows = store.rows()
     done = set() if rows.empty else set(rows["key"])
-    left = [case for case in spec.cases if case.key not in done]
+    # Replicate by replicate, so that a run that is ended has some of every setting.
+    left = sorted((case for case in spec.cases if case.key not in done), key=lambda case: case.replicate)
     spent, began, waiting_rows, written = 0.0, time.monotonic(), list[Row](), time.monotonic()
     text = f"{spec.name}: {len(spec.cases) - len(left)} of {len(spec.cases)} cases"
     with waiting(text, progress) as say:
