@@ -168,13 +168,13 @@ def _genetic(fit: RemlFit) -> list[Quantity]:
         Quantity(
             parameter=str(row["parameter"]),
             traits=tuple(dict.fromkeys((str(row["trait_i"]), str(row["trait_j"])))),
-            function=_place(compute, at),
+            function=_parameter(compute, row),
             bounds=_bounds(str(row["parameter"])),
             std_error=float(row["std_error"]),
             standing=_FREE.get(str(row["constraint"]), str(row["constraint"])),
             size=_size_of_parameter(fit, genetic, row),
         )
-        for at, row in enumerate(table.to_dict("records"))
+        for row in table.to_dict("records")
         if row["constraint"] != "fixed"
     ]
 
@@ -188,9 +188,13 @@ def _size_of_parameter(fit: RemlFit, genetic: Genetic, row: Mapping[Any, Any]) -
     return _size(term, effects.index(row["trait_i"]), effects.index(row["trait_j"]))
 
 
-def _place(compute: Compute, at: int) -> Function:
+def _parameter(compute: Compute, row: Mapping[Any, Any]) -> Function:
+    """One genetic parameter; correlations that are 0 everywhere have no entry among them."""
+    wanted = (row["parameter"], row["trait_i"], row["trait_j"])
+
     def of(covariances: Mapping[str, Array]) -> Array:
-        return np.asarray(compute(covariances)[at].draws)
+        found = [p.draws for p in compute(covariances) if (p.name, p.trait_i, p.trait_j) == wanted]
+        return np.asarray(found[0] if found else np.zeros(next(iter(covariances.values())).shape[:-2]))
 
     return of
 

@@ -51,11 +51,9 @@ def run_case(study: StudySpec, case: Case) -> list[Row]:
                 table = data.table
                 design = build_design(*with_groups(model, table), read_relationships(model, table))
                 fit = fit_reml(design)
+                out += list(_rows_of(study, case, data, fit, own, time.process_time() - began))
             except Exception as error:
                 out += [_failed(own | {"method": method}, error, began) for method in study.methods]
-                continue
-            seconds = time.process_time() - began
-            out += _rows_of(study, case, data, fit, own, seconds)
         return [complete(row) for row in out]
 
 

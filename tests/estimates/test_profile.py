@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 import bayesmv as bmv
 from bayesmv.errors import SpecError
 from bayesmv.estimates.profile import profiler_of
-from bayesmv.estimates.quantity import quantity_of
+from bayesmv.estimates.quantity import quantities, quantity_of
 
 #: Half the quantile of chi-square on 1 df.
 CRITICAL = 1.920729
@@ -126,6 +126,15 @@ def test_heritability__is_that_of_the_model():
     row = table[(table["parameter"] == "heritability") & (table["trait_i"] == "y")].iloc[0]
     assert (row["low"], row["high"]) == pytest.approx((found.low, found.high), rel=2e-3, abs=1e-4)
     assert set(table["term"]) == {"f", "Residual", ""}
+
+
+def test_quantities__are_functions_of_matrices_without_correlation_too():
+    """A correlation that is exactly 0 is left out of tables, and is 0."""
+    fit = fitted("y + z ~ 1", genetic=bmv.Genetic(term="f", relationship="half-sib"))
+    apart = {name: np.diag(np.diag(S)) for name, S in fit.covariances.items()}
+    for q in quantities(fit):
+        value = float(q.function(apart))
+        assert (value == 0.0) == ("correlation" in q.parameter)
 
 
 @pytest.mark.parametrize(
