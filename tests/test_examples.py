@@ -53,6 +53,25 @@ def test_notebook__was_run_without_errors_and_is_small(path):
     assert path.stat().st_size < LARGEST_NOTEBOOK
 
 
+@pytest.mark.slow
+def test_03_three_answers__runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAYESMV_DRAWS", "200")
+    runpy.run_path(str(FOLDER / "03_three_answers.py"))
+    printed = capsys.readouterr().out
+    for expected in ("r_g = 0.3689", "95 % profile interval -0.1023 … 0.7222", "on the boundary: Block (rank 1)"):
+        assert expected in printed
+
+
+def test_03_three_answers__lme4_agrees():
+    """REML of each trait alone beside what lme4 gave."""
+    stored = "".join(o.text for cell in code_cells(FOLDER / "03_three_answers.ipynb") for o in cell.outputs)
+    rows = [line.split() for line in stored.splitlines() if line.split()[:1] and len(line.split()) == 5][1:7]
+    assert len(rows) == 6
+    for row in rows:
+        assert float(row[2]) == pytest.approx(float(row[4]), rel=1e-6)
+
+
 def test_published__estimates_and_gain(monkeypatch, capsys):
     """What `make demo` prints after the comparison."""
     monkeypatch.chdir(FOLDER.parent)
