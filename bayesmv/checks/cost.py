@@ -15,9 +15,11 @@ from bayesmv.likelihood import RestrictedLikelihood
 from bayesmv.likelihood.choose import choose
 from bayesmv.likelihood.spectral.eigen import is_dense
 from bayesmv.likelihood.spectral.engine import NODES, SpectralLikelihood, SpectralTable, structural_obstacle
+from bayesmv.likelihood.spectral.missing import MissingCells
 from bayesmv.likelihood.spectral.series import Series
 from bayesmv.likelihood.spectral.univariate import univariate
 from bayesmv.numerics.chebyshev import scale_for
+from bayesmv.numerics.symmetric import packed_rows
 from bayesmv.posterior.dear import VALUES, values_suit
 from bayesmv.posterior.latent import LatentMap, LatentPosterior
 from bayesmv.posterior.log_posterior import LogPosterior, log_posterior
@@ -124,9 +126,21 @@ def _spectral(design: Design) -> tuple[RestrictedLikelihood, float]:
     return SpectralLikelihood(design, _blank(design)), _tabulating(design)
 
 
+def _missing(design: Design) -> tuple[RestrictedLikelihood, float]:
+    """The engine of few missing records with units that are independent, and CPU seconds of the true table."""
+    units = int((~design.observed).any(axis=1).sum())
+    size = len(design.traits) + units
+    blank = _blank(design).series
+    coefficients = np.zeros((NODES + 1, 1 + size * (size + 1) // 2))
+    i, j = packed_rows(size)
+    coefficients[0, 1:][i == j] = 1.0
+    return MissingCells(design, blank._replace(coefficients=coefficients)), _tabulating(design, units)
+
+
 #: Engines that take long to prepare: stand-ins that take as long to evaluate, and predicted CPU seconds of preparation.
 _REHEARSALS: Mapping[type[RestrictedLikelihood], Callable[[Design], tuple[RestrictedLikelihood, float]]] = {
-    SpectralLikelihood: _spectral
+    SpectralLikelihood: _spectral,
+    MissingCells: _missing,
 }
 
 
@@ -138,13 +152,16 @@ def _blank(design: Design) -> SpectralTable:
     return SpectralTable(design=design, series=series, error=0.0, factorisations=0, equations=univariate(design))
 
 
-def _tabulating(design: Design) -> float:
-    """CPU seconds of a table: nodes times one factorisation, or an eigendecomposition by the cube of its size."""
+def _tabulating(design: Design, more: int = 0) -> float:
+    """CPU seconds of a table: nodes times one factorisation, or an eigendecomposition by the cube of its size.
+
+    `more` are columns beside the records.
+    """
     if is_dense(design):
         G = np.random.default_rng(0).normal(size=(_TRIED, _TRIED))
         G = G @ G.T + np.eye(_TRIED)
         return _seconds(lambda: linalg.eigh(G, G.T)) * (len(design.terms[0].levels) / _TRIED) ** 3
-    equations, Y = univariate(design), np.nan_to_num(design.working_response)
+    equations, Y = univariate(design), np.pad(np.nan_to_num(design.working_response), ((0, 0), (0, more)))
     work = equations.workspace()
     return NODES * _seconds(lambda: equations.functions(1.0, Y, work))
 

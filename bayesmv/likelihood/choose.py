@@ -18,16 +18,24 @@ from bayesmv.likelihood.latent.engine import (
 from bayesmv.likelihood.protocol import EffectEquations, Offer, RestrictedLikelihood
 from bayesmv.likelihood.sparse.engine import MixedModelLikelihood
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
+from bayesmv.likelihood.spectral.missing import MissingCells
 from bayesmv.likelihood.strata import StrataLikelihood
 
 #: All engines, the quickest first; the last of them serves any model.
-ENGINES: tuple[type[RestrictedLikelihood], ...] = (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood)
+ENGINES: tuple[type[RestrictedLikelihood], ...] = (
+    StrataLikelihood,
+    SpectralLikelihood,
+    MissingCells,
+    MixedModelLikelihood,
+)
 
 #: Engines of designs with traits that are not Gaussian: approximations, the better first.
 APPROXIMATE: tuple[type[LatentLikelihood], ...] = (VariationalLikelihood, LaplaceLikelihood, LaplaceML, JointMode)
 
 #: Ratio of costs up to which the engine that comes first is taken: it is prepared sooner.
 _ALIKE = 1.3
+#: CPU seconds of an evaluation below which an engine is taken without asking what the universal one costs.
+_CHEAP = 3e-4
 #: ``auto``, or the name of one of the :data:`ENGINES` or of those that are :data:`APPROXIMATE`.
 type Engine = str
 
@@ -64,8 +72,8 @@ class Choice:
 def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
     """Choose the engine that ``auto`` stands for: the cheapest of :data:`ENGINES` without an obstacle.
 
-    Those that serve special designs are cheaper than the one that serves all, whose cost is asked only where no other
-    serves; of nearly the same cost, the first is taken.
+    Those that serve special designs are most often cheaper than the one that serves all, whose cost is asked only where
+    no other is cheap; of nearly the same cost, the first is taken.
 
     Parameters
     ----------
@@ -78,7 +86,8 @@ def choose(design: Design, refused: Mapping[str, str] | None = None) -> Choice:
     engines = ENGINES if design.gaussian else APPROXIMATE
     offers: list[tuple[type[RestrictedLikelihood], Offer]] = []
     for engine in engines:
-        if engine.name not in reasons and not (engine.universal and any(o.obstacle is None for _, o in offers)):
+        cheap = any(o.obstacle is None and (o.cost < _CHEAP or each.universal) for each, o in offers)
+        if engine.name not in reasons and not (engine.universal and cheap):
             offers.append((engine, engine.offer(design)))
     least = min((offer.cost for _, offer in offers if offer.obstacle is None), default=0.0)
     for engine, offer in offers:
@@ -97,7 +106,8 @@ def likelihood(design: Design, engine: Engine = "auto", progress: bool | None = 
     design
         The design.
     engine
-        ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``sparse`` for any,
+        ``strata`` for balanced designs, ``spectral`` for one random term and complete records, ``covariates`` for one
+        random term and few records missing, ``sparse`` for any,
         ``auto`` for the first of them that is possible. Where a trait is not Gaussian these are ``variational`` and
         ``laplace``, both approximate; ``laplace_ml``, as of lme4 and glmmTMB, whose fixed effects are not integrated
         over; and ``mode``, the joint mode of effects and thresholds where all covariances are held.

@@ -13,6 +13,8 @@ from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 from bayesmv.posterior import dear
 from bayesmv.relationship.relationship import Relationship
 
+#: Engines of one random term, which have the same obstacles but for missing records.
+TABLES = ("spectral", "covariates")
 STRATA, SPECTRAL, SPARSE = (e.name for e in (StrataLikelihood, SpectralLikelihood, MixedModelLikelihood))
 
 
@@ -40,14 +42,14 @@ def herd():
         (
             lambda: make_design(data=incomplete(records())),
             SPARSE,
-            {"strata": r"\d+ records are missing", "spectral": "there are 2 random terms, not one"},
+            {"strata": r"\d+ records are missing", **dict.fromkeys(TABLES, "there are 2 random terms, not one")},
         ),
         (
             lambda: make_design(data=records().iloc[1:]),
             SPARSE,
             {
                 "strata": "its terms are not balanced against each other",
-                "spectral": "there are 2 random terms, not one",
+                **dict.fromkeys(TABLES, "there are 2 random terms, not one"),
             },
         ),
         (
@@ -55,7 +57,7 @@ def herd():
             SPARSE,
             {
                 "strata": "the traits differ in their fixed effects or random terms",
-                "spectral": "the term 'family_y1' does not act on all traits alike",
+                **dict.fromkeys(TABLES, "the term 'family_y1' does not act on all traits alike"),
             },
         ),
         (
@@ -67,7 +69,7 @@ def herd():
         (
             lambda: make_design(""),
             SPARSE,
-            {"strata": "there are no random terms", "spectral": "there are 0 random terms"},
+            {"strata": "there are no random terms", **dict.fromkeys(TABLES, "there are 0 random terms")},
         ),
     ],
 )
@@ -101,6 +103,19 @@ def test_outlook__what_complete_records_would_save(herd, monkeypatch):
     assert got.lines[-1].startswith("were no records missing, the spectral engine would take")
     monkeypatch.setattr(module, "_SLOW", 1e9)
     assert outlook(design).complete is None
+
+
+def test_outlook__few_missing_records_of_many_animals():
+    rng = np.random.default_rng(1)
+    parents = [[0 if i < 100 else 1 + rng.integers(0, i // 2) + k * (i // 2) for i in range(1200)] for k in (0, 1)]
+    A = Relationship.from_pedigree(pd.DataFrame({"id": 1 + np.arange(1200), "sire": parents[0], "dam": parents[1]}))
+    data = pd.DataFrame({"animal": 1 + np.arange(1200), "y1": rng.normal(size=1200), "y2": rng.normal(size=1200)})
+    data.loc[[5, 70], "y1"] = np.nan
+    got = outlook(one_term(data, A))
+    assert got.engine == "covariates"
+    assert got.reasons["spectral"] == "2 records are missing"
+    assert 0.0 < got.preparation < 60.0
+    assert 0.0 < got.evaluation < 0.1
 
 
 def test_outlook__complete_records_would_not_help_two_terms(monkeypatch):

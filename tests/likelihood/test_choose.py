@@ -13,6 +13,9 @@ from bayesmv.likelihood.protocol import Offer
 from bayesmv.likelihood.spectral import engine as spectral
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
 
+#: Engines of one random term, which have the same obstacles but for missing records.
+TABLES = ("spectral", "covariates")
+
 
 @pytest.fixture
 def trial():
@@ -31,7 +34,10 @@ def families():
     [
         (StrataLikelihood, {}),
         (SpectralLikelihood, {"strata": "levels have different numbers of units"}),
-        (MixedModelLikelihood, {"strata": "16 records are missing", "spectral": "there are 2 random terms, not one"}),
+        (
+            MixedModelLikelihood,
+            {"strata": "16 records are missing", **dict.fromkeys(TABLES, "there are 2 random terms, not one")},
+        ),
     ],
 )
 def test_choose__first_without_an_obstacle(serving, reasons):
@@ -75,7 +81,7 @@ def test_choose__engines_known_to_be_refused_are_not_asked(trial, monkeypatch):
     monkeypatch.setattr(strata, "find_strata", lambda _: pytest.fail("asked"))
     choice = choose(trial, {"strata": "no"})
     assert choice.engine is MixedModelLikelihood
-    assert choice.reasons == {"strata": "no", "spectral": "there are 2 random terms, not one"}
+    assert choice.reasons == {"strata": "no", **dict.fromkeys(TABLES, "there are 2 random terms, not one")}
 
 
 def test_choose__raises_where_no_engine_is_left(trial):
@@ -105,7 +111,9 @@ def test_likelihood__raises_if_the_engine_cannot_serve_the_design(word, reason):
 
 
 def test_likelihood__raises_on_unknown_engine(trial):
-    with pytest.raises(SpecError, match=r"unknown engine 'dense'; engines: auto, strata, spectral, sparse$"):
+    with pytest.raises(
+        SpecError, match=r"unknown engine 'dense'; engines: auto, strata, spectral, covariates, sparse$"
+    ):
         likelihood(trial, "dense")
 
 

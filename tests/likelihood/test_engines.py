@@ -13,6 +13,7 @@ from bayesmv.likelihood.choose import ENGINES
 from bayesmv.likelihood.sparse.equations import build_equations
 from bayesmv.likelihood.sparse.leave_out import LeaveOut
 from bayesmv.likelihood.spectral.engine import SpectralLikelihood
+from bayesmv.likelihood.spectral.missing import MissingCells
 from bayesmv.likelihood.strata import SMALL
 
 
@@ -35,6 +36,14 @@ def many_families() -> Case:
     return simple_case(["y1", "y2"], "us(trait):f", data)
 
 
+def few_missing() -> Case:
+    """Families, one of them smaller, that lack a record of each trait, a unit its first and another its second."""
+    data = many_families().data
+    data.loc[[3, 4, 200], "y1"] = np.nan
+    data.loc[[7, 100], "y2"] = np.nan
+    return simple_case(["y1", "y2"], "us(trait):f", data)
+
+
 def any_model() -> Case:
     """Several terms, and every pattern of missing records: no engine but the sparse serves it."""
     return random_case(4, 2, RANDOM[2][2], patterns=all_patterns(2))
@@ -44,6 +53,7 @@ def any_model() -> Case:
 ROWS: dict[type, Callable[[], Case]] = {
     StrataLikelihood: complete_blocks,
     SpectralLikelihood: many_families,
+    MissingCells: few_missing,
     MixedModelLikelihood: any_model,
 }
 rows = pytest.mark.parametrize(("engine", "make"), ROWS.items(), ids=[engine.name for engine in ROWS])

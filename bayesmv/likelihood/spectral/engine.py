@@ -182,30 +182,53 @@ def build_table(
         raise SpecError("the table to reuse has other fixed effects, levels or relationships; build one without it")
     if reuse is not None and reuse.serves(design):
         return reuse
-    equations = _analysed(design) if reuse is None else reuse.equations
+    equations = analysed(design) if reuse is None else reuse.equations
+    Y = design.working_response
+    series, error, count = tabulated(
+        equations, Y, design.terms[0].name, None if reuse is None else reuse.series, cores=cores, progress=progress
+    )
+    return SpectralTable(design=design, series=series, error=error, factorisations=count, equations=equations)
+
+
+def tabulated(
+    equations: SpectralSource,
+    Y: Array,
+    name: str,
+    like: Series | None = None,
+    *,
+    cores: int = 2,
+    progress: bool = False,
+) -> tuple[Series, float, int]:
+    """Functions d and S of columns Y (n, s), their error, and the factorisations that they took.
+
+    Raises
+    ------
+    SpecError
+        If they cannot be tabulated to 1e-9 per unit; `name` is that of the term.
+    """
     with threadpool_limits(1, user_api="blas"):
-        series = _blank(equations, design) if reuse is None else reuse.series
-        nodes = _Nodes(equations, series, design.working_response, cores, progress)
+        series = _blank(equations, Y.shape[1]) if like is None else like
+        nodes = _Nodes(equations, series, Y, cores, progress)
         degree = len(series.coefficients) - 1
-        coefficients, error = chebyshev.tabulate(nodes, degree, _sizes(design.working_response), TOLERANCE)
+        coefficients, error = chebyshev.tabulate(nodes, degree, _sizes(Y), TOLERANCE)
     if not error <= REFUSED:
         raise SpecError(
-            f"the likelihood of '{design.terms[0].name}' cannot be tabulated: error {error:.0e} per unit with "
+            f"the likelihood of '{name}' cannot be tabulated: error {error:.0e} per unit with "
             f"{len(coefficients)} nodes, {REFUSED:.0e} allowed; use engine='sparse'"
         )
-    series = series._replace(coefficients=coefficients)
-    return SpectralTable(design=design, series=series, error=error, factorisations=nodes.count, equations=equations)
+    return series._replace(coefficients=coefficients), error, nodes.count
 
 
-def _analysed(design: Design) -> SpectralSource:
+def analysed(design: Design) -> SpectralSource:
+    """Source of d and S of a design: equations of one trait, or eigenvalues."""
     return spectrum(design) if is_dense(design) else univariate(design)
 
 
-def _blank(equations: SpectralSource, design: Design) -> Series:
+def _blank(equations: SpectralSource, t: int) -> Series:
     """Zeros in place of the functions, at as many nodes as the slowest of them is expected to need."""
     n, p = equations.X.shape
     scale, rank = equations.scale(equations.workspace()), equations.rank()
-    degree, t = chebyshev.degree_for(scale, 0.1 * TOLERANCE), len(design.traits)
+    degree = chebyshev.degree_for(scale, 0.1 * TOLERANCE)
     return Series(
         scale=scale,
         coefficients=np.zeros((degree + 1, 1 + t * (t + 1) // 2)),

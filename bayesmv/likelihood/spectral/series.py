@@ -83,6 +83,20 @@ def differences(series, a, b, value, difference):  # type: ignore[no-untyped-def
     value[0] += series.rank * np.log1p(a / scale.high)
 
 
+@njit(cache=True)
+def weights(series, a, b):  # type: ignore[no-untyped-def]
+    """Weights (2, N + 1) of the coefficients in S(a) and in S[a, b], a ≥ b, for many S at once: see `differences`."""
+    scale, decay = series.scale, series.decay
+    x, y, n = position(scale, a), position(scale, b), len(series.coefficients)
+    values, slopes = np.empty(n), np.empty(n)
+    first_differences(np.eye(n), x, y, values, slopes)
+    left, right = 1.0 / (1.0 + decay * a), 1.0 / (1.0 + decay * b)
+    out = np.empty((2, n))
+    out[0] = left * values
+    out[1] = slope(scale, a, b) * right * slopes - decay * left * right * values
+    return out
+
+
 @njit(cache=True, fastmath=FAST)
 def second(series, a, b, c, out):  # type: ignore[no-untyped-def]
     """Write S[a, b, c] for a ≥ b ≥ c (and nothing of meaning for d)."""
@@ -170,8 +184,14 @@ def restricted(sigma, R, series, by_sigma, by_R):  # type: ignore[no-untyped-def
 
 @njit(cache=True, nogil=True)
 def moments(sigma, R, series):  # type: ignore[no-untyped-def]
-    """T, and y_j'P_j F P_i G P_k y_k of canonical traits for F, G of (H, I): (2, 2, t, t, t) by F, G, j, i, k."""
+    """T, and the products of `products` of the records, Y T'."""
     _, ratios, T = canonical(sigma, R)
+    return T, products(ratios, T, series)
+
+
+@njit(cache=True, nogil=True)
+def products(ratios, T, series):  # type: ignore[no-untyped-def]
+    """y_j'P_j F P_i G P_k y_k for F, G of (H, I): (2, 2, t, t, t) by F, G, j, i, k; y_j made by the rows of T."""
     t, functions = len(T), series.coefficients.shape[1]
     out = np.empty((2, 2, t, t, t))
     value, left, right, both = np.empty((4, functions))
@@ -194,4 +214,4 @@ def moments(sigma, R, series):  # type: ignore[no-untyped-def]
                 out[1, 0, j, i, k] = -S_k - ratios[j] * S_jk
                 out[0, 1, j, i, k] = -S_j - ratios[k] * S_jk
                 out[1, 1, j, i, k] = S + ratios[j] * S_j + ratios[k] * S_k + ratios[j] * ratios[k] * S_jk
-    return T, out
+    return out
