@@ -80,6 +80,7 @@ def test_one_term_of_a_pedigree__is_as_written_out():
     np.testing.assert_allclose(over, written, rtol=1e-7, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_information__is_the_mean_of_the_average_information():
     """Incomplete records, groups of residuals: of 400 simulated sets of records, within four standard errors."""
     rng = np.random.default_rng(2)
