@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -131,10 +132,14 @@ def _run(
 def _distributed() -> Any:
     try:
         import distributed
+        import distributed.client
+        import distributed.comm
     except ImportError:
         raise SpecError(
             "several workers need Dask: pip install 'dask[distributed]', or run the study with one worker"
         ) from None
+    # What is lost is said once, by us.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return distributed
 
 
@@ -160,6 +165,10 @@ def _on(client: Any, spec: StudySpec, cases: Sequence[Case], distributed: Any) -
             yield future.result()
         except distributed.scheduler.KilledWorker as error:
             yield lost_case(spec, case, error)
+        except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
+            raise OSError(
+                "the connection to the Dask scheduler was lost; what was done is written, and the same command goes on"
+            ) from None
         following = submit()
         if following is not None:
             running.add(following)

@@ -246,3 +246,34 @@ def test_killed_run__is_taken_up(tmp_path):
     assert rows["key"].nunique() == len(few.cases)
     whole = bmv.study(few, tmp_path / "whole")
     pd.testing.assert_frame_equal(untimed(rows), untimed(whole))
+
+
+@pytest.mark.slow
+def test_killed_scheduler__ends_the_run_with_what_was_done(tmp_path, monkeypatch):
+    """A scheduler in a process of its own, killed when the first rows are written."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(run, "_PART", 0.0)
+    address = "tcp://127.0.0.1:18786"
+    python = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*python, "distributed.cli.dask_scheduler", "--port", "18786", "--no-dashboard"], stderr=subprocess.DEVNULL
+    )
+    worker = subprocess.Popen(
+        [*python, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+    )
+    add = store.Store.add
+
+    def then_kill(self, rows):
+        add(self, rows)
+        scheduler.kill()
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store.Store, "add", then_kill)
+            with pytest.raises(OSError, match="the connection to the Dask scheduler was lost"):
+                bmv.study(spec(("replicates = 3", "replicates = 60")), tmp_path / "out", scheduler=address)
+    finally:
+        scheduler.kill()
+        worker.kill()
+    assert len(store.Store(tmp_path / "out").rows()) > 0
