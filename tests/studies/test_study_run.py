@@ -274,6 +274,7 @@ def test_killed_scheduler__ends_the_run_with_what_was_done(tmp_path, monkeypatch
             with pytest.raises(OSError, match="the connection to the Dask scheduler was lost"):
                 bmv.study(spec(("replicates = 3", "replicates = 60")), tmp_path / "out", scheduler=address)
     finally:
-        scheduler.kill()
-        worker.kill()
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
     assert len(store.Store(tmp_path / "out").rows()) > 0
