@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayesmv.arrays import Array
+from bayesmv.design.model_record import ModelRecord
 from bayesmv.estimates.genetic import GeneticParameter, parameters
+from bayesmv.estimates.points import Compute
 from bayesmv.estimates.source import estimates_of
 from bayesmv.model.genetic import Genetic
 
@@ -63,19 +66,36 @@ def genetic_parameters(
     """
     estimates = estimates_of(source)
     chosen = estimates.genetic(genetic, relationship)
+    table = estimates.evaluate(parameters_of(estimates.record, chosen, phenotypic))
+    families = estimates.record.spec.families
+    bare = [trait for trait, family in families.items() if family.residual_sd == 0.0]
+    # Without a residual on the latent scale there is no phenotypic variance there to be a share of.
+    return table[~(table["trait_i"].isin(bare) & table["parameter"].isin(_OF_PHENOTYPES))].reset_index(drop=True)
+
+
+def parameters_of(record: ModelRecord, genetic: Genetic, phenotypic: Sequence[str] | None = None) -> Compute:
+    """Genetic parameters of a model as a function of its covariance matrices.
+
+    Parameters
+    ----------
+    record
+        The model.
+    genetic
+        Its genetic term.
+    phenotypic
+        Terms that make up the phenotypic variance; by default those that `genetic` states.
+    """
+    known = record.records_per_level.get(genetic.term)
 
     def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
         return parameters(
             covariances,
-            estimates.traits,
-            chosen,
-            terms=phenotypic or chosen.phenotypic,
-            same_subject=estimates.record.same_subject(chosen.term),
-            records=estimates.records_per_level(chosen.term),
-            layouts=estimates.layouts,
+            record.traits,
+            genetic,
+            terms=phenotypic or genetic.phenotypic,
+            same_subject=record.same_subject(genetic.term),
+            records=None if known is None else np.asarray(known),
+            layouts=record.layouts,
         )
 
-    table, families = estimates.evaluate(compute), estimates.record.spec.families
-    bare = [trait for trait, family in families.items() if family.residual_sd == 0.0]
-    # Without a residual on the latent scale there is no phenotypic variance there to be a share of.
-    return table[~(table["trait_i"].isin(bare) & table["parameter"].isin(_OF_PHENOTYPES))].reset_index(drop=True)
+    return compute

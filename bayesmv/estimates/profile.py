@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc
+from scipy.special import chdtrc, ndtri
 
 from bayesmv.arrays import Array, Shown
 from bayesmv.errors import SpecError
@@ -62,8 +62,9 @@ class Profile(Shown):
         """The interval, in a line."""
         wald = "no standard error"
         if np.isfinite(self.std_error):
-            reach = 1.959964 * self.std_error
-            wald = f"estimate ± 1.96 s.e. {self.estimate - reach:.4g} … {self.estimate + reach:.4g}"
+            quantile = float(ndtri(0.5 + 0.5 * self.level))
+            reach = quantile * self.std_error
+            wald = f"estimate ± {quantile:.2f} s.e. {self.estimate - reach:.4g} … {self.estimate + reach:.4g}"
         ends = [word for word, at in (("low", self.low_at_end), ("high", self.high_at_end)) if at]
         told = f"; the {' and '.join(ends)} end is the end of its range" if ends else ""
         return "\n".join(

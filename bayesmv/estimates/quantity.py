@@ -12,9 +12,9 @@ from bayesmv.arrays import Array
 from bayesmv.dims import RESIDUAL
 from bayesmv.errors import SpecError, listing, require_known
 from bayesmv.estimates.derived import Quantities, derive
-from bayesmv.estimates.genetic import GeneticParameter, parameters
+from bayesmv.estimates.parameters import genetic_parameters, parameters_of
 from bayesmv.estimates.points import Compute, Point
-from bayesmv.estimates.source import RemlEstimates
+from bayesmv.estimates.source import estimates_of
 from bayesmv.model.genetic import Genetic
 from bayesmv.numerics.symmetric import correlation
 from bayesmv.reml.result import RemlFit
@@ -23,7 +23,6 @@ from bayesmv.reml.result import RemlFit
 _COMPONENTS = ("variance", "covariance", "correlation")
 #: Words of tables for quantities that are free.
 _FREE = {"positive": "free", "unconstrained": "free"}
-
 
 #: Function of covariance matrices (…, m, m) in the units of the data, by name.
 type Function = Callable[[Mapping[str, Array]], Array]
@@ -148,22 +147,9 @@ def _component(term: str, i: int, j: int, word: str) -> Function:
 
 
 def _genetic(fit: RemlFit) -> list[Quantity]:
-    """Genetic parameters of a fit."""
-    estimates = RemlEstimates(fit)
-    genetic = estimates.genetic()
-
-    def compute(covariances: Mapping[str, Array]) -> list[GeneticParameter]:
-        return parameters(
-            covariances,
-            estimates.traits,
-            genetic,
-            terms=genetic.phenotypic,
-            same_subject=estimates.record.same_subject(genetic.term),
-            records=estimates.records_per_level(genetic.term),
-            layouts=estimates.layouts,
-        )
-
-    table = estimates.evaluate(compute)
+    """Genetic parameters of a fit, those of :func:`bayesmv.genetic_parameters`."""
+    genetic = estimates_of(fit).genetic()
+    compute = parameters_of(fit.record, genetic)
     return [
         Quantity(
             parameter=str(row["parameter"]),
@@ -174,7 +160,7 @@ def _genetic(fit: RemlFit) -> list[Quantity]:
             standing=_FREE.get(str(row["constraint"]), str(row["constraint"])),
             size=_size_of_parameter(fit, genetic, row),
         )
-        for row in table.to_dict("records")
+        for row in genetic_parameters(fit).to_dict("records")
         if row["constraint"] != "fixed"
     ]
 

@@ -15,12 +15,12 @@ from bayesmv.arrays import Array, Shown
 from bayesmv.design.design import Design, build_design
 from bayesmv.design.model_record import ModelRecord
 from bayesmv.errors import SpecError, require_known
-from bayesmv.estimates.genetic import GeneticParameter, parameters
+from bayesmv.estimates.genetic import GeneticParameter
+from bayesmv.estimates.parameters import parameters_of
 from bayesmv.estimates.points import slopes
 from bayesmv.io.relationships import read_relationships
 from bayesmv.likelihood.expected import expected_information
 from bayesmv.model import modelfile
-from bayesmv.model.genetic import Genetic
 from bayesmv.model.spec import ModelSpec
 from bayesmv.model.textfile import read_text
 from bayesmv.reml.delta import Uncertainty
@@ -229,17 +229,5 @@ def expected_errors(
     J = design.blocks.jacobian(theta)
     uncertainty = Uncertainty.of(J, J.T @ expected_information(design, sigmas) @ J, record.component_unit)
     ordered = {name: np.asarray(covariances[name], dtype=float) for name in design.names}
-    found = slopes(ordered, record.component_unit, lambda S: _parameters(S, record, genetic))
+    found = slopes(ordered, record.component_unit, parameters_of(record, genetic))
     return [(p, value, uncertainty.judge(gradient)[0]) for p, value, gradient in found if p.name in names]
-
-
-def _parameters(covariances: Mapping[str, Array], record: ModelRecord, genetic: Genetic) -> list[GeneticParameter]:
-    return parameters(
-        covariances,
-        record.traits,
-        genetic,
-        terms=genetic.phenotypic,
-        same_subject=record.same_subject(genetic.term),
-        records=np.asarray(record.records_per_level[genetic.term]),
-        layouts=record.layouts,
-    )

@@ -118,6 +118,8 @@ def _run(
     if client is not None:
         yield from _on(client, spec, cases, distributed)
         return
+    # What is lost is said once, by us; the client of a program keeps its log.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if scheduler is not None:
         with distributed.Client(scheduler, timeout="30s") as own:
             yield from _on(own, spec, cases, distributed)
@@ -138,8 +140,6 @@ def _distributed() -> Any:
         raise SpecError(
             "several workers need Dask: pip install 'dask[distributed]', or run the study with one worker"
         ) from None
-    # What is lost is said once, by us.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     return distributed
 
 
@@ -164,7 +164,7 @@ def _on(client: Any, spec: StudySpec, cases: Sequence[Case], distributed: Any) -
         try:
             yield future.result()
         except distributed.scheduler.KilledWorker as error:
-            yield lost_case(spec, case, error)
+            yield _lost(spec, case, error)
         except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError):
             raise OSError(
                 "the connection to the Dask scheduler was lost; what was done is written, and the same command goes on"
@@ -174,7 +174,7 @@ def _on(client: Any, spec: StudySpec, cases: Sequence[Case], distributed: Any) -
             running.add(following)
 
 
-def lost_case(spec: StudySpec, case: Case, error: Exception) -> list[Row]:
+def _lost(spec: StudySpec, case: Case, error: Exception) -> list[Row]:
     """Rows of a case whose process was killed, as often as it was tried."""
     failure = f"{type(error).__name__}: the process was killed, perhaps for want of memory"
     return [
